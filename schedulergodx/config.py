@@ -1,0 +1,111 @@
+"""The checked numbers of clients and services, and the sentences that refuse wrong ones."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from dataclasses import dataclass
+
+from schedulergodx.errors import InvalidParameter
+
+SECONDS_MAX = 10 * 365 * 86400.0
+"""Longest delay and lifetime, ten years: above it, a unit was mixed up."""
+NAME_BYTES_MAX = 100
+"""Longest name of a client or service; queue names hold it, and AMQP allows them 255 bytes."""
+QUEUE_NAME_BYTES_MAX = 120
+MESSAGE_BYTES_MAX = 8 * 1024 * 1024
+"""Largest message: RabbitMQ 4 refuses 16 MiB by default, and a task is not a file transfer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceLimits:
+    """Bounds of one service. Everything has a bound; each name ends in its unit.
+
+    Attributes:
+        threads: soft tasks at a time.
+        processes: hard tasks at a time.
+        prefetch: deliveries that may wait in memory for their turn.
+        events_per_turn_max: events that one transaction takes together.
+        stop_grace_s: for running work when the service is asked to stop.
+        kill_grace_s: between TERM and KILL of a hard task.
+        overdue_grace_s: by how much a delayed task may be late before it counts as overdue.
+        keep_outcomes_s: how long outcomes can be asked for after the end.
+        replies_in_flight_max: answers sent and not confirmed yet.
+        message_bytes_max: a larger message is refused.
+        reply_flush_s: for the last answers when the service stops.
+    """
+
+    threads: int = 8
+    processes: int = 2
+    prefetch: int = 1000
+    events_per_turn_max: int = 500
+    stop_grace_s: float = 30.0
+    kill_grace_s: float = 2.0
+    overdue_grace_s: float = 60.0
+    keep_outcomes_s: float = 7 * 86400.0
+    replies_in_flight_max: int = 1000
+    message_bytes_max: int = MESSAGE_BYTES_MAX
+    reply_flush_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name in ("threads", "processes", "prefetch", "events_per_turn_max", "replies_in_flight_max"):
+            whole_number(name, getattr(self, name), least=1, most=65535)
+        for name in ("stop_grace_s", "kill_grace_s", "overdue_grace_s", "reply_flush_s"):
+            seconds(name, getattr(self, name), least=0.0)
+        seconds("keep_outcomes_s", self.keep_outcomes_s, least=1.0)
+        whole_number("message_bytes_max", self.message_bytes_max, least=1024, most=128 * 1024 * 1024)
+
+
+def seconds(name: str, value: object, *, least: float = 0.0, is_least_allowed: bool = True) -> float:
+    """Return `value` as seconds, or refuse it by a sentence with its `name`.
+
+    Raises:
+        InvalidParameter: not a number, NaN, infinite, below `least`, or above ten years.
+    """
+    rule = f"{name} must be a number of seconds {'from' if is_least_allowed else 'above'} {least:g} to {SECONDS_MAX:g}"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidParameter(f"{rule}, got {type(value).__name__}")
+    if not math.isfinite(value) or value > SECONDS_MAX or value < least or (value == least and not is_least_allowed):
+        raise InvalidParameter(f"{rule}, got {value!r}")
+    return float(value)
+
+
+def delay(value: object) -> float | None:
+    """Return a delay in seconds; None means at once. Raises InvalidParameter."""
+    return None if value is None else seconds("delay", value)
+
+
+def lifetime(name: str, value: object) -> float | None:
+    """Return a lifetime in seconds; None means without limit. Raises InvalidParameter; 0 is not "no limit"."""
+    return None if value is None else seconds(name, value, is_least_allowed=False)
+
+
+def whole_number(name: str, value: object, *, least: int, most: int) -> int:
+    """Return `value` as a whole number within its range. Raises InvalidParameter."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidParameter(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+    return value
+
+
+def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX) -> str:
+    """Return `value` as a name: printable, without spaces at its ends, not too long. Raises InvalidParameter.
+
+    Names stand in queue names, logs and databases, so control characters and lone surrogates are refused.
+    """
+    rule = f"{name} must be a text of 1 to {bytes_max} bytes of UTF-8 without control characters"
+    if not isinstance(value, str):
+        raise InvalidParameter(f"{rule}, got {type(value).__name__}")
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in value):
+        raise InvalidParameter(f"{rule}; {ascii(value)[:80]} has some")
+    if not 0 < len(value.encode()) <= bytes_max or value != value.strip():
+        raise InvalidParameter(f"{rule}, and no spaces at its ends; got {value[:40]!r} ({len(value.encode())} bytes)")
+    return value
+
+
+def queue_name(name: str, value: object) -> str:
+    """Return `value` as the base name of a queue. Raises InvalidParameter; `amq.` belongs to the broker."""
+    checked = printable_name(name, value, bytes_max=QUEUE_NAME_BYTES_MAX)
+    if checked.startswith("amq."):
+        raise InvalidParameter(f"{name} must not begin with 'amq.', which RabbitMQ keeps for itself; got {checked!r}")
+    return checked

@@ -1,0 +1,1 @@
+"""The ways to a broker; `connect` chooses one by its URL."""

@@ -1,0 +1,1 @@
+"""RabbitMQ through pika: the one package that imports pika."""

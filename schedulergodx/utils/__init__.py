@@ -1,0 +1,1 @@
+"""What both halves share, under the module names of 1.0.0."""

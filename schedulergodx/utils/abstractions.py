@@ -1,0 +1,458 @@
+"""The four seams: `Transport`, `Clock`, `Storage`, `Runner`, and what passes through them.
+
+Each is a small protocol in this project's own words (task, delivery, reply), never in those of AMQP or SQL. Each has
+one production kind, one test kind and one contract suite in `schedulergodx_testing.contracts`. `AbstractionCore` and
+`AbstractionConnectClass`, at the end, are the bases of 1.0.0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from queue import SimpleQueue
+
+    from schedulergodx.errors import BrokerError
+    from schedulergodx.rules.lifecycle import Outcome, Report, TaskStatus
+
+T = TypeVar("T")
+
+
+# --- Clock -----------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Time, and the waiting itself. Every method may be called from any thread."""
+
+    def now(self) -> datetime:
+        """Return the wall time, aware, in UTC: when a task is due. It may jump."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back: how long a task has run."""
+
+    def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
+        """Return the next thing in `inbox`, or None when `timeout_s` seconds went by without one.
+
+        With None, and with long timeouts, it may also return None earlier: callers look at the clock and wait again.
+        """
+
+
+# --- Transport -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueSpec:
+    """A durable queue as this library declares it.
+
+    Attributes:
+        name: at most 255 bytes of UTF-8.
+        expires_after_s: the queue goes, with all that is in it, after so many seconds without a consumer; None: never.
+        has_dead_letters: whether `<name>.dead` exists beside it, for what is rejected.
+        is_quorum: replicated over the nodes of a cluster, where the broker can do that.
+    """
+
+    name: str
+    expires_after_s: float | None = None
+    has_dead_letters: bool = False
+    is_quorum: bool = False
+
+    @property
+    def dead_letter_name(self) -> str:
+        """Name of the queue for what is rejected."""
+        return f"{self.name}.dead"
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Outgoing:
+    """One message on its way to the broker.
+
+    Attributes:
+        queue: name of the queue; it must exist.
+        body: the message.
+        message_id: travels beside the body, for the eyes of an operator.
+        on_settled: called once, from a thread of the transport, with the message and None when the broker has it on
+            disk, or with the error that says why it has not. It must return quickly and raise nothing.
+            Not called after `Transport.withdraw`.
+        was_sent: whether bytes of it may have reached the broker. Set by the transport.
+    """
+
+    queue: str
+    body: bytes
+    message_id: str
+    on_settled: Callable[[Outgoing, BrokerError | None], None]
+    was_sent: bool = False
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Delivery:
+    """One message that the broker handed over and has not forgotten yet.
+
+    Attributes:
+        queue: where it comes from.
+        body: the message.
+        is_redelivered: whether the broker has handed it out before.
+        tag: what the transport knows it by; means nothing to anyone else.
+    """
+
+    queue: str
+    body: bytes
+    is_redelivered: bool
+    tag: object
+
+
+class ConnectionState(Enum):
+    """The states of a connection. CONNECTING: not up yet. RECOVERING: was up, is coming back by itself.
+
+    BLOCKED: up, but the broker takes no messages for now. REFUSED: trying again cannot help. CLOSED: by us.
+    """
+
+    CONNECTING = "connecting"
+    UP = "up"
+    BLOCKED = "blocked"
+    RECOVERING = "recovering"
+    REFUSED = "refused"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionStatus:
+    """What is known about a way to the broker.
+
+    Attributes:
+        state: see `ConnectionState`.
+        broker: the address without its password, e.g. `amqp://guest@localhost:5672/`.
+        attempts: connection attempts since the last success.
+        reason: text of the last failure, or "".
+    """
+
+    state: ConnectionState
+    broker: str
+    attempts: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConnectionChanged:
+    """An event: the connection that consumes (`is_consuming`) or publishes came into a state."""
+
+    status: ConnectionStatus
+    is_consuming: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumeFailed:
+    """An event: consuming from a queue has ended for good, and `error` says why (refused, in use, mismatch)."""
+
+    queue: str
+    error: BrokerError
+
+
+TransportEvent: TypeAlias = Delivery | ConnectionChanged | ConsumeFailed
+
+
+class Transport(Protocol):
+    """One program's way to a broker. Every method may be called from any thread; none but `close` waits.
+
+    It connects by itself at the first `publish` or `consume`, and again after every loss, with growing pauses; what
+    was declared is declared again, what was consumed is consumed again, and what was not confirmed is sent again.
+    """
+
+    def listen(self, on_event: Callable[[TransportEvent], None]) -> None:
+        """Hand every event to `on_event`, from threads of the transport. Call it once, before anything else.
+
+        `on_event` must return quickly and raise nothing.
+        """
+
+    def declare(self, queue: QueueSpec) -> None:
+        """Make sure that `queue` exists before anything that is published later, now and after each reconnect."""
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Send `outgoing`; its `on_settled` tells how that went. Messages from one thread keep their order.
+
+        While the broker is away, `outgoing` waits without limit: the caller decides how long, by `withdraw`.
+
+        Raises:
+            Closed: the transport was closed; `on_settled` will not be called.
+        """
+
+    def withdraw(self, outgoing: Outgoing) -> bool:
+        """Give up on `outgoing`: it will not be sent (again).
+
+        Returns:
+            False when it was settled already; else True, and then `outgoing.was_sent` tells whether the broker may
+            have it nevertheless.
+        """
+
+    def consume(self, queue: QueueSpec, *, prefetch: int, is_exclusive: bool = False, is_standby: bool = False) -> None:
+        """Declare `queue` and have its messages delivered as events, at most `prefetch` of them unacked at a time.
+
+        `is_exclusive`: at most one transport consumes so from a queue. Another one gets `ConsumeFailed` with
+        `QueueInUse` after a few seconds, or, with `is_standby`, waits until the first one is gone.
+        """
+
+    def stop_consuming(self) -> None:
+        """Ask for no more deliveries. Those handed over may still be acked. Calling it twice does nothing."""
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Let the broker forget `deliveries`; one that is acked already, or whose connection is lost, is left out."""
+
+    def reject(self, delivery: Delivery, reason: str) -> None:
+        """Move `delivery` to the dead letters of its queue, with `reason` beside it. It is never lost on the way."""
+
+    def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Put `deliveries` back where they were in their queue; they will be delivered again."""
+
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue with all that is in it, if it exists and the connection is up; else do nothing."""
+
+    def status(self) -> ConnectionStatus:
+        """Return the state of the connection that publishes, or of the only one."""
+
+    def threads(self) -> Mapping[str, threading.Thread]:
+        """Return the threads that this transport ever started, by name."""
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Give unacked deliveries back, wait at most `timeout_s` seconds for what is under way, and disconnect.
+
+        What is not confirmed by then is settled with an error. Closing twice does nothing.
+        """
+
+
+# --- Storage ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSpec:
+    """One accepted launch, as it is stored and run. Nothing in it has been unpickled.
+
+    Attributes:
+        message_id: the launch.
+        client: name of the client.
+        reply_to: queue for the answer, or "" when nobody waits for one.
+        name: the function's name, for people, e.g. `shop.tasks.remind`.
+        digest: SHA-256 of everything that identifies the content: the same id with another digest is a conflict.
+        function: the function by value (cloudpickle), or None when it travels by reference alone.
+        reference: the function by reference, `module:qualname`, or "".
+        code_digest: hash of the function's code, to compare with what the reference gives; "" means do not compare.
+        arguments: cloudpickle of `(args, kwargs)`.
+        arguments_by_value: the same for a function that runs by value, where that differs; else None.
+        python: version of the Python that pickled, e.g. `3.11.7`.
+        is_hard: in a killable process of its own, instead of a thread.
+        lifetime_s: seconds that it may run; None: without limit.
+        issued_at: when the client launched it, aware UTC.
+        run_at: when to start it, aware UTC.
+        is_delayed: whether it was launched with a moment, and so can be overdue.
+        is_overdue_enabled: run it even when overdue.
+    """
+
+    message_id: str
+    client: str
+    reply_to: str
+    name: str
+    digest: bytes
+    function: bytes | None
+    reference: str
+    code_digest: str
+    arguments: bytes
+    arguments_by_value: bytes | None
+    python: str
+    is_hard: bool
+    lifetime_s: float | None
+    issued_at: datetime
+    run_at: datetime
+    is_delayed: bool
+    is_overdue_enabled: bool
+
+
+class Added(Enum):
+    """What `Storage.add` did: stored it, knew it already, or knows another task of this id."""
+
+    NEW = "new"
+    SAME = "same"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reply:
+    """An answer in the outbox, until the broker has it.
+
+    Attributes:
+        number: its place in the outbox, growing.
+        queue: where to.
+        message_id: which launch it answers.
+        body: the message.
+    """
+
+    number: int
+    queue: str
+    message_id: str
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskState:
+    """Where one task is, without its function and arguments.
+
+    Attributes:
+        message_id, client, name, is_hard, run_at, issued_at: as in `TaskSpec`.
+        status: where it is.
+        outcome: how it ended, or None while it has not.
+        started_at: when it started, or None.
+        starts: how often it was started.
+    """
+
+    message_id: str
+    client: str
+    name: str
+    is_hard: bool
+    issued_at: datetime
+    run_at: datetime
+    status: TaskStatus
+    started_at: datetime | None
+    starts: int
+    outcome: Outcome | None
+
+
+class Storage(Protocol):
+    """Tasks, outcomes and outgoing replies, kept for good. One thread uses it: the service's loop.
+
+    Every change happens inside `transaction()`; nothing of it is kept unless the block ends without an error.
+    Every method may raise a `StorageError`, and then has changed nothing.
+    """
+
+    def open(self, *, owner: str, now: datetime) -> None:
+        """Take the database for `owner`, create or migrate it, and begin a new epoch.
+
+        Raises:
+            DatabaseInUse: another service holds it.
+            DatabaseNotWritable, DatabaseUnsupported, DatabaseDamaged: it cannot be used; nothing was changed.
+        """
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Keep all changes of the block together, on disk when it ends; or none, when it raises."""
+
+    def add(self, task: TaskSpec, *, now: datetime) -> Added:
+        """Store `task` as WAITING, unless its id is known."""
+
+    def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
+        """Return WAITING tasks whose `run_at` has come, the earliest first, at most so many of each kind."""
+
+    def next_run_at(self, *, is_soft_wanted: bool = True, is_hard_wanted: bool = True) -> datetime | None:
+        """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""
+
+    def start(self, message_id: str, *, now: datetime) -> bool:
+        """Make a WAITING task WORK, in this epoch. Returns False, and changes nothing, if it is not WAITING."""
+
+    def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
+        """Record the outcome of a task that has not ended. Returns None, and changes nothing, if there is none such."""
+
+    def interrupted(self) -> list[str]:
+        """Return the ids of tasks that an older epoch left in WORK."""
+
+    def find(self, message_id: str) -> TaskState | None:
+        """Return where the task is, or None when it is unknown."""
+
+    def tasks(self, *, limit: int, statuses: Iterable[TaskStatus] = ()) -> list[TaskState]:
+        """Return the newest tasks, at most `limit`, of these statuses, or of all."""
+
+    def counts(self) -> dict[TaskStatus, int]:
+        """Return how many tasks are in each status."""
+
+    def add_watcher(self, message_id: str, queue: str) -> None:
+        """Have the outcome of a task that has not ended also sent to `queue`."""
+
+    def watchers(self, message_id: str) -> list[str]:
+        """Return the queues to which the outcome goes: the task's own `reply_to` and those of watchers, no doubles."""
+
+    def add_reply(self, queue: str, message_id: str, body: bytes) -> Reply:
+        """Put an answer into the outbox."""
+
+    def replies(self, *, after: int, limit: int) -> list[Reply]:
+        """Return the replies of the outbox numbered above `after`, at most `limit`, in order."""
+
+    def remove_replies(self, numbers: Iterable[int]) -> None:
+        """Take replies out of the outbox."""
+
+    def prune(self, *, ended_before: datetime, limit: int) -> int:
+        """Forget at most `limit` tasks that ended before, and functions that no task uses. Returns how many tasks."""
+
+    def close(self) -> None:
+        """Let go of the database. Closing twice does nothing."""
+
+
+# --- Runner ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """An event: the run of a task has ended. Comes exactly once for each run, also after `Runner.abandon`."""
+
+    message_id: str
+    report: Report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capacity:
+    """How many more runs can start now: `soft` in threads, `hard` in processes."""
+
+    soft: int
+    hard: int
+
+
+class Runner(Protocol):
+    """Runs tasks, soft ones in threads and hard ones in killable processes.
+
+    The service's loop calls it from one thread. It decides nothing about time: the loop says when a run is over time.
+    """
+
+    def listen(self, on_finished: Callable[[Finished], None]) -> None:
+        """Hand every `Finished` to `on_finished`, from threads of the runner. Call it once, before anything else."""
+
+    def can_run_hard(self) -> bool:
+        """Return whether hard tasks can be run, and killed, on this system."""
+
+    def capacity(self) -> Capacity:
+        """Return how many more runs can start now."""
+
+    def start(self, task: TaskSpec, *, start_number: int) -> None:
+        """Start the run of `task`. Never raises for anything in the task: its `Finished` tells."""
+
+    def abandon(self, message_id: str) -> None:
+        """Stop caring about a run that is over time, or that the service cannot wait for.
+
+        A hard one is killed with its children: first asked (TERM), after the grace forced (KILL). A soft one cannot be
+        stopped: its thread goes on, is counted in `abandoned()` and replaced, up to a bound, so that others can run.
+        """
+
+    def abandoned(self) -> int:
+        """Return how many soft runs go on after `abandon`."""
+
+    def threads(self) -> Mapping[str, threading.Thread]:
+        """Return the threads that this runner ever started and that still live, by name."""
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Kill what still runs in processes, end idle threads, and wait at most `timeout_s` seconds for that."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stop:
+    """An event: stop the service. `grace_s`: seconds for running work; None: the service's own setting."""
+
+    grace_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplySettled:
+    """An event: a reply of the outbox is with the broker (`error` None), or is not."""
+
+    reply: Reply
+    error: BrokerError | None = field(default=None)
+
+
+ServiceEvent: TypeAlias = TransportEvent | Finished | ReplySettled | Stop

@@ -1,0 +1,133 @@
+"""Ids for launches: `MessageId`, and the generators that make them."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import TYPE_CHECKING, Any, Protocol
+
+from schedulergodx.clock import SystemClock
+from schedulergodx.errors import SchedulerError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from schedulergodx.rules.lifecycle import Outcome
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's, as the ULID specification has it
+_TIME_CHARACTERS = 10
+_RANDOM_BITS = 80
+
+
+class OutcomeSource(Protocol):
+    """What a `MessageId` asks: the client that launched it."""
+
+    def result(self, message_id: str, timeout_s: float | None = None) -> Any:
+        """Wait for the function's return value."""
+
+    async def async_result(self, message_id: str) -> Any:
+        """Wait, in asyncio, for the function's return value."""
+
+    def outcome(self, message_id: str) -> Outcome | None:
+        """Return how the launch ended, or None."""
+
+
+class MessageId(str):
+    """The id of one launch: a `str` that can also be asked how the launch ended. Safe from any thread."""
+
+    __slots__ = ("_source",)
+    _source: OutcomeSource | None
+
+    def __new__(cls, value: str, source: OutcomeSource | None = None) -> MessageId:  # noqa: PYI034 - str subclass
+        """Make an id; without `source` it is a plain text that cannot be asked."""
+        self = super().__new__(cls, value)
+        self._source = source
+        return self
+
+    def __init__(self, value: str, source: OutcomeSource | None = None) -> None:
+        """Accept what `__new__` has used."""
+
+    def __reduce__(self) -> tuple[type[MessageId], tuple[str]]:
+        """Travel as a plain id: a client does not fit into a pickle of one of its ids."""
+        return MessageId, (str(self),)
+
+    def result(self, timeout_s: float | None = None) -> Any:
+        """Wait for the task and return what its function returned.
+
+        Args:
+            timeout_s: seconds to wait at most; None waits as long as it takes.
+
+        Raises:
+            TaskFailed: it ended otherwise; the subclass says how.
+            ResultUnserializable: it completed, but what it returned is not JSON data.
+            ResultTimeout: it has not ended in time. The task goes on.
+            UnknownMessageId: the service has no such task.
+        """
+        return self._asked().result(self, timeout_s)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait in an asyncio program; as `result`, without a timeout (use `asyncio.timeout`)."""
+        return self._asked().async_result(self).__await__()
+
+    def outcome(self) -> Outcome | None:
+        """Return how the launch ended, or None while nothing has been heard. Does not wait."""
+        return self._asked().outcome(self)
+
+    def _asked(self) -> OutcomeSource:
+        if self._source is None:
+            raise SchedulerError(f"{str(self)!r} came without its client: use client.result({str(self)!r}) instead")
+        return self._source
+
+
+def autoincrement(start_point: int = 0) -> Iterator[str]:
+    """Yield "1", "2", … after `start_point`.
+
+    The numbers begin anew with each program: use it only where each program has a service, or a start, of its own.
+    A service refuses an id that it knows with other content. Safe from any thread.
+    """
+    return _Locked(_autoincrement(start_point))
+
+
+def ulid_generator() -> Iterator[str]:
+    """Yield ULIDs: 26 characters that sort by time and, within a millisecond, by order. Safe from any thread."""
+    return _Locked(_ulids())
+
+
+class _Locked:
+    """A generator that several threads may ask."""
+
+    def __init__(self, ids: Iterator[str]) -> None:
+        self._ids = ids
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        with self._lock:
+            return next(self._ids)
+
+
+def _autoincrement(start_point: int) -> Iterator[str]:
+    number = start_point
+    while True:
+        number += 1
+        yield str(number)
+
+
+def _ulids() -> Iterator[str]:
+    clock = SystemClock()
+    last_ms, randomness = -1, 0
+    while True:
+        now_ms = int(clock.now().timestamp() * 1000)
+        if now_ms > last_ms:
+            last_ms, randomness = now_ms, secrets.randbits(_RANDOM_BITS)
+        else:
+            # Same millisecond, or a clock that went back: keep the order by counting up.
+            randomness += 1
+        yield _base32((last_ms << _RANDOM_BITS) + randomness)
+
+
+def _base32(number: int) -> str:
+    length = _TIME_CHARACTERS + _RANDOM_BITS // 5
+    return "".join(_ALPHABET[(number >> (5 * place)) & 31] for place in reversed(range(length)))

@@ -1,0 +1,1 @@
+"""Messages: envelopes, payloads and results."""

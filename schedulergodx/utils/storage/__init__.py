@@ -1,0 +1,1 @@
+"""Tasks, outcomes and outgoing replies in SQLite."""
