@@ -1,0 +1,88 @@
+"""The pytest plugin: fixtures and options for everyone who installs the package, the project itself included.
+
+It imports pytest and nothing else: a test suite that uses none of the fixtures pays nothing for them.
+"""
+
+# Imports inside the functions are the point of this file, see above.
+# ruff: noqa: PLC0415
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from schedulergodx_testing.rabbitmq import RabbitMQ, RabbitMQPool
+
+REQUIRE_RABBITMQ = "--require-rabbitmq"
+REQUIRE_DOCKER = "--require-docker"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that turn a missing broker from a skip into a failure."""
+    group = parser.getgroup("schedulergodx", "SchedulerGodX")
+    group.addoption(
+        REQUIRE_RABBITMQ,
+        action="store_true",
+        help="fail, instead of skipping, the tests that find no RabbitMQ",
+    )
+    group.addoption(
+        REQUIRE_DOCKER,
+        action="store_true",
+        help="fail, instead of skipping, the tests that find no Docker or no RabbitMQ image",
+    )
+
+
+# RabbitMQ
+
+
+@pytest.fixture(scope="session")
+def _rabbitmq_pool() -> Iterator["RabbitMQPool"]:
+    from schedulergodx_testing.rabbitmq import RabbitMQPool
+
+    pool = RabbitMQPool()
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(request: pytest.FixtureRequest, _rabbitmq_pool: "RabbitMQPool") -> "RabbitMQ":
+    """A running RabbitMQ, shared by the session, with helpers to stop, cut and configure it.
+
+    The one of `SCHEDULERGODX_TEST_AMQP_URL`, else one in Docker, else a private node of the machine's
+    `rabbitmq-server`, else the test is skipped (with `--require-rabbitmq`: fails).
+    """
+    return _broker_or_skip(request, REQUIRE_RABBITMQ, _rabbitmq_pool.any)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_container(request: pytest.FixtureRequest, _rabbitmq_pool: "RabbitMQPool") -> "RabbitMQ":
+    """A running RabbitMQ in a container, shared by the session; skipped, or with `--require-docker` fails."""
+    return _broker_or_skip(request, REQUIRE_DOCKER, _rabbitmq_pool.container)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(rabbitmq: "RabbitMQ") -> str:
+    """The AMQP URL of the session's RabbitMQ; queues there are shared by all tests."""
+    return rabbitmq.url
+
+
+@pytest.fixture
+def rabbitmq_vhost_url(rabbitmq: "RabbitMQ") -> Iterator[str]:
+    """The AMQP URL of a virtual host for this test alone, removed after it.
+
+    On a broker given by its URL it is that URL. The broker runs, without an alarm, when the test begins.
+    """
+    with rabbitmq.private_vhost() as url:
+        yield url
+
+
+def _broker_or_skip(request: pytest.FixtureRequest, required_by: str, get: Callable[[], "RabbitMQ"]) -> "RabbitMQ":
+    from schedulergodx_testing.rabbitmq import RabbitMQUnavailable
+
+    try:
+        return get()
+    except RabbitMQUnavailable as error:
+        if request.config.getoption(required_by):
+            pytest.fail(f"{error} (required by {required_by})", pytrace=False)
+        pytest.skip(str(error))

@@ -1,0 +1,278 @@
+"""What every kind of test broker offers. The kinds differ only in how commands reach the broker."""
+
+import json
+import secrets
+import types
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, Self
+from urllib.parse import quote
+
+from schedulergodx_testing.rabbitmq.waiting import greeting_version, wait_until
+
+START_TIMEOUT_S = 60.0
+ALARM_TIMEOUT_S = 10.0
+
+# Above any real use, so that switching an alarm off always ends it, whatever the image's own default is.
+_WATERMARK_OFF = "0.6"
+
+_Life = Literal["new", "running", "paused", "down", "closed"]
+
+
+class RabbitMQUnavailable(Exception):
+    """No RabbitMQ of this kind can be had here; the message is one line and says what to do."""
+
+
+class RabbitMQCommandFailed(Exception):
+    """A `rabbitmqctl` command ended with an error.
+
+    `arguments` are those of the command, `exit_code` its exit code, `output` what it wrote.
+    """
+
+    def __init__(self, arguments: tuple[str, ...], exit_code: int, output: str) -> None:
+        self.arguments = arguments
+        self.exit_code = exit_code
+        self.output = output
+        super().__init__(f"rabbitmqctl {' '.join(arguments)} ended with {exit_code}: {output.strip()}")
+
+
+class NotControllable(NotImplementedError):
+    """This broker belongs to somebody else: it can be used, but not stopped, cut or configured."""
+
+
+class RabbitMQ(ABC):
+    """A RabbitMQ for tests, used as a context manager; entering starts it, leaving removes it.
+
+    Everything here is to be called from one thread at a time. `start()`, `stop()`, `kill()` and
+    `restart()` keep the port and what is stored; `close()` is the end of both.
+    """
+
+    is_controllable: bool = True
+    """Whether the helpers work. False for a broker given by its URL; they raise NotControllable then."""
+
+    user: str = "guest"
+    password: str = "guest"  # noqa: S105 - RabbitMQ's own default, on a broker that only tests reach
+
+    def __init__(self) -> None:
+        self._life: _Life = "new"
+        self._has_alarm = False
+
+    # Where it is
+
+    @property
+    @abstractmethod
+    def host(self) -> str:
+        """The address at which clients reach it."""
+
+    @property
+    @abstractmethod
+    def port(self) -> int:
+        """The TCP port at which clients reach it; the same for as long as this object lives."""
+
+    @property
+    def url(self) -> str:
+        """The AMQP URL of the default virtual host."""
+        return self.url_for("/")
+
+    def url_for(self, vhost: str, *, user: str | None = None, password: str | None = None) -> str:
+        """Return the AMQP URL of a virtual host; None means the broker's own test user."""
+        name = quote(self.user if user is None else user, safe="")
+        secret = quote(self.password if password is None else password, safe="")
+        return f"amqp://{name}:{secret}@{self.host}:{self.port}/{quote(vhost, safe='')}"
+
+    @property
+    def version(self) -> str:
+        """The version of RabbitMQ, as the server says it.
+
+        Raises:
+            RabbitMQUnavailable: it does not answer.
+        """
+        version = greeting_version(self.host, self.port)
+        if version is None:
+            raise RabbitMQUnavailable(f"no RabbitMQ answers at {self.host}:{self.port}")
+        return version
+
+    # Its life
+
+    def start(self) -> None:
+        """Start it, the first time or after `stop()` or `kill()`, and wait until it serves clients.
+
+        Nothing happens when it runs. At most 60 s.
+
+        Raises:
+            TimeoutError: it was started but does not serve clients.
+            RabbitMQUnavailable: it cannot be started here, or it was closed.
+        """
+        if self._life == "closed":
+            raise RabbitMQUnavailable("this RabbitMQ was closed; make a new one")
+        if self._life in ("new", "down"):
+            self._start()
+            self._life = "running"
+            self._has_alarm = False
+            self._wait_until_serving()
+
+    def stop(self) -> None:
+        """End it in order, keeping what is stored; nothing happens when it is down."""
+        if self._life == "paused":
+            self.unpause()
+        if self._life == "running":
+            self._stop()
+            self._life = "down"
+
+    def restart(self) -> None:
+        """Stop it in order and start it again, on the same port and with what was stored."""
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """End it at once, as a power failure would, keeping what is stored; `start()` brings it back."""
+        if self._life in ("running", "paused"):
+            self._kill()
+            self._life = "down"
+
+    def pause(self) -> None:
+        """Freeze it: connections stay open and nothing is answered, until `unpause()`."""
+        if self._life == "running":
+            self._pause()
+            self._life = "paused"
+
+    def unpause(self) -> None:
+        """Let a frozen broker go on; nothing happens when it is not frozen."""
+        if self._life == "paused":
+            self._unpause()
+            self._life = "running"
+
+    def heal(self) -> None:
+        """Bring it back to normal after a test: running, not frozen, without an alarm."""
+        self.unpause()
+        if self._life == "down":
+            self.start()
+        if self._has_alarm:
+            self.memory_alarm(False)
+
+    def close(self) -> None:
+        """End it and remove everything it stored; may be called again."""
+        if self._life != "closed":
+            self._life = "closed"
+            self._close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # What a test does to it
+
+    @abstractmethod
+    def ctl(self, *arguments: str) -> str:
+        """Run `rabbitmqctl` with these arguments and return what it wrote to its standard output.
+
+        Raises:
+            RabbitMQCommandFailed: it ended with an error.
+            NotControllable: this broker was only given by its URL.
+        """
+
+    def memory_alarm(self, on: bool) -> None:
+        """Raise the memory alarm, which blocks everyone who publishes, or end it; waits until it is so."""
+        self.ctl("set_vm_memory_high_watermark", "0" if on else _WATERMARK_OFF)
+        self._has_alarm = on
+        wait_until(
+            lambda: ("memory" in self.ctl("--quiet", "eval", "rabbit_alarm:get_alarms().")) == on,
+            f"the memory alarm to be {'on' if on else 'off'}",
+            timeout_s=ALARM_TIMEOUT_S,
+        )
+
+    def delete_queue(self, name: str, vhost: str = "/") -> None:
+        """Delete a queue with all that is in it, under its consumers."""
+        self.ctl("--vhost", vhost, "delete_queue", name)
+
+    def close_connections(self) -> None:
+        """Close every client connection from the broker's side; clients may come back at once."""
+        self.ctl("close_all_connections", "--global", "closed by a test")
+
+    def queues(self, vhost: str = "/") -> dict[str, tuple[int, int]]:
+        """Return every queue of a virtual host as name to (ready, unacknowledged) messages."""
+        columns = ("name", "messages_ready", "messages_unacknowledged")
+        text = self.ctl("--vhost", vhost, "--quiet", "--formatter", "json", "list_queues", *columns)
+        return {str(row[columns[0]]): (int(row[columns[1]]), int(row[columns[2]])) for row in json.loads(text)}
+
+    def add_vhost(self, name: str) -> str:
+        """Create a virtual host, give the broker's test user every permission there, return its URL."""
+        self.ctl("add_vhost", name)
+        self.set_permissions(self.user, vhost=name)
+        return self.url_for(name)
+
+    def delete_vhost(self, name: str) -> None:
+        """Delete a virtual host with its queues; its connections are closed by the broker."""
+        self.ctl("delete_vhost", name)
+
+    def add_user(self, name: str, password: str) -> None:
+        """Create a user without any permission."""
+        self.ctl("add_user", name, password)
+
+    def set_permissions(
+        self, user: str, *, vhost: str = "/", configure: str = ".*", write: str = ".*", read: str = ".*"
+    ) -> None:
+        """Allow a user what the three patterns match in a virtual host; an empty pattern allows nothing."""
+        self.ctl("--vhost", vhost, "set_permissions", user, configure, write, read)
+
+    @contextmanager
+    def private_vhost(self) -> Iterator[str]:
+        """Give the URL of a new virtual host, removed at the end; heals the broker before and after.
+
+        On a broker that is not controllable it is the URL of the broker itself.
+        """
+        if not self.is_controllable:
+            yield self.url
+            return
+        self.heal()
+        name = f"test-{secrets.token_hex(6)}"
+        url = self.add_vhost(name)
+        try:
+            yield url
+        finally:
+            self.heal()
+            self.delete_vhost(name)
+
+    # What the kinds do in their own way
+
+    @abstractmethod
+    def _start(self) -> None: ...
+
+    @abstractmethod
+    def _stop(self) -> None: ...
+
+    @abstractmethod
+    def _kill(self) -> None: ...
+
+    @abstractmethod
+    def _pause(self) -> None: ...
+
+    @abstractmethod
+    def _unpause(self) -> None: ...
+
+    @abstractmethod
+    def _close(self) -> None: ...
+
+    @abstractmethod
+    def _raise_if_dead(self) -> None:
+        """Raise RabbitMQUnavailable when it ended by itself while it was starting."""
+
+    def _wait_until_serving(self) -> None:
+        def serves() -> bool:
+            self._raise_if_dead()
+            return greeting_version(self.host, self.port) is not None
+
+        wait_until(serves, f"RabbitMQ to serve clients at {self.host}:{self.port}", timeout_s=START_TIMEOUT_S)

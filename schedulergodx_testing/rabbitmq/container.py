@@ -1,0 +1,178 @@
+"""A RabbitMQ in a container, through testcontainers (which is imported only when one is asked for)."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+from typing import Any, Final
+
+from schedulergodx_testing.rabbitmq.broker import RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.waiting import LOOPBACK, free_port, seconds_left, wait_until
+
+IMAGE_VARIABLE: Final = "SCHEDULERGODX_TEST_RABBITMQ_IMAGE"
+DEFAULT_IMAGE: Final = "rabbitmq:4"
+
+PROBE_TIMEOUT_S = 5
+PULL_TIMEOUT_S = 90.0
+COMMAND_TIMEOUT_S = 60
+STOP_TIMEOUT_S = 30.0
+
+_AMQP_PORT: Final = 5672
+# Debian's wrapper on PATH passes its arguments through a shell, which changes some; RabbitMQ's own does not.
+_CTL_SCRIPT: Final = 'ctl=/usr/lib/rabbitmq/bin/rabbitmqctl; [ -x "$ctl" ] || ctl=rabbitmqctl; exec "$ctl" "$@"'
+# Where the cookie of the broker lies, in the official images as in Debian's package.
+_CTL_ENVIRONMENT: Final = {"HOME": "/var/lib/rabbitmq", "LC_ALL": "C.UTF-8"}
+
+
+def default_image() -> str:
+    """Return the image named by SCHEDULERGODX_TEST_RABBITMQ_IMAGE, else a current official one."""
+    return os.environ.get(IMAGE_VARIABLE) or DEFAULT_IMAGE
+
+
+def why_no_container(image: str | None = None, *, pull_timeout_s: float = PULL_TIMEOUT_S) -> str | None:
+    """Say in a few words why a container of this image cannot be started here; None when it can.
+
+    None as `image` means `default_image()`. An image that is not here is pulled, for at most about
+    `pull_timeout_s` seconds; the daemon has 5 s for each answer.
+    """
+    if importlib.util.find_spec("testcontainers") is None:
+        return "testcontainers is not installed"
+    image = image or default_image()
+    docker: Any = importlib.import_module("docker")
+    wrapper: Any = importlib.import_module("testcontainers.core.docker_client")
+    try:
+        # The wrapper also knows the contexts of the docker command, which the client below it ignores.
+        client = wrapper.DockerClient(timeout=PROBE_TIMEOUT_S).client
+    except (docker.errors.DockerException, OSError) as error:
+        return f"no Docker daemon answers ({_first_line(error)})"
+    with contextlib.closing(client):
+        try:
+            client.ping()
+        except (docker.errors.DockerException, OSError) as error:
+            return f"no Docker daemon answers ({_first_line(error)})"
+        try:
+            _ensure_image(client, docker.errors.ImageNotFound, image, pull_timeout_s)
+        except (docker.errors.DockerException, OSError) as error:
+            return f"the image {image} is not here and cannot be pulled ({_first_line(error)})"
+    return None
+
+
+def _ensure_image(client: Any, not_found: type[Exception], image: str, timeout_s: float) -> None:
+    with contextlib.suppress(not_found):
+        client.images.get(image)
+        return
+    left_s = seconds_left(timeout_s)
+    # Every answer is bounded by the client's timeout, and the number of answers by the time that is left.
+    for progress in client.api.pull(image, stream=True, decode=True):
+        if "error" in progress:
+            raise OSError(progress["error"])
+        if left_s() <= 0:
+            message = f"it takes longer than {timeout_s:g} s; pull it before the tests"
+            raise TimeoutError(message)
+    client.images.get(image)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+class SchedulerRabbitMQ(RabbitMQ):
+    """A RabbitMQ in a container of its own, reached through a port on the loopback interface.
+
+    `image` is any RabbitMQ image with the user guest, None means `default_image()`. Stopping, killing and
+    starting again keep the port and what is stored; `close()` removes the container with its volumes.
+    """
+
+    def __init__(self, image: str | None = None) -> None:
+        super().__init__()
+        self.image = image or default_image()
+        self._port = free_port()
+        self._testcontainer: Any = None
+
+    @property
+    def host(self) -> str:
+        """Always the loopback address; a Docker on another machine is used by its URL instead."""
+        return LOOPBACK
+
+    @property
+    def port(self) -> int:
+        """The TCP port on the loopback interface, chosen when the object is made."""
+        return self._port
+
+    @property
+    def log(self) -> str:
+        """What the container wrote; empty before its start."""
+        if self._testcontainer is None or self._testcontainer.get_wrapped_container() is None:
+            return ""
+        return str(self._container.logs(tail=2000).decode("utf-8", "replace"))
+
+    def ctl(self, *arguments: str) -> str:
+        """Run `rabbitmqctl` inside the container; the daemon has 60 s for each answer."""
+        exit_code, (output, errors) = self._container.exec_run(
+            ["sh", "-c", _CTL_SCRIPT, "rabbitmqctl", *arguments], environment=_CTL_ENVIRONMENT, demux=True
+        )
+        text = (output or b"").decode("utf-8", "replace")
+        if exit_code != 0:
+            raise RabbitMQCommandFailed(arguments, int(exit_code), text + (errors or b"").decode("utf-8", "replace"))
+        return text
+
+    @property
+    def _container(self) -> Any:
+        if self._testcontainer is None:
+            raise RabbitMQUnavailable("this RabbitMQ has no container; call start()")
+        return self._testcontainer.get_wrapped_container()
+
+    def _start(self) -> None:
+        if self._testcontainer is not None:
+            self._container.start()
+            return
+        try:
+            testcontainers: Any = importlib.import_module("testcontainers.core.container")
+        except ModuleNotFoundError as error:
+            raise RabbitMQUnavailable("testcontainers is not installed") from error
+        self._testcontainer = testcontainers.DockerContainer(
+            self.image, docker_client_kw={"timeout": COMMAND_TIMEOUT_S}
+        )
+        # A port chosen by Docker would change with every start, and clients could not come back.
+        self._testcontainer.ports[f"{_AMQP_PORT}/tcp"] = (LOOPBACK, self._port)
+        self._testcontainer.start()
+
+    def _stop(self) -> None:
+        # The first process of an image made from Debian's package is a shell, which ignores SIGTERM:
+        # so the broker is asked itself, and the container ends with it.
+        with contextlib.suppress(RabbitMQCommandFailed):
+            self.ctl("stop")
+        with contextlib.suppress(TimeoutError):
+            wait_until(self._has_ended, "the container to end", timeout_s=STOP_TIMEOUT_S)
+            return
+        self._container.kill()
+        self._wait_for_end()
+
+    def _kill(self) -> None:
+        if self._life == "paused":
+            self._container.unpause()  # Docker refuses to kill what it froze
+        self._container.kill()
+        self._wait_for_end()
+
+    def _wait_for_end(self) -> None:
+        wait_until(self._has_ended, "the container to end", timeout_s=STOP_TIMEOUT_S)
+
+    def _has_ended(self) -> bool:
+        self._container.reload()
+        return bool(self._container.status == "exited")
+
+    def _pause(self) -> None:
+        self._container.pause()
+
+    def _unpause(self) -> None:
+        self._container.unpause()
+
+    def _raise_if_dead(self) -> None:
+        if self._has_ended():
+            self._life = "down"
+            raise RabbitMQUnavailable(f"the container of {self.image} ended at its start: {self.log[-500:]}")
+
+    def _close(self) -> None:
+        if self._testcontainer is not None:
+            self._testcontainer.stop()
+            self._testcontainer = None
