@@ -1,14 +1,12 @@
-"""For pytest only: the plugin of this checkout, its assertion texts, and the Hypothesis profiles."""
+"""For pytest only: the plugin of this checkout and the Hypothesis profiles."""
 
 import os
 
-import pytest
 from hypothesis import settings
 
-# Before the plugin is imported: contract classes shipped in the package then explain their failures.
-pytest.register_assert_rewrite("schedulergodx_testing")
-
-# The same name as the installed entry point, so that both together are one plugin.
+# The same name as the installed entry point, so that both together are one plugin; a checkout that is not
+# installed has it too. It is also what registers the shipped contract classes for assertion texts: here
+# it would come too late where the entry point was first, and pytest would refuse it.
 pytest_plugins = ["schedulergodx_testing.plugin"]
 
 # No deadline: the time of one example says more about the machine than about the code. Every run draws

@@ -6,16 +6,22 @@ It imports pytest and nothing else: a test suite that uses none of the fixtures 
 # Imports inside the functions are the point of this file, see above.
 # ruff: noqa: PLC0415
 
+import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
 if TYPE_CHECKING:
     from schedulergodx_testing.rabbitmq import RabbitMQ, RabbitMQPool
 
-REQUIRE_RABBITMQ = "--require-rabbitmq"
-REQUIRE_DOCKER = "--require-docker"
+REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
+REQUIRE_DOCKER: Final = "--require-docker"
+
+# Modules whose plain `assert` statements explain their failures. By hand, because pytest finds the files of
+# an entry point only in a real install, not in an editable one or a checkout; before anyone imports them.
+_EXPLAINED: Final = ("schedulergodx_testing.contracts", "schedulergodx_testing.assertions")
+pytest.register_assert_rewrite(*(name for name in _EXPLAINED if name not in sys.modules))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
