@@ -7,19 +7,54 @@ one production kind, one test kind and one contract suite in `schedulergodx_test
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+
+from schedulergodx.rules.tasks import Added, TaskSpec, TaskState
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
+    from logging import Logger
     from queue import SimpleQueue
+
+    from pika.adapters.blocking_connection import BlockingChannel
 
     from schedulergodx.errors import BrokerError
     from schedulergodx.rules.lifecycle import Outcome, Report, TaskStatus
+    from schedulergodx.utils.logger import LoggerConstructor
+    from schedulergodx.utils.rmq_property import RmqConnect
+
+__all__ = [
+    "AbstractionConnectClass",
+    "AbstractionCore",
+    "Added",
+    "Capacity",
+    "Clock",
+    "ConnectionChanged",
+    "ConnectionState",
+    "ConnectionStatus",
+    "ConsumeFailed",
+    "Delivery",
+    "Finished",
+    "Outgoing",
+    "QueueSpec",
+    "Reply",
+    "ReplySettled",
+    "Runner",
+    "ServiceEvent",
+    "Stop",
+    "Storage",
+    "TaskSpec",
+    "TaskState",
+    "Transport",
+    "TransportEvent",
+]
 
 T = TypeVar("T")
 
@@ -228,57 +263,6 @@ class Transport(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TaskSpec:
-    """One accepted launch, as it is stored and run. Nothing in it has been unpickled.
-
-    Attributes:
-        message_id: the launch.
-        client: name of the client.
-        reply_to: queue for the answer, or "" when nobody waits for one.
-        name: the function's name, for people, e.g. `shop.tasks.remind`.
-        digest: SHA-256 of everything that identifies the content: the same id with another digest is a conflict.
-        function: the function by value (cloudpickle), or None when it travels by reference alone.
-        reference: the function by reference, `module:qualname`, or "".
-        code_digest: hash of the function's code, to compare with what the reference gives; "" means do not compare.
-        arguments: cloudpickle of `(args, kwargs)`.
-        arguments_by_value: the same for a function that runs by value, where that differs; else None.
-        python: version of the Python that pickled, e.g. `3.11.7`.
-        is_hard: in a killable process of its own, instead of a thread.
-        lifetime_s: seconds that it may run; None: without limit.
-        issued_at: when the client launched it, aware UTC.
-        run_at: when to start it, aware UTC.
-        is_delayed: whether it was launched with a moment, and so can be overdue.
-        is_overdue_enabled: run it even when overdue.
-    """
-
-    message_id: str
-    client: str
-    reply_to: str
-    name: str
-    digest: bytes
-    function: bytes | None
-    reference: str
-    code_digest: str
-    arguments: bytes
-    arguments_by_value: bytes | None
-    python: str
-    is_hard: bool
-    lifetime_s: float | None
-    issued_at: datetime
-    run_at: datetime
-    is_delayed: bool
-    is_overdue_enabled: bool
-
-
-class Added(Enum):
-    """What `Storage.add` did: stored it, knew it already, or knows another task of this id."""
-
-    NEW = "new"
-    SAME = "same"
-    CONFLICT = "conflict"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
     """An answer in the outbox, until the broker has it.
 
@@ -293,30 +277,6 @@ class Reply:
     queue: str
     message_id: str
     body: bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TaskState:
-    """Where one task is, without its function and arguments.
-
-    Attributes:
-        message_id, client, name, is_hard, run_at, issued_at: as in `TaskSpec`.
-        status: where it is.
-        outcome: how it ended, or None while it has not.
-        started_at: when it started, or None.
-        starts: how often it was started.
-    """
-
-    message_id: str
-    client: str
-    name: str
-    is_hard: bool
-    issued_at: datetime
-    run_at: datetime
-    status: TaskStatus
-    started_at: datetime | None
-    starts: int
-    outcome: Outcome | None
 
 
 class Storage(Protocol):
@@ -456,3 +416,56 @@ class ReplySettled:
 
 
 ServiceEvent: TypeAlias = TransportEvent | Finished | ReplySettled | Stop
+
+
+# --- The bases of 1.0.0 ----------------------------------------------------------------------------------------------
+
+
+class AbstractionConnectClass(ABC):  # noqa: B024 - nothing was abstract in it in 1.0.0 either
+    """One end of a queue, for programs of 1.0.0 that made their own. Nothing of this library uses `channel`.
+
+    Args:
+        name: stands in log lines.
+        rmq_que: name of the queue.
+        logger: where lines go.
+        rmq_connect: where the RabbitMQ is. The connection is made when `channel` is first asked for.
+    """
+
+    def __init__(self, name: str, *, rmq_que: str, logger: Logger, rmq_connect: RmqConnect) -> None:
+        self.name = name
+        self.logger = logger
+        self.queue = rmq_que
+        self.rmq_connect = rmq_connect
+
+    @cached_property
+    def channel(self) -> BlockingChannel:
+        """A pika channel with the queue declared. One thread at a time may use it."""
+        return self.rmq_connect.get_channel(self.queue)
+
+    def _logging(self, level: str, message: str) -> None:
+        getattr(self.logger, level)(f"{self.name} - {message}")
+
+
+class AbstractionCore(ABC):
+    """What `Client` and `Service` have in common: a name, a logger, the two queues."""
+
+    core_name: str
+
+    @property
+    @abstractmethod
+    def rmq_publisher_que(self) -> str:
+        """Name of the queue that this side publishes to."""
+
+    @property
+    @abstractmethod
+    def rmq_consumer_que(self) -> str:
+        """Name of the queue that this side consumes from."""
+
+    @property
+    @abstractmethod
+    def logger(self) -> LoggerConstructor:
+        """The logger of this side; see `LoggerConstructor`."""
+
+    def _logging(self, level: str, message: str, *facts: object) -> None:
+        """Log `message`, with its facts filled in as `logging` does, behind the core's name."""
+        getattr(self.logger, level)(f"{self.core_name} - {message}", *facts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from schedulergodx.clock import SystemClock
 from schedulergodx.errors import SchedulerError
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from schedulergodx.rules.lifecycle import Outcome
+
+R_co = TypeVar("R_co", covariant=True)
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's, as the ULID specification has it
 _TIME_CHARACTERS = 10
@@ -32,13 +34,16 @@ class OutcomeSource(Protocol):
         """Return how the launch ended, or None."""
 
 
-class MessageId(str):
-    """The id of one launch: a `str` that can also be asked how the launch ended. Safe from any thread."""
+class MessageId(str, Generic[R_co]):
+    """The id of one launch: a `str` that can also be asked how the launch ended. Safe from any thread.
+
+    `R_co` is what the function returns.
+    """
 
     __slots__ = ("_source",)
     _source: OutcomeSource | None
 
-    def __new__(cls, value: str, source: OutcomeSource | None = None) -> MessageId:  # noqa: PYI034 - str subclass
+    def __new__(cls, value: str, source: OutcomeSource | None = None) -> MessageId[R_co]:
         """Make an id; without `source` it is a plain text that cannot be asked."""
         self = super().__new__(cls, value)
         self._source = source
@@ -47,11 +52,11 @@ class MessageId(str):
     def __init__(self, value: str, source: OutcomeSource | None = None) -> None:
         """Accept what `__new__` has used."""
 
-    def __reduce__(self) -> tuple[type[MessageId], tuple[str]]:
+    def __reduce__(self) -> tuple[type[MessageId[Any]], tuple[str]]:
         """Travel as a plain id: a client does not fit into a pickle of one of its ids."""
         return MessageId, (str(self),)
 
-    def result(self, timeout_s: float | None = None) -> Any:
+    def result(self, timeout_s: float | None = None) -> R_co:
         """Wait for the task and return what its function returned.
 
         Args:
@@ -63,9 +68,9 @@ class MessageId(str):
             ResultTimeout: it has not ended in time. The task goes on.
             UnknownMessageId: the service has no such task.
         """
-        return self._asked().result(self, timeout_s)
+        return self._asked().result(self, timeout_s)  # type: ignore[no-any-return]  # JSON data has no static type
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, R]:
         """Wait in an asyncio program; as `result`, without a timeout (use `asyncio.timeout`)."""
         return self._asked().async_result(self).__await__()
 

@@ -1,0 +1,87 @@
+"""A launch as the service knows it: what was accepted, and where it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from schedulergodx.rules.lifecycle import Outcome, TaskStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskSpec:
+    """One accepted launch, as it is stored and run. Nothing in it has been unpickled.
+
+    Attributes:
+        message_id: the launch.
+        client: name of the client.
+        reply_to: queue for the answer, or "" when nobody waits for one.
+        name: the function's name, for people, e.g. `shop.tasks.remind`.
+        digest: SHA-256 of everything that identifies the content: the same id with another digest is a conflict.
+        function: the function by value (cloudpickle), or None when it travels by reference alone.
+        reference: the function by reference, `module:qualname`, or "".
+        code_digest: hash of the function's code, to compare with what the reference gives; "" means do not compare.
+        arguments: cloudpickle of `(args, kwargs)`.
+        arguments_by_value: the same for a function that runs by value, where that differs; else None.
+        python: version of the Python that pickled, e.g. `3.11.7`.
+        is_hard: in a killable process of its own, instead of a thread.
+        lifetime_s: seconds that it may run; None: without limit.
+        issued_at: when the client launched it, aware UTC.
+        run_at: when to start it, aware UTC.
+        is_delayed: whether it was launched with a moment, and so can be overdue.
+        is_overdue_enabled: run it even when overdue.
+    """
+
+    message_id: str
+    client: str
+    reply_to: str
+    name: str
+    digest: bytes
+    function: bytes | None
+    reference: str
+    code_digest: str
+    arguments: bytes
+    arguments_by_value: bytes | None
+    python: str
+    is_hard: bool
+    lifetime_s: float | None
+    issued_at: datetime
+    run_at: datetime
+    is_delayed: bool
+    is_overdue_enabled: bool
+
+
+class Added(Enum):
+    """What `Storage.add` did: stored it, knew it already, or knows another task of this id."""
+
+    NEW = "new"
+    SAME = "same"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskState:
+    """Where one task is, without its function and arguments.
+
+    Attributes:
+        message_id, client, name, is_hard, run_at, issued_at: as in `TaskSpec`.
+        status: where it is.
+        outcome: how it ended, or None while it has not.
+        started_at: when it started, or None.
+        starts: how often it was started.
+    """
+
+    message_id: str
+    client: str
+    name: str
+    is_hard: bool
+    issued_at: datetime
+    run_at: datetime
+    status: TaskStatus
+    started_at: datetime | None
+    starts: int
+    outcome: Outcome | None

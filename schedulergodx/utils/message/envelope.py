@@ -1,0 +1,234 @@
+"""The envelope of every message: JSON that is read strictly, and refused with a reason.
+
+A message may come from anyone who reaches the queue, so nothing is assumed: not the encoding, not the depth, not the
+type of any field. Whatever is wrong becomes one `MessageRejected` whose `reason` stands in `docs/protocol.md`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from schedulergodx.config import NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, printable_name
+from schedulergodx.errors import InvalidParameter, MessageRejected
+from schedulergodx.utils.message.kinds import Message
+
+VERSION = 1
+MESSAGE_ID_BYTES_MAX = 100
+_REPLY_QUEUE_BYTES_MAX = QUEUE_NAME_BYTES_MAX + NAME_BYTES_MAX + 30
+_FIELDS = {"v", "id", "client", "type", "issued_at", "reply_to", "python", "cloudpickle", "arguments"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Envelope:
+    """One message, read and checked down to its `arguments`, which belong to its type.
+
+    Attributes:
+        message_id: what it is about: the launch, or the message itself.
+        client: name of the client that sent it, or that it answers.
+        kind: what it is for.
+        issued_at: when it was sent, aware UTC, or None (messages of programs that leave it out).
+        reply_to: queue for an answer, or "".
+        python, cloudpickle: versions of the sender, or "".
+        arguments: the rest, not checked yet.
+        unknown_fields: how many fields were passed over, since this version does not know them.
+    """
+
+    message_id: str
+    client: str
+    kind: Message
+    issued_at: datetime | None = None
+    reply_to: str = ""
+    python: str = ""
+    cloudpickle: str = ""
+    arguments: dict[str, Any]
+    unknown_fields: int = 0
+
+
+def build(envelope: Envelope) -> bytes:
+    """Return the message as bytes."""
+    fields: dict[str, Any] = {
+        "v": VERSION,
+        "id": envelope.message_id,
+        "client": envelope.client,
+        "type": envelope.kind.value,
+    }
+    if envelope.issued_at is not None:
+        fields["issued_at"] = moment_text(envelope.issued_at)
+    for name in ("reply_to", "python", "cloudpickle"):
+        if value := getattr(envelope, name):
+            fields[name] = value
+    fields["arguments"] = envelope.arguments
+    return json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
+
+
+def parse(body: bytes, *, bytes_max: int) -> Envelope:
+    """Read a message.
+
+    Raises:
+        MessageRejected: with reason TOO_LARGE, BAD_ENCODING, BAD_JSON, BAD_MESSAGE, UNKNOWN_VERSION or UNKNOWN_TYPE.
+    """
+    if len(body) > bytes_max:
+        raise MessageRejected(f"the message has {len(body)} bytes, {bytes_max} are allowed", reason="TOO_LARGE")
+    fields = _json_object(body)
+    version = fields.get("v", VERSION)
+    if not is_whole(version) or version != VERSION:
+        raise MessageRejected(f"v is {_shown(version)}, this program speaks {VERSION}", reason="UNKNOWN_VERSION")
+    return Envelope(
+        message_id=name_field(fields, "id", bytes_max=MESSAGE_ID_BYTES_MAX),
+        client=name_field(fields, "client", bytes_max=NAME_BYTES_MAX),
+        kind=_kind(fields),
+        issued_at=None if fields.get("issued_at") is None else moment_field(fields, "issued_at"),
+        reply_to=name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX) if fields.get("reply_to") else "",
+        python=name_field(fields, "python", bytes_max=40) if fields.get("python") else "",
+        cloudpickle=name_field(fields, "cloudpickle", bytes_max=40) if fields.get("cloudpickle") else "",
+        arguments=object_field(fields, "arguments"),
+        unknown_fields=len(fields.keys() - _FIELDS),
+    )
+
+
+def bad(name: str, expected: str, value: object) -> MessageRejected:
+    """Return the refusal of a field: its name, what it should be, and the type that it has."""
+    found = "missing" if value is _MISSING else _shown(value)
+    return MessageRejected(f"field {name!r} must be {expected}, but is {found}")
+
+
+def name_field(fields: dict[str, Any], name: str, *, bytes_max: int) -> str:
+    """Return a field that is a printable text. Raises MessageRejected."""
+    value = fields.get(name, _MISSING)
+    try:
+        return printable_name(name, value, bytes_max=bytes_max)
+    except InvalidParameter:
+        raise bad(name, f"a printable text of 1 to {bytes_max} bytes", value) from None
+
+
+def text_field(fields: dict[str, Any], name: str) -> str:
+    """Return a field that is any text. Raises MessageRejected."""
+    value = fields.get(name, _MISSING)
+    if not isinstance(value, str):
+        raise bad(name, "a text", value)
+    return value
+
+
+def object_field(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a field that is a JSON object. Raises MessageRejected."""
+    value = fields.get(name, _MISSING)
+    if not isinstance(value, dict):
+        raise bad(name, "an object", value)
+    return value
+
+
+def flag_field(fields: dict[str, Any], name: str, *, default: bool) -> bool:
+    """Return a field that is true or false; `default` when it is missing. Raises MessageRejected."""
+    value = fields.get(name, default)
+    if not isinstance(value, bool):
+        raise bad(name, "true or false", value)
+    return value
+
+
+def moment_field(fields: dict[str, Any], name: str) -> datetime:
+    """Return a field that is a moment: ISO 8601 with an offset. The answer is in UTC. Raises MessageRejected."""
+    value = fields.get(name, _MISSING)
+    expected = "a moment in ISO 8601 with an offset, e.g. '2026-01-31T12:00:00.000000Z'"
+    if not isinstance(value, str):
+        raise bad(name, expected, value)
+    try:
+        moment = datetime.fromisoformat(value)
+        return _in_utc(moment)
+    except (ValueError, OverflowError):
+        raise bad(name, expected, value) from None
+
+
+def moment_text(moment: datetime) -> str:
+    """Return an aware moment as messages have it, in UTC with microseconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def is_whole(value: object) -> bool:
+    """Return whether `value` is a whole number; `true` is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("no offset")
+    return moment.astimezone(UTC)
+
+
+def _kind(fields: dict[str, Any]) -> Message:
+    value = fields.get("type", _MISSING)
+    if not is_whole(value):
+        raise bad("type", "a whole number", value)
+    try:
+        return Message(value)
+    except ValueError:
+        known = ", ".join(f"{kind.value} ({kind.name})" for kind in Message)
+        raise MessageRejected(f"type {_shown(value)} is unknown; known are {known}", reason="UNKNOWN_TYPE") from None
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MessageRejected(f"not UTF-8: {error.reason} at byte {error.start}", reason="BAD_ENCODING") from None
+    if text.startswith("\ufeff") or "\x00" in text:
+        raise MessageRejected("begins with a byte order mark, or holds a NUL", reason="BAD_ENCODING")
+    try:
+        fields = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_short_int
+        )
+    except RecursionError:
+        raise MessageRejected("nested too deeply", reason="BAD_JSON") from None
+    except ValueError as error:
+        raise MessageRejected(f"not JSON as it should be: {error}", reason="BAD_JSON") from None
+    if not isinstance(fields, dict):
+        raise MessageRejected(f"a message must be a JSON object, this is {_shown(fields)}")
+    return fields
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return fields
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is beyond what a float holds")
+    return number
+
+
+_INT_DIGITS_MAX = 100
+
+
+def _short_int(text: str) -> int:
+    if len(text) > _INT_DIGITS_MAX:
+        raise ValueError(f"a number has {len(text)} digits")
+    return int(text)
+
+
+def _shown(value: object) -> str:
+    """Show a wrong value without showing what may be a secret: its type, and a short number."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, (int, float)):
+        return f"the number {value!r:.20}"
+    if isinstance(value, str):
+        return "a text"
+    return "a list" if isinstance(value, list) else "an object"
+
+
+class _Missing:
+    """Stands for a field that is not there."""
+
+
+_MISSING = _Missing()

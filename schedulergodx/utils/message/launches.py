@@ -1,0 +1,147 @@
+"""A launch as a message: TASK out of a packed function, and back into the `TaskSpec` that a service stores."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from schedulergodx.config import lifetime
+from schedulergodx.errors import InvalidParameter, MessageRejected
+from schedulergodx.rules.tasks import TaskSpec
+from schedulergodx.utils.message.envelope import (
+    Envelope,
+    bad,
+    flag_field,
+    moment_field,
+    moment_text,
+    name_field,
+    text_field,
+)
+from schedulergodx.utils.message.kinds import Message
+from schedulergodx.utils.message.payload import CLOUDPICKLE_VERSION, PYTHON_VERSION, Packed
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_TEXT_BYTES_MAX = 1000
+
+
+def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
+    packed: Packed,
+    *,
+    message_id: str,
+    client: str,
+    reply_to: str,
+    issued_at: datetime,
+    run_at: datetime | None,
+    is_hard: bool,
+    lifetime_s: float | None,
+    is_overdue_enabled: bool,
+) -> Envelope:
+    """Return the TASK message of a launch. `run_at` None means at once; such a task is never overdue."""
+    arguments: dict[str, Any] = {
+        "name": packed.name,
+        "function": _base64(packed.function),
+        "reference": packed.reference,
+        "code_digest": packed.code_digest,
+        "args": _base64(packed.arguments),
+        "args_by_value": _base64(packed.arguments_by_value),
+        "run_at": None if run_at is None else moment_text(run_at),
+        "hard": is_hard,
+        "lifetime_s": lifetime_s,
+        "enable_overdue": is_overdue_enabled,
+    }
+    return Envelope(
+        message_id=message_id,
+        client=client,
+        kind=Message.TASK,
+        issued_at=issued_at,
+        reply_to=reply_to,
+        python=PYTHON_VERSION,
+        cloudpickle=CLOUDPICKLE_VERSION,
+        arguments=arguments,
+    )
+
+
+def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
+    """Read a TASK message. Nothing of it is unpickled.
+
+    Raises:
+        MessageRejected: a field is missing or of the wrong type; the message names it.
+    """
+    fields = envelope.arguments
+    function = _bytes_field(fields, "function", is_optional=True)
+    reference = _reference_field(fields)
+    if function is None and not reference:
+        raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
+    arguments = _bytes_field(fields, "args", is_optional=False) or b""
+    arguments_by_value = _bytes_field(fields, "args_by_value", is_optional=True)
+    issued_at = envelope.issued_at or received_at
+    run_at = None if fields.get("run_at") is None else moment_field(fields, "run_at")
+    is_hard = flag_field(fields, "hard", default=False)
+    lifetime_s = _lifetime_field(fields)
+    return TaskSpec(
+        message_id=envelope.message_id,
+        client=envelope.client,
+        reply_to=envelope.reply_to,
+        name=name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX),
+        digest=_digest(envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s),
+        function=function,
+        reference=reference,
+        code_digest=text_field(fields, "code_digest") if fields.get("code_digest") else "",
+        arguments=arguments,
+        arguments_by_value=arguments_by_value,
+        python=envelope.python,
+        is_hard=is_hard,
+        lifetime_s=lifetime_s,
+        issued_at=issued_at,
+        run_at=issued_at if run_at is None else run_at,
+        is_delayed=run_at is not None,
+        is_overdue_enabled=flag_field(fields, "enable_overdue", default=False),
+    )
+
+
+def _digest(*facts: object) -> bytes:
+    """Hash what makes a launch what it is: the same id with other facts is another launch, and refused."""
+    hashed = hashlib.sha256()
+    for fact in facts:
+        data = fact if isinstance(fact, bytes) else repr(fact).encode()
+        hashed.update(len(data).to_bytes(8, "big"))
+        hashed.update(data)
+    return hashed.digest()
+
+
+def _base64(data: bytes | None) -> str | None:
+    return None if data is None else base64.b64encode(data).decode("ascii")
+
+
+def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> bytes | None:
+    value = fields.get(name)
+    if value is None and is_optional:
+        return None
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    raise bad(name, "base64" + (" or null" if is_optional else ""), value)
+
+
+def _reference_field(fields: dict[str, Any]) -> str:
+    if not fields.get("reference"):
+        return ""
+    reference = name_field(fields, "reference", bytes_max=_TEXT_BYTES_MAX)
+    module, _, qualname = reference.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *qualname.split("."))):
+        raise bad("reference", "'module:qualname'", reference)
+    return reference
+
+
+def _lifetime_field(fields: dict[str, Any]) -> float | None:
+    value = fields.get("lifetime_s")
+    try:
+        return lifetime("lifetime_s", value)
+    except InvalidParameter as error:
+        raise MessageRejected(f"field 'lifetime_s' is wrong: {error}") from None

@@ -1,0 +1,315 @@
+"""How functions and arguments travel. The one file that imports cloudpickle, and the one place that unpickles.
+
+A function travels **by value** (its code, cloudpickled) and, where it can be imported by name, **by reference** as
+well. The service prefers the reference when it can import the module and finds the same code there, so that module
+state (pools, caches, loggers) is the service's own; else it runs the value, which is exactly the code that was sent.
+A function that cannot travel by value (its globals hold a lock, a connection) goes by reference alone.
+
+Arguments are pickled as they are, and a second time for a function that runs by value, where its module's own classes
+are among them: they travel by value then, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import platform
+import sys
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import cloudpickle  # type: ignore[import-untyped]  # it ships no types
+
+from schedulergodx.errors import InvalidParameter, TaskNotSerializable
+from schedulergodx.rules.lifecycle import Code
+from schedulergodx.utils.message.functions import (
+    captured,
+    code_digest,
+    function_name,
+    named_arguments,
+    plain,
+    reference_of,
+)
+from schedulergodx.utils.message.stateless import is_stateless
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from schedulergodx.rules.tasks import TaskSpec
+
+Travel: TypeAlias = Literal["auto", "value", "reference"]
+"""How a function travels: both ways where possible, or pinned to one."""
+
+PYTHON_VERSION = platform.python_version()
+CLOUDPICKLE_VERSION: str = cloudpickle.__version__
+
+_FUNCTIONS_KEPT_MAX = 256
+
+
+class PayloadError(Exception):
+    """A payload cannot be loaded; `code` says why."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Packed:
+    """A function and its arguments, ready to travel; the fields are those of `TaskSpec`."""
+
+    name: str
+    function: bytes | None
+    reference: str
+    code_digest: str
+    arguments: bytes
+    arguments_by_value: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loaded:
+    """A function and its arguments, ready to be called."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+# --- packing, in the client ------------------------------------------------------------------------------------------
+
+
+def pack(
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    by: Travel = "auto",
+    by_value_modules: Sequence[str] = (),
+) -> Packed:
+    """Pickle `function` and its arguments as they are at this moment. Safe from any thread.
+
+    Args:
+        function: what is to be called.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        by: whether it travels by value, by reference, or both ways where possible.
+        by_value_modules: names of further modules whose functions and classes travel by value.
+
+    Raises:
+        TaskNotSerializable: the function or an argument cannot be pickled; `variable` says which.
+    """
+    name = function_name(function)
+    reference = "" if by == "value" else reference_of(function)
+    if by == "reference" and not reference:
+        raise TaskNotSerializable(
+            f"task {name} cannot travel by reference: it is not a function that a module holds under its own name. "
+            "Move it to the top of a module, or let it travel by value.",
+            variable=name,
+        )
+    modules = _travelling_modules(function, by_value_modules)
+    value, failure = (None, None) if by == "reference" else _dump(function, modules)
+    if failure is not None and not reference:
+        raise _not_serializable(function, name, modules) from failure
+    arguments, failure = _dump((args, dict(kwargs)), ())
+    if arguments is None:
+        raise _argument_not_serializable(function, name, args, kwargs) from failure
+    arguments_by_value = None
+    if value is not None and any(module.encode() in arguments for module in modules):
+        arguments_by_value, _ = _dump((args, dict(kwargs)), modules)
+    return Packed(
+        name=name,
+        function=value,
+        reference=reference,
+        code_digest=code_digest(function) if reference and value is not None else "",
+        arguments=arguments,
+        arguments_by_value=None if arguments_by_value == arguments else arguments_by_value,
+    )
+
+
+def _travelling_modules(function: Callable[..., Any], by_value_modules: Sequence[str]) -> tuple[str, ...]:
+    own = getattr(function, "__module__", None)
+    names = list(by_value_modules)
+    if isinstance(function, (FunctionType, MethodType)) and own and own != "__main__" and own in sys.modules:
+        names.append(own)
+    for name in by_value_modules:
+        if name not in sys.modules:
+            raise InvalidParameter(f"by_value_modules names {name!r}, which is not imported; import it first")
+    return tuple(names)
+
+
+def _dump(value: object, by_value_modules: Sequence[str]) -> tuple[bytes | None, Exception | None]:
+    with _by_value(by_value_modules):
+        try:
+            return cloudpickle.dumps(value), None
+        except Exception as error:  # noqa: BLE001 - objects may raise anything while they are pickled
+            return None, error
+
+
+_registry_lock = threading.RLock()
+
+
+@contextmanager
+def _by_value(module_names: Sequence[str]) -> Iterator[None]:
+    """Let modules travel by value for a moment. cloudpickle keeps that for the whole process, hence the lock."""
+    with _registry_lock:
+        already = cloudpickle.list_registry_pickle_by_value()
+        modules = [sys.modules[name] for name in module_names if name not in already]
+        for module in modules:
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            yield
+        finally:
+            for module in modules:
+                cloudpickle.unregister_pickle_by_value(module)
+
+
+def _not_serializable(function: Callable[..., Any], name: str, modules: Sequence[str]) -> TaskNotSerializable:
+    for variable, value in captured(function):
+        _, failure = _dump(value, modules)
+        if failure is not None:
+            return TaskNotSerializable(
+                f"task {name} cannot travel: its {variable} ({type(value).__qualname__}) cannot be pickled: "
+                f"{failure}. Create it inside the function, or move the function to a module that the service can "
+                "import.",
+                variable=variable,
+            )
+    return TaskNotSerializable(f"task {name} cannot be pickled; move it to a module", variable=name)
+
+
+def _argument_not_serializable(
+    function: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> TaskNotSerializable:
+    for variable, value in named_arguments(function, args, kwargs):
+        _, failure = _dump(value, ())
+        if failure is not None:
+            return TaskNotSerializable(
+                f"{variable} of task {name} ({type(value).__qualname__}) cannot be pickled: {failure}. "
+                "Pass what it can be made from (a path, an id), and make it inside the function.",
+                variable=variable,
+            )
+    return TaskNotSerializable(f"the arguments of task {name} cannot be pickled together", variable="arguments")
+
+
+# --- loading, in the service ------------------------------------------------------------------------------------------
+
+
+def load(task: TaskSpec) -> Loaded:
+    """Unpickle the function and arguments of a task, or import the function. This runs code of the sender.
+
+    Raises:
+        PayloadError: TASK_NOT_IMPORTABLE, PYTHON_MISMATCH or BAD_PAYLOAD; the task's own code has not run.
+    """
+    function, why_not = _by_reference(task) if task.reference else (None, "")
+    if function is not None:
+        args, kwargs = _load_arguments(task.arguments)
+        return Loaded(function=function, args=args, kwargs=kwargs)
+    if task.function is None:
+        raise PayloadError(Code.TASK_NOT_IMPORTABLE, why_not)
+    _check_python(task)
+    function = _functions.load(task.function)
+    args, kwargs = _load_arguments(task.arguments if task.arguments_by_value is None else task.arguments_by_value)
+    return Loaded(function=function, args=args, kwargs=kwargs)
+
+
+def _by_reference(task: TaskSpec) -> tuple[Callable[..., Any] | None, str]:
+    """Return the function that the reference gives, or None and the reason."""
+    module_name, _, qualname = task.reference.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except Exception as error:  # noqa: BLE001 - importing runs the module, which may raise anything
+        return None, (
+            f"the task {task.name} travels by reference, and this service cannot import module {module_name!r} "
+            f"({type(error).__name__}: {error}). Install it where the service runs."
+        )
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    function: Any = plain(found)
+    if not callable(function):
+        return None, f"module {module_name!r} of this service has no function {qualname!r}"
+    if task.code_digest and code_digest(function) != task.code_digest:
+        return None, f"module {module_name!r} of this service holds other code for {qualname!r}"
+    return function, ""
+
+
+def _check_python(task: TaskSpec) -> None:
+    sent, own = task.python.split(".")[:2], PYTHON_VERSION.split(".")[:2]
+    if sent != own:
+        raise PayloadError(
+            Code.PYTHON_MISMATCH,
+            f"the code of task {task.name} was pickled by Python {task.python}, and this service runs "
+            f"{PYTHON_VERSION}: bytecode differs. Use the same minor version, or let the task travel by reference.",
+        )
+
+
+def _loads(data: bytes, what: str) -> Any:
+    try:
+        return cloudpickle.loads(data)
+    except ModuleNotFoundError as error:
+        raise PayloadError(
+            Code.TASK_NOT_IMPORTABLE,
+            f"the {what} of the task needs module {error.name!r}, which this service cannot import. Install it where "
+            "the service runs, or name it in by_value_modules of the task.",
+        ) from error
+    except Exception as error:
+        raise PayloadError(
+            Code.BAD_PAYLOAD, f"the {what} of the task cannot be unpickled ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _load_arguments(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    match _loads(data, "arguments"):
+        case (tuple() as args, dict() as kwargs):
+            return args, kwargs
+        case _:
+            raise PayloadError(Code.BAD_PAYLOAD, "the arguments of the task are not a tuple and a dict")
+
+
+class _FunctionCache:
+    """Functions by the hash of their pickle, so that one sent a thousand times is unpickled once.
+
+    Only functions without changeable state are kept: what a run changes in a function's globals or closure is gone
+    with the run, since each launch carries the state of its own moment.
+    """
+
+    def __init__(self, kept_max: int) -> None:
+        self._kept: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
+        self._kept_max = kept_max
+        self._lock = threading.Lock()
+
+    def load(self, data: bytes) -> Callable[..., Any]:
+        """Return the function that `data` holds. Raises PayloadError."""
+        key = hashlib.sha256(data).digest()
+        with self._lock:
+            if (known := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                return known
+        function = _loads(data, "function")
+        if not callable(function):
+            raise PayloadError(Code.BAD_PAYLOAD, f"the function of the task is a {type(function).__qualname__}")
+        if is_stateless(function):
+            with self._lock:
+                self._kept[key] = function
+                if len(self._kept) > self._kept_max:
+                    self._kept.popitem(last=False)
+        return function  # type: ignore[no-any-return]  # what was pickled is known by `callable` only
+
+
+_functions = _FunctionCache(_FUNCTIONS_KEPT_MAX)
+
+# --- for programs of 1.0.0 -------------------------------------------------------------------------------------------
+
+
+def dumps(value: object) -> bytes:
+    """Pickle anything that cloudpickle can."""
+    data: bytes = cloudpickle.dumps(value)
+    return data
+
+
+def loads(data: bytes) -> Any:
+    """Unpickle. This runs code of whoever pickled: never on what may come from strangers."""
+    return cloudpickle.loads(data)
