@@ -1,0 +1,498 @@
+"""`TransportContract`: everything that client and service rely on in a `Transport`.
+
+A test waits for events, with a bound, and never for time to pass: that something does *not* happen is shown by what
+happens instead, e.g. the message goes to somebody else.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schedulergodx.errors import BrokerError, Closed, QueueInUse, QueueMismatch, QueueMissing
+from schedulergodx.utils.abstractions import ConnectionState, Outgoing, QueueSpec, Transport
+from schedulergodx_testing.contracts.recorder import WAIT_S, Sending, assert_empty, bodies, consume, publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Connect = Callable[[], Transport]
+
+EXPIRES_AFTER_S = 0.5
+"""Life of a queue without consumers in the tests of expiry."""
+PAUSE_S = 0.02
+"""How often a test asks again for what it can only learn by asking, in seconds."""
+
+
+class TransportContract:
+    """Subclass it, override the fixture `open_transport`, and every test runs against your transport."""
+
+    @pytest.fixture
+    def open_transport(self) -> Connect:
+        """Return a function that opens a transport, each time a new one, to one and the same broker."""
+        raise NotImplementedError("override this fixture")
+
+    @pytest.fixture
+    def connect(self, open_transport: Connect) -> Iterator[Connect]:
+        """Like `open_transport`; what it opened is closed after the test, and its threads have ended then."""
+        opened: list[Transport] = []
+
+        def connect() -> Transport:
+            transport = open_transport()
+            opened.append(transport)
+            return transport
+
+        yield connect
+        for transport in opened:
+            transport.close()
+        for transport in opened:
+            for thread in transport.threads().values():
+                thread.join(WAIT_S)
+                assert not thread.is_alive(), f"{thread.name} goes on after close"
+
+    @pytest.fixture
+    def queue(self) -> QueueSpec:
+        """Describe a queue of this test alone, with dead letters, which does not exist yet."""
+        return QueueSpec(name=f"contract.{uuid.uuid4().hex}", has_dead_letters=True)
+
+    @pytest.fixture
+    def sender(self, connect: Connect, queue: QueueSpec) -> Transport:
+        """A transport that has declared `queue`."""
+        sender = connect()
+        sender.listen(lambda _event: None)
+        sender.declare(queue)
+        return sender
+
+    # --- Publishing
+
+    def test_what_is_confirmed_waits_without_a_consumer(self, connect: Connect, queue: QueueSpec) -> None:
+        """A confirmed message is kept when its sender is gone and nobody consumes; a transport opened later gets it."""
+        older = connect()
+        older.declare(queue)
+        publish(older, queue.name, b"kept")
+        older.close()
+        delivery = consume(connect(), queue).delivery()
+        assert (delivery.queue, delivery.body, delivery.is_redelivered) == (queue.name, b"kept", False)
+
+    def test_declare_comes_before_what_is_published_after_it(self, connect: Connect, queue: QueueSpec) -> None:
+        """Nobody has to wait between declare and publish."""
+        transport = connect()
+        transport.declare(queue)
+        assert Sending(transport, queue.name, b"at once").error() is None
+
+    def test_declaring_again_keeps_the_messages(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A queue that exists is left as it is by declare, from any transport."""
+        publish(sender, queue.name, b"a")
+        other = connect()
+        other.declare(queue)
+        publish(other, queue.name, b"b")
+        assert bodies(consume(connect(), queue).deliveries(2)) == [b"a", b"b"]
+
+    def test_a_missing_queue_is_an_error_of_that_message_alone(self, sender: Transport, queue: QueueSpec) -> None:
+        """`QueueMissing` settles the message, and what is published before and after it is kept."""
+        names = (queue.name, f"{queue.name}.missing", queue.name)
+        before, missing, after = (Sending(sender, name, b"a").error() for name in names)
+        assert (before, after) == (None, None)
+        assert isinstance(missing, QueueMissing)
+
+    def test_messages_keep_their_order(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """What one thread publishes without waiting is delivered in that order."""
+        sent = [b"%d" % number for number in range(300)]
+        publish(sender, queue.name, *sent)
+        assert bodies(consume(connect(), queue, prefetch=300).deliveries(300)) == sent
+
+    def test_eight_threads_publish_at_once(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """Every message of every thread is confirmed and delivered once, each thread's in order."""
+        errors: SimpleQueue[BaseException] = SimpleQueue()
+
+        def publish_numbers(name: int) -> None:
+            try:
+                publish(sender, queue.name, *(b"%d %d" % (name, number) for number in range(40)))
+            except BaseException as error:  # noqa: BLE001 - handed to the test's own thread
+                errors.put(error)
+
+        threads = [threading.Thread(target=publish_numbers, args=(name,)) for name in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors.empty(), errors.get()
+        received = [body.split() for body in bodies(consume(connect(), queue, prefetch=320).deliveries(320))]
+        for name in range(8):
+            numbers = [int(number) for sender_name, number in received if int(sender_name) == name]
+            assert numbers == list(range(40))
+
+    @pytest.mark.parametrize("size_bytes", [0, 1, 131071, 131072, 131073, 8 * 1024 * 1024])
+    def test_a_body_arrives_as_it_was(
+        self, connect: Connect, sender: Transport, queue: QueueSpec, size_bytes: int
+    ) -> None:
+        """Bodies from nothing to 8 MiB, around the size of a frame too, arrive byte for byte."""
+        body = bytes(range(256)) * (size_bytes // 256) + bytes(range(size_bytes % 256))
+        publish(sender, queue.name, body)
+        received = consume(connect(), queue).delivery().body
+        assert len(received) == size_bytes
+        assert received == body
+
+    @pytest.mark.parametrize("letter", ["n", "ñ"])
+    def test_a_name_may_have_255_bytes(self, connect: Connect, letter: str) -> None:
+        """The longest name of a queue is 255 bytes of UTF-8."""
+        name = f"contract.{uuid.uuid4().hex}."
+        name += letter * ((255 - len(name)) // len(letter.encode()))
+        name += "-" * (255 - len(name.encode()))
+        transport = connect()
+        recorder = consume(transport, QueueSpec(name=name))
+        transport.declare(QueueSpec(name=name))
+        publish(transport, name, b"a")
+        assert recorder.delivery().queue == name
+
+    def test_queues_do_not_mix(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A message reaches the queue it was published to, and no other."""
+        other = QueueSpec(name=f"{queue.name}.other")
+        sender.declare(other)
+        publish(sender, queue.name, b"question 1", b"question 2")
+        publish(sender, other.name, b"answer 1", b"answer 2")
+        for spec, word in ((queue, b"question"), (other, b"answer")):
+            deliveries = consume(connect(), spec).deliveries(2)
+            assert bodies(deliveries) == [word + b" 1", word + b" 2"]
+            assert {delivery.queue for delivery in deliveries} == {spec.name}
+
+    def test_publish_after_close_is_refused(self, sender: Transport, queue: QueueSpec) -> None:
+        """`Closed` is raised, and the message is not settled besides."""
+        publish(sender, queue.name, b"a")
+        sender.close()
+        settled: list[BrokerError | None] = []
+        outgoing = Outgoing(
+            queue=queue.name, body=b"b", message_id="late", on_settled=lambda _outgoing, error: settled.append(error)
+        )
+        with pytest.raises(Closed):
+            sender.publish(outgoing)
+        assert settled == []
+
+    def test_a_withdrawn_message_is_not_settled(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """`withdraw` is True or `on_settled` is called, never both; what was never sent is not in the queue."""
+        withdrawn: list[Sending] = []
+        settled: list[Sending] = []
+        for number in range(50):
+            sending = Sending(sender, queue.name, b"%d" % number)
+            (withdrawn if sender.withdraw(sending.outgoing) else settled).append(sending)
+        publish(sender, queue.name, b"end")
+        sender.close()
+        assert [sending.error() for sending in settled] == [None] * len(settled)
+        assert all(sending.settlements.empty() for sending in withdrawn)
+        recorder = consume(connect(), queue, prefetch=100)
+        received = set(iter(lambda: recorder.delivery().body, b"end"))
+        assert received >= {sending.outgoing.body for sending in settled}
+        assert received.isdisjoint(sending.outgoing.body for sending in withdrawn if not sending.outgoing.was_sent)
+
+    def test_what_is_settled_cannot_be_withdrawn(self, sender: Transport, queue: QueueSpec) -> None:
+        """`withdraw` returns False for a message that the broker has confirmed or refused."""
+        for name in (queue.name, f"{queue.name}.missing"):
+            sending = Sending(sender, name, b"a")
+            sending.error()
+            assert not sender.withdraw(sending.outgoing)
+
+    # --- Consuming
+
+    def test_prefetch_bounds_what_is_unacked(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A consumer with a prefetch of 2 holds two of five messages; the others go to somebody else."""
+        publish(sender, queue.name, b"1", b"2", b"3", b"4", b"5")
+        slow = consume(connect(), queue, prefetch=2)
+        assert bodies(slow.deliveries(2)) == [b"1", b"2"]
+        assert bodies(consume(connect(), queue, prefetch=10).deliveries(3)) == [b"3", b"4", b"5"]
+
+    def test_an_ack_makes_room(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """With a prefetch of 1 every ack brings the next message, for as many as there are."""
+        sent = [b"%d" % number for number in range(20)]
+        publish(sender, queue.name, *sent)
+        transport = connect()
+        recorder = consume(transport, queue, prefetch=1)
+        for body in sent:
+            delivery = recorder.delivery()
+            assert delivery.body == body
+            transport.ack([delivery])
+
+    def test_what_is_acked_is_forgotten(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """Acked one by one, several at once and out of order, it does not come back; what was left out does."""
+        publish(sender, queue.name, b"1", b"2", b"3", b"4", b"5")
+        transport = connect()
+        deliveries = consume(transport, queue).deliveries(5)
+        transport.ack([deliveries[1]])
+        transport.ack([deliveries[4], deliveries[0]])
+        transport.ack([])
+        transport.close()
+        publish(sender, queue.name, b"end")
+        assert bodies(consume(connect(), queue).deliveries(3)) == [b"3", b"4", b"end"]
+
+    def test_acking_twice_does_nothing(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A second ack, alone or among others, touches neither the connection nor other messages."""
+        publish(sender, queue.name, b"1", b"2", b"3")
+        transport = connect()
+        recorder = consume(transport, queue, prefetch=2)
+        first, second = recorder.deliveries(2)
+        transport.ack([first])
+        transport.ack([first, first])
+        assert recorder.delivery().body == b"3"
+        recorder.change(ConnectionState.UP)
+        assert recorder.changes_so_far() == []
+        transport.close()
+        assert bodies(consume(connect(), queue).deliveries(2)) == [second.body, b"3"]
+
+    def test_a_stale_ack_does_nothing(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A delivery of one transport cannot be acked, rejected or given back through another one."""
+        publish(sender, queue.name, b"1")
+        older, newer = connect(), connect()
+        stale = consume(older, queue).delivery()
+        older.close()
+        recorder = consume(newer, queue)
+        assert recorder.delivery().is_redelivered
+        newer.ack([stale])
+        newer.reject(stale, "STALE")
+        newer.give_back([stale])
+        publish(sender, queue.name, b"2")
+        assert recorder.delivery().body == b"2"
+        newer.close()
+        assert bodies(consume(connect(), queue).deliveries(2)) == [b"1", b"2"]
+        assert_empty(connect(), queue.dead_letter_name)
+
+    def test_what_was_unacked_comes_back_first(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """After close, unacked messages are first in line again, in their order and marked as redelivered."""
+        publish(sender, queue.name, b"1", b"2", b"3")
+        transport = connect()
+        consume(transport, queue, prefetch=2).deliveries(2)
+        transport.close()
+        deliveries = consume(connect(), queue).deliveries(3)
+        assert bodies(deliveries) == [b"1", b"2", b"3"]
+        assert [delivery.is_redelivered for delivery in deliveries] == [True, True, False]
+
+    def test_two_consumers_share_a_queue(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """Each message goes to one of them."""
+        one, two = connect(), connect()
+        recorders = [consume(one, queue, prefetch=1), consume(two, queue, prefetch=1)]
+        publish(sender, queue.name, b"1", b"2")
+        first, second = recorders[0].delivery(), recorders[1].delivery()
+        assert {first.body, second.body} == {b"1", b"2"}
+        one.ack([first])
+        two.ack([second])
+        publish(sender, queue.name, b"3", b"4")
+        assert {recorder.delivery().body for recorder in recorders} == {b"3", b"4"}
+
+    def test_a_message_comes_to_a_consumer_that_waits(self, connect: Connect, queue: QueueSpec) -> None:
+        """What one transport publishes reaches another that consumed before, and its own publisher too."""
+        consumer, other = connect(), connect()
+        recorder = consume(consumer, queue)
+        for transport, body in ((other, b"from another"), (consumer, b"from itself")):
+            transport.declare(queue)
+            publish(transport, queue.name, body)
+            assert recorder.delivery().body == body
+
+    def test_stop_consuming_ends_deliveries_but_not_acks(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """After it, room made by an ack is not filled, others get what is left, and stopping again does nothing."""
+        publish(sender, queue.name, b"1", b"2", b"3")
+        transport = connect()
+        recorder = consume(transport, queue, prefetch=1)
+        first = recorder.delivery()
+        transport.stop_consuming()
+        transport.ack([first])
+        transport.stop_consuming()
+        other = consume(connect(), queue)
+        assert bodies(other.deliveries(2)) == [b"2", b"3"]
+        transport.close()
+        publish(sender, queue.name, b"end")
+        assert other.delivery().body == b"end"
+        assert recorder.delivery_within(0) is None
+
+    def test_consuming_otherwise_than_declared_is_refused(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """A queue that exists with another expiry is not consumed: `ConsumeFailed` with `QueueMismatch`."""
+        publish(sender, queue.name, b"a")
+        otherwise = QueueSpec(name=queue.name, has_dead_letters=True, expires_after_s=3600.0)
+        failure = consume(connect(), otherwise).failure()
+        assert failure.queue == queue.name
+        assert isinstance(failure.error, QueueMismatch)
+
+    @pytest.mark.slow
+    def test_a_second_exclusive_consumer_is_refused(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """It gets `ConsumeFailed` with `QueueInUse`, and the first one is not disturbed."""
+        first = consume(connect(), queue, is_exclusive=True)
+        publish(sender, queue.name, b"1")
+        assert first.delivery().body == b"1"
+        failure = consume(connect(), queue, is_exclusive=True).failure()
+        assert failure.queue == queue.name
+        assert isinstance(failure.error, QueueInUse)
+        publish(sender, queue.name, b"2")
+        assert first.delivery().body == b"2"
+
+    @pytest.mark.slow
+    def test_a_standby_takes_over(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A standby gets nothing while the first consumer lives, and everything that this one left when it closes."""
+        active = connect()
+        recorder = consume(active, queue, is_exclusive=True)
+        publish(sender, queue.name, b"1", b"2")
+        acked, _unacked = recorder.deliveries(2)
+        standby = consume(connect(), queue, is_exclusive=True, is_standby=True)
+        standby.change(ConnectionState.UP)
+        active.ack([acked])
+        publish(sender, queue.name, b"3")
+        assert recorder.delivery().body == b"3"
+        assert standby.delivery_within(0) is None
+        active.close()
+        assert bodies(standby.deliveries(2)) == [b"2", b"3"]
+        assert not standby.has_failures()
+
+    def test_reject_moves_to_the_dead_letters(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A rejected message is in `<queue>.dead` as it was, and in its queue no more; this makes room."""
+        publish(sender, queue.name, b"bad", b"good")
+        transport = connect()
+        recorder = consume(transport, queue, prefetch=1)
+        bad = recorder.delivery()
+        transport.reject(bad, "BAD_MESSAGE")
+        good = recorder.delivery()
+        assert (bad.body, good.body) == (b"bad", b"good")
+        transport.reject(bad, "TWICE")
+        reader = connect()
+        dead = consume(reader, QueueSpec(name=queue.dead_letter_name)).delivery()
+        assert (dead.queue, dead.body) == (queue.dead_letter_name, b"bad")
+        reader.ack([dead])
+        reader.close()
+        transport.close()
+        assert consume(connect(), queue).delivery().body == b"good"
+        assert_empty(connect(), queue.dead_letter_name)
+
+    def test_give_back_returns_to_the_same_place(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """What is given back is delivered again, marked, before the messages behind it."""
+        publish(sender, queue.name, b"1", b"2")
+        transport = connect()
+        recorder = consume(transport, queue, prefetch=1)
+        transport.give_back([recorder.delivery()])
+        again = recorder.delivery()
+        assert (again.body, again.is_redelivered) == (b"1", True)
+        transport.ack([again])
+        following = recorder.delivery()
+        assert (following.body, following.is_redelivered) == (b"2", False)
+
+    def test_others_get_what_a_stopped_consumer_gives_back(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """Of three unacked messages the one given back goes to another consumer; the others stay and can be acked."""
+        publish(sender, queue.name, b"1", b"2", b"3")
+        transport = connect()
+        first, second, third = consume(transport, queue).deliveries(3)
+        transport.stop_consuming()
+        transport.give_back([second])
+        other = consume(connect(), queue)
+        assert other.delivery().body == b"2"
+        transport.ack([first, third])
+        transport.close()
+        publish(sender, queue.name, b"end")
+        assert other.delivery().body == b"end"
+
+    # --- The life of queues
+
+    def test_a_deleted_queue_is_consumed_again(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A consumer whose queue is deleted notices, makes it anew and gets what is published there from then on."""
+        recorder = consume(connect(), queue)
+        publish(sender, queue.name, b"before")
+        assert recorder.delivery().body == b"before"
+        sender.delete_queue(queue.name)
+        sender.delete_queue(f"{queue.name}.missing")
+        for number in range(int(WAIT_S / PAUSE_S)):
+            Sending(sender, queue.name, b"after %d" % number).error()
+            if recorder.delivery_within(PAUSE_S):
+                break
+        else:
+            pytest.fail("the consumer did not come back")
+        assert not recorder.has_failures()
+
+    @pytest.mark.slow
+    def test_an_abandoned_queue_expires(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """A queue without a consumer goes after `expires_after_s`, with its messages; one with a consumer stays."""
+        abandoned, used = (
+            QueueSpec(name=f"{queue.name}.{word}", expires_after_s=EXPIRES_AFTER_S) for word in ("abandoned", "used")
+        )
+        recorder, closing = consume(connect(), used), connect()
+        consume(closing, abandoned).change(ConnectionState.UP)
+        sender.declare(used)
+        closing.declare(abandoned)
+        publish(closing, abandoned.name, b"waits")
+        publish(sender, used.name, b"waits")
+        recorder.delivery()
+        closing.close()
+        publisher = connect()
+        for _ in range(int(WAIT_S / PAUSE_S)):
+            if isinstance(Sending(publisher, abandoned.name, b"still there?").error(), QueueMissing):
+                break
+            assert recorder.delivery_within(PAUSE_S) is None
+        else:
+            pytest.fail("the queue did not expire")
+        publish(publisher, used.name, b"still there")
+        assert recorder.delivery().body == b"still there"
+
+    # --- The life of a transport
+
+    def test_states_are_told(self, connect: Connect, queue: QueueSpec) -> None:
+        """A consumer hears of UP and CLOSED; `status` tells UP once something is confirmed, CLOSED at the end."""
+        transport = connect()
+        assert transport.status().state is ConnectionState.CONNECTING
+        recorder = consume(transport, queue)
+        assert recorder.change(ConnectionState.UP).is_consuming
+        transport.declare(queue)
+        publish(transport, queue.name, b"a")
+        status = transport.status()
+        assert (status.state, status.attempts, status.reason) == (ConnectionState.UP, 0, "")
+        transport.close()
+        recorder.change(ConnectionState.CLOSED)
+        assert transport.status().state is ConnectionState.CLOSED
+
+    def test_threads_are_named(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """Nothing runs before the first use; every thread is listed under its name and ends with close."""
+        assert not connect().threads()
+        publish(sender, queue.name, b"a")
+        threads = sender.threads()
+        assert threads
+        assert {thread.name: thread for thread in threads.values()} == dict(threads)
+        sender.close()
+        assert not any(thread.is_alive() for thread in threads.values())
+        assert set(sender.threads()) == set(threads)
+
+    def test_close_waits_for_what_is_under_way(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """When close returns everything is settled, and what was confirmed is in the queue."""
+        sendings = [Sending(sender, queue.name, b"%d" % number) for number in range(50)]
+        sender.close(WAIT_S)
+        assert Counter(sending.settlements.get_nowait()[1] for sending in sendings) == {None: 50}
+        assert len(consume(connect(), queue, prefetch=50).deliveries(50)) == 50
+
+    def test_after_close_nothing_happens(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """No event comes after close, and acking, giving back, rejecting, stopping or closing again does nothing."""
+        publish(sender, queue.name, b"1", b"2")
+        transport = connect()
+        recorder = consume(transport, queue)
+        deliveries = recorder.deliveries(2)
+        transport.close()
+        count = recorder.count
+        transport.ack(deliveries)
+        transport.give_back(deliveries)
+        transport.reject(deliveries[0], "LATE")
+        transport.stop_consuming()
+        transport.delete_queue(queue.name)
+        transport.close()
+        publish(sender, queue.name, b"3")
+        assert bodies(consume(connect(), queue).deliveries(3)) == [b"1", b"2", b"3"]
+        assert recorder.count == count
+
+    def test_close_of_what_was_never_used_is_immediate(self, connect: Connect) -> None:
+        """A transport that was made and not used has nothing to close, twice."""
+        transport = connect()
+        for _ in range(2):
+            transport.close()
+        assert transport.status().state is ConnectionState.CLOSED
+        assert not transport.threads()
