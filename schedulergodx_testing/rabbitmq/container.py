@@ -1,9 +1,11 @@
 """A RabbitMQ in a container, through testcontainers (which is imported only when one is asked for)."""
 
 import contextlib
+import gc
 import importlib
 import importlib.util
 import os
+import warnings
 from typing import Any, Final
 
 from schedulergodx_testing.rabbitmq.broker import RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
@@ -37,23 +39,29 @@ def why_no_container(image: str | None = None, *, pull_timeout_s: float = PULL_T
     """
     if importlib.util.find_spec("testcontainers") is None:
         return "testcontainers is not installed"
-    image = image or default_image()
+    with warnings.catch_warnings():
+        # The client leaves the socket of a failed attempt to the garbage collector, whose warning about it
+        # would hit an unrelated test: so it is collected here.
+        warnings.simplefilter("ignore", ResourceWarning)
+        reason = _ask_daemon(image or default_image(), pull_timeout_s)
+        gc.collect()
+    return reason
+
+
+def _ask_daemon(image: str, pull_timeout_s: float) -> str | None:
     docker: Any = importlib.import_module("docker")
     wrapper: Any = importlib.import_module("testcontainers.core.docker_client")
+    failures = (docker.errors.DockerException, OSError)
     try:
-        # The wrapper also knows the contexts of the docker command, which the client below it ignores.
+        # The wrapper also knows the settings of testcontainers. Making a client asks the daemon's version.
         client = wrapper.DockerClient(timeout=PROBE_TIMEOUT_S).client
-    except (docker.errors.DockerException, OSError) as error:
-        return f"no Docker daemon answers ({_first_line(error)})"
+    except failures as error:
+        return f"no Docker daemon answers: {_first_line(error)}"
     with contextlib.closing(client):
         try:
-            client.ping()
-        except (docker.errors.DockerException, OSError) as error:
-            return f"no Docker daemon answers ({_first_line(error)})"
-        try:
             _ensure_image(client, docker.errors.ImageNotFound, image, pull_timeout_s)
-        except (docker.errors.DockerException, OSError) as error:
-            return f"the image {image} is not here and cannot be pulled ({_first_line(error)})"
+        except failures as error:
+            return f"the image {image} is not here and cannot be pulled: {_first_line(error)}"
     return None
 
 
