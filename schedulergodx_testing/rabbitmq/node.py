@@ -30,11 +30,9 @@ _LAST_LINES: Final = 5
 
 def find_command(name: str, folders: Iterable[str] = _FOLDERS) -> Path | None:
     """Return the first executable file of this name in the folders, None when there is none."""
-    for folder in folders:
-        path = Path(folder, name)
-        if path.is_file() and os.access(path, os.X_OK):
-            return path
-    return None
+    # A folder that this user may not look into is passed over.
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    return None if found is None else Path(found)
 
 
 class LocalRabbitMQ(RabbitMQ):

@@ -1,0 +1,55 @@
+# The commands of the README. Needs Python 3.11 or newer with venv, and any make since GNU 3.81.
+#
+#   make demo             install into .venv and see functions travel, over one file
+#   make demo URL=amqp:…  the same over that RabbitMQ
+#   make test             every test; PYTEST_ARGS="-k words -x" chooses among them
+#   make check            what CI runs: style, types and tests
+#   make clean            remove what these made
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+URL ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+TYPED_TESTS := $(wildcard tests/typing/*.py)
+
+.PHONY: demo test check lint clean
+
+demo: $(VENV)/.installed
+	$(BIN)/schedulergodx demo $(if $(URL),--url '$(URL)')
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# One after the other also under -j, so that pytest's summary comes last.
+check: lint
+	$(MAKE) test
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(TYPED_TESTS),$(BIN)/mypy $(TYPED_TESTS))
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# A file marks each step that is done: the second run is quick, and a changed pyproject.toml installs anew.
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "SchedulerGodX needs Python 3.11 or newer. Name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "No virtual environment. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+# The group is read by hand: `pip install --group` needs pip 25.1, and Python 3.11 brings pip 23.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
+	$(BIN)/python -m pip install --quiet --requirement $(VENV)/dev.txt
+	@touch $@
