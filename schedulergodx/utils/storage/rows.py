@@ -1,0 +1,185 @@
+"""Between rows of the database and the values of the seam: tasks, states, outcomes, moments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from schedulergodx.rules.lifecycle import Code, Outcome, Report, TaskStatus
+from schedulergodx.utils.abstractions import TaskSpec, TaskState
+
+if TYPE_CHECKING:
+    from schedulergodx.utils.storage.connection import Row
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+TASK_COLUMNS = (
+    "status, message_id, client, reply_to, name, digest, function, reference, code_digest, python, "
+    "is_hard, lifetime_s, issued_at, run_at, is_delayed, is_overdue_enabled, stored_at"
+)
+"""What `task` gives, in its order."""
+TASK_PLACES = ", ".join("?" for _ in TASK_COLUMNS.split(","))
+SPEC_COLUMNS = (
+    "tasks.number, run_at, function, message_id, client, reply_to, name, digest, reference, code_digest, "
+    "arguments.body, by_value, python, is_hard, lifetime_s, issued_at, is_delayed, is_overdue_enabled"
+)
+"""What `spec` takes, in its order."""
+STATE_COLUMNS = (
+    "number, message_id, client, name, is_hard, issued_at, run_at, status, started_at, starts, "
+    "ended_at, code, result, exception_type, message, traceback"
+)
+"""What `state` takes, in its order."""
+
+
+def to_microseconds(moment: datetime) -> int:
+    """Return an aware moment as whole microseconds since 1970 UTC, exactly. A naive one raises TypeError."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def to_moment(microseconds: int) -> datetime:
+    """Return the aware UTC moment of `to_microseconds`."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
+    """Return the row of a new task; `function` is the number of its function's body."""
+    return (
+        TaskStatus.WAITING.value,
+        spec.message_id,
+        spec.client,
+        spec.reply_to,
+        spec.name,
+        spec.digest,
+        function,
+        spec.reference,
+        spec.code_digest,
+        spec.python,
+        spec.is_hard,
+        spec.lifetime_s,
+        to_microseconds(spec.issued_at),
+        to_microseconds(spec.run_at),
+        spec.is_delayed,
+        spec.is_overdue_enabled,
+        to_microseconds(now),
+    )
+
+
+def due_order(row: Row) -> tuple[int, int]:
+    """Return what rows of `SPEC_COLUMNS` are sorted by: the moment, then the order in which they were stored."""
+    number, run_at, *_others = row
+    return run_at, number
+
+
+def function_number(row: Row) -> int | None:
+    """Return the number of the function's body in a row of `SPEC_COLUMNS`; None: it travels by reference alone."""
+    number: int | None = row[2]
+    return number
+
+
+def spec(row: Row, function: bytes | None) -> TaskSpec:
+    """Return the task in a row of `SPEC_COLUMNS`; `function` is the body that its function number stands for."""
+    (
+        _number,
+        run_at,
+        _function,
+        message_id,
+        client,
+        reply_to,
+        name,
+        digest,
+        reference,
+        code_digest,
+        arguments,
+        by_value,
+        python,
+        is_hard,
+        lifetime_s,
+        issued_at,
+        is_delayed,
+        is_overdue_enabled,
+    ) = row
+    return TaskSpec(
+        message_id=message_id,
+        client=client,
+        reply_to=reply_to,
+        name=name,
+        digest=digest,
+        function=function,
+        reference=reference,
+        code_digest=code_digest,
+        arguments=arguments,
+        arguments_by_value=by_value,
+        python=python,
+        is_hard=bool(is_hard),
+        lifetime_s=lifetime_s,
+        issued_at=to_moment(issued_at),
+        run_at=to_moment(run_at),
+        is_delayed=bool(is_delayed),
+        is_overdue_enabled=bool(is_overdue_enabled),
+    )
+
+
+def stored_order(row: Row) -> int:
+    """Return what rows of `STATE_COLUMNS` are sorted by, the newest having the highest."""
+    number: int = row[0]
+    return number
+
+
+def state(row: Row) -> TaskState:
+    """Return the task in a row of `STATE_COLUMNS`."""
+    _number, message_id, client, name, is_hard, issued_at, run_at, status, started_at, starts, ended_at, *words = row
+    return TaskState(
+        message_id=message_id,
+        client=client,
+        name=name,
+        is_hard=bool(is_hard),
+        issued_at=to_moment(issued_at),
+        run_at=to_moment(run_at),
+        status=TaskStatus(status),
+        started_at=None if started_at is None else to_moment(started_at),
+        starts=starts,
+        outcome=None if ended_at is None else outcome(message_id, run_at, started_at, ended_at, _report(*words)),
+    )
+
+
+def outcome(message_id: str, run_at: int, started_at: int | None, ended_at: int, report: Report) -> Outcome:
+    """Return the outcome of a task whose moments are those of its row."""
+    return Outcome(
+        message_id=message_id,
+        report=report,
+        run_at=to_moment(run_at),
+        started_at=None if started_at is None else to_moment(started_at),
+        ended_at=to_moment(ended_at),
+    )
+
+
+def storable(report: Report) -> Report:
+    """Return `report` with texts that are valid UTF-8: an exception may say anything, lone surrogates included."""
+    return replace(
+        report,
+        result=None if report.result is None else _valid(report.result),
+        exception_type=_valid(report.exception_type),
+        message=_valid(report.message),
+        traceback=_valid(report.traceback),
+    )
+
+
+def report_values(report: Report) -> Row:
+    """Return the columns code, result, exception_type, message and traceback."""
+    return report.code.value, report.result, report.exception_type, report.message, report.traceback
+
+
+def _report(code: str, result: str | None, exception_type: str, message: str, traceback: str) -> Report:
+    return Report(
+        code=Code(code),
+        result=result,
+        exception_type=exception_type,
+        message=message,
+        traceback=traceback,
+    )
+
+
+def _valid(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()

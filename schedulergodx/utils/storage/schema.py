@@ -1,0 +1,95 @@
+"""The tables, as numbered migrations: data, no logic. `docs/storage.md` explains every column.
+
+Moments are whole microseconds since 1970-01-01T00:00:00 UTC. Statuses are the numbers of `TaskStatus`. SQLite is never
+asked for the time: every moment is handed in, so that a test's clock is the database's clock too.
+"""
+
+from __future__ import annotations
+
+APPLICATION_ID = 0x53474458
+"""`SGDX` in ASCII, in the header of every database of ours: another program's file is recognised by its absence."""
+
+MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # Each start of a service, so that a row tells which of them started it.
+        """
+        CREATE TABLE epochs (
+            epoch    INTEGER PRIMARY KEY,
+            owner    TEXT    NOT NULL,
+            began_at INTEGER NOT NULL
+        ) STRICT
+        """,
+        # The functions that travel by value, each once, however many tasks use it.
+        """
+        CREATE TABLE functions (
+            number INTEGER PRIMARY KEY,
+            digest BLOB    NOT NULL UNIQUE,
+            body   BLOB    NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE tasks (
+            number             INTEGER PRIMARY KEY,
+            message_id         TEXT    NOT NULL UNIQUE,
+            status             INTEGER NOT NULL CHECK (status BETWEEN 0 AND 6),
+            is_hard            INTEGER NOT NULL CHECK (is_hard IN (0, 1)),
+            run_at             INTEGER NOT NULL,
+            is_delayed         INTEGER NOT NULL CHECK (is_delayed IN (0, 1)),
+            is_overdue_enabled INTEGER NOT NULL CHECK (is_overdue_enabled IN (0, 1)),
+            lifetime_s         REAL,
+            issued_at          INTEGER NOT NULL,
+            stored_at          INTEGER NOT NULL,
+            started_at         INTEGER,
+            ended_at           INTEGER,
+            starts             INTEGER NOT NULL DEFAULT 0,
+            epoch              INTEGER REFERENCES epochs,
+            owner              TEXT,
+            client             TEXT    NOT NULL,
+            reply_to           TEXT    NOT NULL,
+            name               TEXT    NOT NULL,
+            digest             BLOB    NOT NULL,
+            function           INTEGER REFERENCES functions,
+            reference          TEXT    NOT NULL,
+            code_digest        TEXT    NOT NULL,
+            python             TEXT    NOT NULL,
+            code               TEXT,
+            result             TEXT,
+            exception_type     TEXT    NOT NULL DEFAULT '',
+            message            TEXT    NOT NULL DEFAULT '',
+            traceback          TEXT    NOT NULL DEFAULT '',
+            CHECK ((ended_at IS NULL) = (status IN (0, 1))),
+            CHECK ((code IS NULL) = (ended_at IS NULL))
+        ) STRICT
+        """,
+        # Apart from `tasks`, since every step of a task rewrites its row, and arguments may be megabytes.
+        """
+        CREATE TABLE arguments (
+            task     INTEGER PRIMARY KEY REFERENCES tasks ON DELETE CASCADE,
+            body     BLOB    NOT NULL,
+            by_value BLOB
+        ) STRICT
+        """,
+        # Only what waits is in here, so that the next due tasks are found in one place among millions of rows.
+        "CREATE INDEX tasks_due ON tasks (is_hard, run_at) WHERE status = 0",
+        "CREATE INDEX tasks_by_status ON tasks (status)",
+        "CREATE INDEX tasks_ended ON tasks (ended_at) WHERE ended_at IS NOT NULL",
+        "CREATE INDEX tasks_by_function ON tasks (function)",
+        """
+        CREATE TABLE watchers (
+            task  INTEGER NOT NULL REFERENCES tasks ON DELETE CASCADE,
+            queue TEXT    NOT NULL,
+            PRIMARY KEY (task, queue)
+        ) STRICT, WITHOUT ROWID
+        """,
+        # AUTOINCREMENT: a number is never given twice, or a service that sent up to one would miss its second bearer.
+        """
+        CREATE TABLE outbox (
+            number     INTEGER PRIMARY KEY AUTOINCREMENT,
+            queue      TEXT    NOT NULL,
+            message_id TEXT    NOT NULL,
+            body       BLOB    NOT NULL
+        ) STRICT
+        """,
+    ),
+)
+"""Entry n leads from schema n to schema n + 1, statement by statement. Never change one that was released: add one."""

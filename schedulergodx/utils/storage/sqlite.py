@@ -1,0 +1,291 @@
+"""`DB`: the `Storage` of a service in one SQLite file, written by one connection."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from schedulergodx.errors import Closed
+from schedulergodx.rules.lifecycle import TaskStatus, may_advance
+from schedulergodx.utils.abstractions import Added, Reply
+from schedulergodx.utils.storage import reader, rows
+from schedulergodx.utils.storage.connection import open_writer
+from schedulergodx.utils.storage.files import Identity, check_folder, database_path, resolved, take
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from schedulergodx.file_lock import FileLock
+    from schedulergodx.rules.lifecycle import Outcome, Report
+    from schedulergodx.utils.abstractions import TaskSpec, TaskState
+    from schedulergodx.utils.storage.connection import Connection, Row
+
+DEFAULT_URL = "sqlite:///SchedulerGodX.db"
+
+# `status = 0` stands in the text, not among the parameters: only so does SQLite use the index of what waits.
+DUE = (
+    f"SELECT {rows.SPEC_COLUMNS} FROM tasks JOIN arguments ON task = tasks.number "  # noqa: S608 - constants
+    "WHERE status = 0 AND is_hard = ? AND run_at <= ? ORDER BY run_at, tasks.number LIMIT ?"
+)
+INSERT_TASK = f"INSERT INTO tasks ({rows.TASK_COLUMNS}) VALUES ({rows.TASK_PLACES})"  # noqa: S608 - constants
+EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
+PRUNABLE = "SELECT number, function FROM tasks WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
+
+
+class DB:
+    """Tasks, outcomes and the outbox in one SQLite file. Making one touches no file; `open` does.
+
+    One thread at a time may use it. The methods are those of `utils.abstractions.Storage`, whose docstrings hold here;
+    what is said below is what only a file has. A change outside `transaction()` raises RuntimeError and changes
+    nothing; every call before `open` or after `close` raises Closed.
+
+    Args:
+        path: a path, or `sqlite:///relative.db`, or `sqlite:////absolute.db`.
+        service_db: accepted since 1.0.0 had it; it has no meaning any more.
+
+    Raises:
+        InvalidParameter: `path` names no file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] = DEFAULT_URL, service_db: bool = False) -> None:
+        self.path: Path = database_path(path)
+        self.service_db = service_db
+        self._lock: FileLock | None = None
+        self._connection: Connection | None = None
+        self._owner = ""
+        self._epoch = 0
+
+    def __repr__(self) -> str:
+        """Show the file."""
+        return f"DB({str(self.path)!r})"
+
+    def open(self, *, owner: str, now: datetime) -> None:
+        """Take the database, create or migrate it, and begin a new epoch. Opening an open one raises RuntimeError.
+
+        The file is readable for this user alone. `<path>.lock` beside it is locked until `close`, or until this
+        process dies, and names the process, host, owner and moment.
+        """
+        if self._connection is not None:
+            raise RuntimeError(f"the database {self.path} is open already")
+        path = resolved(self.path)
+        check_folder(path)
+        lock = take(path, owner=owner, now=now)
+        try:
+            connection = open_writer(path)
+            try:
+                with connection.transaction():
+                    self._epoch = connection.insert(
+                        "INSERT INTO epochs (owner, began_at) VALUES (?, ?)", (owner, rows.to_microseconds(now))
+                    )
+                self._identity = Identity(path)
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            lock.release(removes_file=True)
+            raise
+        self._lock, self._connection, self._owner = lock, connection, owner
+
+    def close(self) -> None:
+        """Let go of the file and its lock. An open transaction is rolled back. Closing twice does nothing."""
+        connection, self._connection = self._connection, None
+        lock, self._lock = self._lock, None
+        try:
+            if connection is not None:
+                connection.close()
+        finally:
+            if lock is not None:
+                lock.release(removes_file=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all changes of the block together, on disk when it ends; or none, when it raises.
+
+        Once a method has raised a `StorageError` in the block, the block raises it too, even if it was caught.
+        """
+        with self._opened().transaction():
+            yield
+            self._identity.check()
+
+    def add(self, task: TaskSpec, *, now: datetime) -> Added:
+        """Store `task` as WAITING, unless its id is known."""
+        connection = self._changing()
+        known = connection.row("SELECT digest FROM tasks WHERE message_id = ?", (task.message_id,))
+        if known is not None:
+            return Added.SAME if known[0] == task.digest else Added.CONFLICT
+        number = connection.insert(
+            INSERT_TASK,
+            rows.task(task, function=self._function_number(task.function), now=now),
+        )
+        connection.insert(
+            "INSERT INTO arguments (task, body, by_value) VALUES (?, ?, ?)",
+            (number, task.arguments, task.arguments_by_value),
+        )
+        return Added.NEW
+
+    def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
+        """Return WAITING tasks whose `run_at` has come, the earliest first, at most so many of each kind."""
+        moment = rows.to_microseconds(now)
+        found = [
+            *self._due(moment, is_hard=False, limit=soft_limit),
+            *self._due(moment, is_hard=True, limit=hard_limit),
+        ]
+        found.sort(key=rows.due_order)
+        return self._specs(found)
+
+    def next_run_at(self, *, is_soft_wanted: bool = True, is_hard_wanted: bool = True) -> datetime | None:
+        """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""
+        wanted = [is_hard for is_hard, is_wanted in ((False, is_soft_wanted), (True, is_hard_wanted)) if is_wanted]
+        earliest = [moment for is_hard in wanted if (moment := self._earliest(is_hard=is_hard)) is not None]
+        return rows.to_moment(min(earliest)) if earliest else None
+
+    def start(self, message_id: str, *, now: datetime) -> bool:
+        """Make a WAITING task WORK, in this epoch. Returns False, and changes nothing, if it is not WAITING."""
+        changed = self._changing().change(
+            "UPDATE tasks SET status = 1, started_at = ?, starts = starts + 1, epoch = ?, owner = ? "
+            "WHERE message_id = ? AND status = 0",
+            (rows.to_microseconds(now), self._epoch, self._owner, message_id),
+        )
+        return changed == 1
+
+    def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
+        """Record the outcome of a task that has not ended. Returns None, and changes nothing, if there is none such.
+
+        Raises:
+            ValueError: no task may step from where it is to `report.status`; a mistake of the caller.
+        """
+        connection = self._changing()
+        row = connection.row("SELECT number, status, run_at, started_at FROM tasks WHERE message_id = ?", (message_id,))
+        if row is None or (status := TaskStatus(row[1])).is_ended:
+            return None
+        if not may_advance(status, report.status):
+            raise ValueError(f"task {message_id!r} is {status.name}: it cannot become {report.status.name}")
+        number, _status, run_at, started_at = row
+        kept = rows.storable(report)
+        ended_at = rows.to_microseconds(now)
+        connection.change(
+            "UPDATE tasks SET status = ?, ended_at = ?, code = ?, result = ?, exception_type = ?, message = ?, "
+            "traceback = ? WHERE number = ?",
+            (kept.status.value, ended_at, *rows.report_values(kept), number),
+        )
+        return rows.outcome(message_id, run_at, started_at, ended_at, kept)
+
+    def interrupted(self) -> list[str]:
+        """Return the ids of tasks that an older epoch left in WORK, the oldest task first."""
+        found = self._opened().rows(INTERRUPTED, (self._epoch,))
+        return [message_id for (message_id,) in found]
+
+    def find(self, message_id: str) -> TaskState | None:
+        """Return where the task is, or None when it is unknown."""
+        return reader.find(self._opened(), message_id)
+
+    def tasks(self, *, limit: int, statuses: Iterable[TaskStatus] = ()) -> list[TaskState]:
+        """Return the newest tasks, the newest first, at most `limit`, of these statuses, or of all."""
+        return reader.tasks(self._opened(), limit=limit, statuses=statuses)
+
+    def counts(self) -> dict[TaskStatus, int]:
+        """Return how many tasks are in each status, zeros included."""
+        return reader.counts(self._opened())
+
+    def add_watcher(self, message_id: str, queue: str) -> None:
+        """Have the outcome of a task that has not ended also sent to `queue`; otherwise change nothing."""
+        self._changing().change(
+            "INSERT OR IGNORE INTO watchers (task, queue) "
+            "SELECT number, ? FROM tasks WHERE message_id = ? AND ended_at IS NULL",
+            (queue, message_id),
+        )
+
+    def watchers(self, message_id: str) -> list[str]:
+        """Return the queues to which the outcome goes: the task's own `reply_to` first, then watchers, no doubles."""
+        connection = self._opened()
+        task = connection.row("SELECT number, reply_to FROM tasks WHERE message_id = ?", (message_id,))
+        if task is None:
+            return []
+        number, reply_to = task
+        watching = connection.rows("SELECT queue FROM watchers WHERE task = ? ORDER BY queue", (number,))
+        return list(dict.fromkeys(queue for queue in (reply_to, *(row[0] for row in watching)) if queue))
+
+    def add_reply(self, queue: str, message_id: str, body: bytes) -> Reply:
+        """Put an answer into the outbox. Its number is never given to another one."""
+        number = self._changing().insert(
+            "INSERT INTO outbox (queue, message_id, body) VALUES (?, ?, ?)", (queue, message_id, body)
+        )
+        return Reply(number=number, queue=queue, message_id=message_id, body=body)
+
+    def replies(self, *, after: int, limit: int) -> list[Reply]:
+        """Return the replies of the outbox numbered above `after`, at most `limit`, in order."""
+        found = self._opened().rows(
+            "SELECT number, queue, message_id, body FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
+            (after, limit),
+        )
+        return [
+            Reply(number=number, queue=queue, message_id=message_id, body=body)
+            for number, queue, message_id, body in found
+        ]
+
+    def remove_replies(self, numbers: Iterable[int]) -> None:
+        """Take replies out of the outbox; one that is not there is left out."""
+        connection = self._changing()
+        for number in numbers:
+            connection.change("DELETE FROM outbox WHERE number = ?", (number,))
+
+    def prune(self, *, ended_before: datetime, limit: int) -> int:
+        """Forget at most `limit` tasks that ended before, and functions that no task uses. Returns how many tasks.
+
+        Arguments and watchers go with their task. Replies that the broker has not confirmed stay in the outbox.
+        """
+        connection = self._changing()
+        pruned = connection.rows(
+            PRUNABLE,
+            (rows.to_microseconds(ended_before), limit),
+        )
+        for number, _function in pruned:
+            connection.change("DELETE FROM tasks WHERE number = ?", (number,))
+        for function in {function for _number, function in pruned if function is not None}:
+            connection.change(
+                "DELETE FROM functions WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE function = ?1)",
+                (function,),
+            )
+        return len(pruned)
+
+    def _opened(self) -> Connection:
+        if self._connection is None:
+            raise Closed(f"the database {self.path} is not open: it was closed, or `open` was not called yet")
+        return self._connection
+
+    def _changing(self) -> Connection:
+        connection = self._opened()
+        connection.expect_transaction()
+        return connection
+
+    def _function_number(self, function: bytes | None) -> int | None:
+        """Return the number of a function's body, storing it if it is new."""
+        if function is None:
+            return None
+        connection = self._opened()
+        digest = hashlib.sha256(function).digest()
+        known = connection.row("SELECT number FROM functions WHERE digest = ?", (digest,))
+        if known is not None:
+            return int(known[0])
+        return connection.insert("INSERT INTO functions (digest, body) VALUES (?, ?)", (digest, function))
+
+    def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[Row]:
+        return self._opened().rows(DUE, (is_hard, moment, limit))
+
+    def _earliest(self, *, is_hard: bool) -> int | None:
+        earliest: int | None = self._opened().value(EARLIEST, (is_hard,))
+        return earliest
+
+    def _specs(self, found: list[Row]) -> list[TaskSpec]:
+        """Return the tasks of rows with the bodies of their functions, each read once and shared."""
+        bodies: dict[int | None, bytes | None] = {None: None}
+        for row in found:
+            number = rows.function_number(row)
+            if number not in bodies:
+                bodies[number] = self._opened().value("SELECT body FROM functions WHERE number = ?", (number,))
+        return [rows.spec(row, bodies[rows.function_number(row)]) for row in found]
