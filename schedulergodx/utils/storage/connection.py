@@ -272,7 +272,8 @@ def _check_content(connection: Connection) -> None:
     first_fault = connection.value("PRAGMA quick_check(1)")
     if first_fault != "ok":
         raise DatabaseDamaged(
-            f"the database {connection.path} is damaged ({first_fault}): keep a copy, and restore a backup",
+            f"the database {connection.path} is damaged ({' '.join(first_fault.split())}): "
+            "keep a copy, and restore a backup",
             path=str(connection.path),
         )
 

@@ -1,0 +1,59 @@
+"""That a million tasks cost disk and not time: each query of the loop finds its rows by an index, unsorted."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from schedulergodx.utils.storage import DB, sqlite
+from schedulergodx_testing.contracts.stored_tasks import NOON, make_task
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[DB]:
+    db = DB(tmp_path / "tasks.db")
+    db.open(owner="tests", now=NOON)
+    with closing(db):
+        yield db
+
+
+def plan(db: DB, sql: str) -> list[str]:
+    return [row[-1] for row in db._opened().rows(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?"))]
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (sqlite.DUE, "INDEX tasks_due (is_hard=? AND run_at<?)"),
+        (sqlite.EARLIEST, "INDEX tasks_due (is_hard=?)"),
+        (sqlite.PRUNABLE, "INDEX tasks_ended (ended_at<?)"),
+        (sqlite.INTERRUPTED, "INDEX tasks_by_status (status=?)"),
+    ],
+)
+def test_the_loop_searches_by_an_index(db: DB, sql: str, expected: str) -> None:
+    """Due tasks, the next moment, the interrupted and the prunable are searched by an index of exactly those."""
+    steps = plan(db, sql)
+    assert steps[0].startswith("SEARCH tasks USING")
+    assert steps[0].endswith(expected)
+    assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
+
+
+def test_a_started_task_leaves_the_index_of_what_waits(db: DB) -> None:
+    """The index for due tasks holds what waits, and no rows of the past."""
+    with db.transaction():
+        for n in range(20):
+            db.add(make_task(f"{n}", run_at=NOON + timedelta(seconds=n)), now=NOON)
+            if n % 2:
+                db.start(f"{n}", now=NOON)
+    entries = "SELECT count(*) FROM tasks INDEXED BY tasks_due WHERE status = 0 AND is_hard >= 0"
+    assert db._opened().value(entries) == 10
+
+
+def test_due_tasks_share_the_bytes_of_their_function(db: DB) -> None:
+    """A thousand due tasks of one function hold its bytes in memory once."""
+    with db.transaction():
+        for n in range(3):
+            db.add(make_task(f"{n}"), now=NOON)
+    assert len({id(task.function) for task in db.due(NOON, soft_limit=9, hard_limit=9)}) == 1
