@@ -1,0 +1,134 @@
+"""`Declarer`: declares and deletes queues, one after the other."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pika.exceptions import ChannelClosedByBroker
+
+from schedulergodx.transport.rabbitmq.errors import ACCESS_REFUSED, code_and_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pika.channel import Channel
+
+    from schedulergodx.transport.rabbitmq.wire import WireConnection
+    from schedulergodx.utils.abstractions import QueueSpec
+
+    Done = Callable[[BaseException | None], None]
+
+EXPIRES_MAX_MS = 2**32 - 1
+"""RabbitMQ knows no longer life of a queue than seven weeks."""
+
+
+def queue_arguments(queue: QueueSpec) -> dict[str, Any]:
+    """Return the arguments with which `queue` is declared."""
+    arguments: dict[str, Any] = {}
+    if queue.is_quorum:
+        arguments["x-queue-type"] = "quorum"
+    if queue.expires_after_s is not None:
+        arguments["x-expires"] = min(EXPIRES_MAX_MS, max(1, round(queue.expires_after_s * 1000)))
+    if queue.has_dead_letters:
+        arguments["x-dead-letter-exchange"] = ""
+        arguments["x-dead-letter-routing-key"] = queue.dead_letter_name
+    return arguments
+
+
+def dead_letter_arguments(queue: QueueSpec) -> dict[str, Any]:
+    """Return the arguments with which the queue for the dead letters of `queue` is declared."""
+    return {"x-queue-type": "quorum"} if queue.is_quorum else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One question to the broker: `ask` sends it, `done` gets None or the error for which the channel was closed."""
+
+    ask: Callable[[Channel, Callable[[object], None]], object]
+    done: Done
+
+
+class Declarer:
+    """Works on a channel of its own, since the broker closes the channel on which something is refused.
+
+    For the thread of the connection only. When the connection is lost, no `done` that is still owed is called.
+    """
+
+    def __init__(self, connection: WireConnection) -> None:
+        self._connection = connection
+        self._channel: Channel | None = None
+        self._jobs: deque[_Job] = deque()
+        self._current: _Job | None = None
+
+    def declare(self, queue: QueueSpec, done: Done) -> None:
+        """Declare `queue`, durable, and its dead letters before it; then call `done` with None or the error."""
+        if queue.has_dead_letters:
+            arguments = dead_letter_arguments(queue)
+            self._declare(
+                queue.dead_letter_name,
+                arguments,
+                lambda error: done(error) if error else self._declare(queue.name, queue_arguments(queue), done),
+            )
+        else:
+            self._declare(queue.name, queue_arguments(queue), done)
+
+    def own(self, name: str, done: Done) -> None:
+        """Declare a queue that belongs to this connection and goes with it; only one connection can."""
+        # Of the classic type by name: a virtual host may have another one by default, which cannot be exclusive.
+        arguments = {"x-queue-type": "classic"}
+        self._add(
+            lambda channel, ok: channel.queue_declare(name, exclusive=True, arguments=arguments, callback=ok), done
+        )
+
+    def delete(self, name: str) -> None:
+        """Delete a queue; nothing happens if it does not exist, or may not be deleted."""
+        self._add(lambda channel, ok: channel.queue_delete(name, callback=ok), lambda _error: None)
+
+    def _declare(self, name: str, arguments: dict[str, Any], done: Done) -> None:
+        self._add(
+            lambda channel, ok: channel.queue_declare(name, durable=True, arguments=arguments, callback=ok),
+            partial(self._check_refusal, name, done),
+        )
+
+    def _check_refusal(self, name: str, done: Done, error: BaseException | None) -> None:
+        if error is not None and code_and_text(error)[0] == ACCESS_REFUSED:
+            # Who may not create queues can still use one that somebody else has made.
+            self._add(lambda channel, ok: channel.queue_declare(name, passive=True, callback=ok), done)
+        else:
+            done(error)
+
+    def _add(self, ask: Callable[[Channel, Callable[[object], None]], object], done: Done) -> None:
+        self._jobs.append(_Job(ask, done))
+        self._next()
+
+    def _next(self) -> None:
+        if self._current is not None or not self._jobs or not self._connection.is_open:
+            return
+        if self._channel is None:
+            self._channel = self._connection.channel(on_open_callback=lambda _channel: self._next())
+            self._channel.add_on_close_callback(self._on_channel_closed)
+        elif self._channel.is_open:
+            job = self._current = self._jobs.popleft()
+            try:
+                job.ask(self._channel, lambda _frame: self._end(None))
+            except Exception as error:  # noqa: BLE001 - e.g. a name too long for AMQP: nothing was sent
+                self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
+        job, self._current = self._current, None
+        if job is not None:
+            job.done(error)
+        self._next()
+
+    def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:
+        if channel is not self._channel:
+            return
+        self._channel = None
+        if isinstance(reason, ChannelClosedByBroker):
+            self._end(reason)
+        else:
+            self._current = None
+            self._jobs.clear()

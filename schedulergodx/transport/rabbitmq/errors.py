@@ -1,0 +1,160 @@
+"""From what pika and the broker report to the errors of this library. Nothing here shows a password."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, TypeVar
+
+from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
+from pika.exceptions import (
+    AMQPConnectionError,
+    AuthenticationError,
+    ChannelClosed,
+    ConnectionClosed,
+)
+
+from schedulergodx.errors import (
+    BrokerError,
+    BrokerRefused,
+    BrokerUnavailable,
+    LaunchUncertain,
+    QueueFull,
+    QueueInUse,
+    QueueMismatch,
+    QueueMissing,
+)
+
+if TYPE_CHECKING:
+    from schedulergodx.utils.abstractions import Outgoing
+    from schedulergodx.utils.rmq_property import RmqConnect
+
+Error = TypeVar("Error", bound=BrokerError)
+
+ACCESS_REFUSED = 403
+NOT_FOUND = 404
+RESOURCE_LOCKED = 405
+PRECONDITION_FAILED = 406
+NOT_ALLOWED = 530
+
+# When the broker ends a connection that is not open yet, pika reports the reason only as the repr of another error.
+_REPORTED = re.compile(r"\((?P<code>\d{3})\) (?P<quote>['\"])(?P<text>.*)(?P=quote)", re.DOTALL)
+
+
+def root_of(error: BaseException) -> BaseException:
+    """Return the cause inside the layers that pika puts around it."""
+    if isinstance(error, AMQPConnectionWorkflowFailed) and error.exceptions:
+        return root_of(error.exceptions[-1])
+    if isinstance(error, AMQPConnectorPhaseErrorBase):
+        return root_of(error.exception)
+    if isinstance(error, AMQPConnectionError) and error.args and isinstance(error.args[0], BaseException):
+        return root_of(error.args[0])
+    return error
+
+
+def code_and_text(error: BaseException) -> tuple[int, str]:
+    """Return the broker's reply code, or 0 when the reason is not the broker's, and the reason in one line."""
+    root = root_of(error)
+    if isinstance(root, (ConnectionClosed, ChannelClosed)):
+        return root.reply_code, _one_line(root.reply_text)
+    if isinstance(root, OSError):
+        return 0, _one_line(root.strerror or str(root) or type(root).__name__)
+    text = _one_line(str(root.args[0]) if root.args else "") or type(root).__name__
+    if reported := _REPORTED.search(text):
+        return int(reported["code"]), reported["text"]
+    return 0, text
+
+
+def reason_text(error: BaseException) -> str:
+    """Return the reason in one line, with the broker's reply code if it has one."""
+    code, text = code_and_text(error)
+    return f"{code} {text}" if code else text
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a connection that could not be opened was refused, so that trying again cannot help.
+
+    Only the broker's own word counts: a connection lost in the middle of the login is no refusal.
+    """
+    if isinstance(root_of(error), AuthenticationError):
+        return True
+    code, text = code_and_text(error)
+    # The limit of connections of a user or virtual host comes under the same code, and passes.
+    return code == ACCESS_REFUSED or (code == NOT_ALLOWED and "limit" not in text)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+class Errors:
+    """Makes the errors of one broker: each names host, port, virtual host and user."""
+
+    def __init__(self, connect: RmqConnect) -> None:
+        self.address = connect.address
+        parameters = connect.rmq_parameters
+        self._where = (
+            f"RabbitMQ at {parameters['host']}:{parameters['port']}, virtual host {parameters['virtual_host']!r}, "
+            f"user {connect.rmq_credentials[0]!r}"
+        )
+
+    def refused(self, what: str, message_id: str | None = None) -> BrokerRefused:
+        """Say that the broker refused us: `what` is its reason."""
+        return self._make(
+            BrokerRefused, "refused: " + what, "Check password, virtual host and permissions.", message_id
+        )
+
+    def declaring(self, queue: str, error: BaseException, message_id: str | None = None) -> BrokerError:
+        """Say why `queue` could not be declared or consumed."""
+        code, _ = code_and_text(error)
+        said = f"queue {queue!r}: {reason_text(error)}"
+        if code == ACCESS_REFUSED:
+            return self.refused(said, message_id)
+        if code == PRECONDITION_FAILED:
+            return self._make(
+                QueueMismatch, said, "Delete that queue, or use the settings that it was made with.", message_id
+            )
+        if code == RESOURCE_LOCKED:
+            return self.in_use(queue, message_id)
+        if code == NOT_FOUND:
+            return self._make(QueueMissing, said, "Create the queue, or allow this user to.", message_id)
+        return self._make(BrokerError, said, "", message_id)
+
+    def in_use(self, queue: str, message_id: str | None = None) -> QueueInUse:
+        """Say that somebody else takes from `queue`."""
+        return self._make(
+            QueueInUse,
+            f"another service takes from queue {queue!r}",
+            "Stop that one, use another queue, or wait as a standby.",
+            message_id,
+        )
+
+    def missing(self, outgoing: Outgoing) -> QueueMissing:
+        """Say that the queue of `outgoing` does not exist."""
+        text = f"no queue {outgoing.queue!r}: message {outgoing.message_id} was not kept"
+        return self._make(QueueMissing, text, "Start the service that makes the queue.", outgoing.message_id)
+
+    def full(self, outgoing: Outgoing) -> QueueFull:
+        """Say that the broker did not take `outgoing` on."""
+        text = f"queue {outgoing.queue!r} refused message {outgoing.message_id}: it is full, or failing"
+        return self._make(QueueFull, text, "Try again later.", outgoing.message_id)
+
+    def publishing(self, outgoing: Outgoing, error: BaseException) -> BrokerError:
+        """Say why the broker closed the channel over `outgoing`."""
+        code, _ = code_and_text(error)
+        said = f"message {outgoing.message_id} to queue {outgoing.queue!r}: {reason_text(error)}"
+        if code == ACCESS_REFUSED:
+            return self.refused(said, outgoing.message_id)
+        if code == NOT_FOUND:
+            return self.missing(outgoing)
+        return self._make(BrokerError, said, "It was not kept.", outgoing.message_id)
+
+    def closed(self, outgoing: Outgoing) -> BrokerError:
+        """Say that the transport was closed before `outgoing` was confirmed."""
+        if outgoing.was_sent:
+            text = f"message {outgoing.message_id} was sent but not confirmed before the transport was closed"
+            return self._make(LaunchUncertain, text, "It may have been kept.", outgoing.message_id)
+        text = f"the transport was closed before message {outgoing.message_id} was sent"
+        return self._make(BrokerUnavailable, text, "", outgoing.message_id)
+
+    def _make(self, kind: type[Error], what: str, advice: str, message_id: str | None) -> Error:
+        return kind(f"{what} ({self._where}). {advice}".rstrip(), message_id=message_id, broker=self.address)
