@@ -22,7 +22,6 @@ from schedulergodx.utils.storage import DB
 from schedulergodx.utils.storage.failures import explained
 from schedulergodx_testing.contracts.stored_tasks import DONE, NOON, SECOND, add, ids, make_task, run, start
 
-
 LARGE = replace(make_task("large"), arguments=bytes(100_000))
 
 
