@@ -1,0 +1,85 @@
+"""What pika and the broker are told, from `RmqConnect` and `QueueSpec`."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+
+from schedulergodx.errors import InvalidParameter
+from schedulergodx.transport.rabbitmq import RabbitMQTransport
+from schedulergodx.transport.rabbitmq.declare import dead_letter_arguments, queue_arguments
+from schedulergodx.transport.rabbitmq.parameters import connection_parameters
+from schedulergodx.transport.rabbitmq.subscription import owner_queue_name
+from schedulergodx.utils.abstractions import QueueSpec
+from schedulergodx.utils.rmq_property import RmqConnect
+
+
+def test_every_parameter_is_honoured() -> None:
+    """What the user sets is set, the rest has the house's values, and the connection has a name."""
+    connect = RmqConnect(
+        {
+            "host": "h",
+            "port": 1,
+            "virtual_host": "v",
+            "heartbeat": 7,
+            "socket_timeout": 3,
+            "frame_max": 8192,
+            "client_properties": {"team": "a"},
+        },
+        ("u", "p"),
+    )
+    parameters = connection_parameters(connect, "name of it")
+    assert (parameters.host, parameters.port, parameters.virtual_host, parameters.heartbeat) == ("h", 1, "v", 7)
+    assert (parameters.socket_timeout, parameters.frame_max) == (3, 8192)
+    assert parameters.blocked_connection_timeout == 300
+    assert (parameters.credentials.username, parameters.credentials.password) == ("u", "p")
+    assert parameters.client_properties == {
+        "product": "SchedulerGodX",
+        "connection_name": "name of it",
+        "team": "a",
+    }
+
+
+def test_amqps_checks_the_certificate() -> None:
+    """TLS is spoken with the system's certificates and with the host's name checked; amqp has none."""
+    secure = connection_parameters(RmqConnect.from_url("amqps://u:p@host.example"), "n")
+    assert secure.port == 5671
+    assert secure.ssl_options is not None
+    assert secure.ssl_options.server_hostname == "host.example"
+    assert secure.ssl_options.context.verify_mode is ssl.CERT_REQUIRED
+    assert connection_parameters(RmqConnect.from_url("amqp://u:p@host.example"), "n").ssl_options is None
+
+
+def test_a_parameter_unknown_to_pika_is_refused_at_once() -> None:
+    """Making the transport tells it, without a connection."""
+    with pytest.raises(InvalidParameter, match="hartbeat"):
+        RabbitMQTransport(RmqConnect({"hartbeat": 7}, ("u", "p")), name="n")
+
+
+def test_a_queue_is_declared_as_described() -> None:
+    """Expiry in milliseconds, dead letters by the default exchange, quorum by type; nothing that is not asked for."""
+    assert queue_arguments(QueueSpec(name="q")) == {}
+    everything = QueueSpec(name="q", expires_after_s=1.5, has_dead_letters=True, is_quorum=True)
+    assert queue_arguments(everything) == {
+        "x-queue-type": "quorum",
+        "x-expires": 1500,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "q.dead",
+    }
+    assert dead_letter_arguments(everything) == {"x-queue-type": "quorum"}
+    assert dead_letter_arguments(QueueSpec(name="q", has_dead_letters=True)) == {}
+
+
+@pytest.mark.parametrize(("seconds", "milliseconds"), [(0.0001, 1), (10 * 365 * 86400.0, 2**32 - 1)])
+def test_an_expiry_stays_within_what_the_broker_takes(seconds: float, milliseconds: int) -> None:
+    """RabbitMQ refuses 0 and what is above 32 bits."""
+    assert queue_arguments(QueueSpec(name="q", expires_after_s=seconds))["x-expires"] == milliseconds
+
+
+def test_the_owner_of_a_queue_with_a_long_name_has_a_name() -> None:
+    """AMQP allows 255 bytes; two long names do not meet."""
+    assert owner_queue_name("q") == "q.owner"
+    names = {owner_queue_name(letter * 255) for letter in "ab"}
+    assert len(names) == 2
+    assert all(len(name.encode()) <= 255 for name in names)
