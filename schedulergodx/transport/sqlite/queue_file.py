@@ -72,7 +72,7 @@ class QueueFile:
     def has_changed(self) -> bool:
         """Return whether another connection committed something since this was asked last."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        has_changed, self._version_seen = version != self._version_seen, version
+        has_changed, self._version_seen = bool(version != self._version_seen), version
         return has_changed
 
     def begin(self) -> None:
