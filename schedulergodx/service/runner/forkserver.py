@@ -1,0 +1,136 @@
+"""The fork server: a small process without threads that is forked for each hard task, instead of the service.
+
+It is exec'd, so it has nothing of the service but its environment, and it has imported what every run needs. It forks
+a supervisor for each pair of descriptors that comes through its control socket, and ends when the service does.
+"""
+
+from __future__ import annotations
+
+import asyncio as _asyncio  # noqa: F401 - imported once here, it costs the tasks nothing
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+from schedulergodx.service.runner import system
+from schedulergodx.service.runner.notes import FAILED, NOTE
+from schedulergodx.service.runner.supervisor import supervise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DESCRIPTORS = 2  # for each task: the supervisor's channel, and the worker's pipe
+ORPHANS_RETRY_MS = 50
+
+
+def main(control: int, service: int, grace_s: float) -> None:
+    """Serve until the service ends.
+
+    Args:
+        control: descriptor of the socket to the service.
+        service: process id of the service.
+        grace_s: seconds between TERM and KILL.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A supervisor of services that stops a whole group (systemd) must not end tasks that are still waited for.
+        signal.signal(number, signal.SIG_IGN)
+    system.adopt_orphans()
+    gc.collect()
+    gc.freeze()  # what is here now stays shared with all children
+    server = _ForkServer(control, service, grace_s)
+    work = server.serve()
+    del server
+    if work is not None:
+        work()  # in a worker: the interpreter ends after it, as that of any program
+
+
+class _ForkServer:
+    def __init__(self, control: int, service: int, grace_s: float) -> None:
+        self._control = control
+        self._grace_s = grace_s
+        self._service_pidfd = system.open_pidfd(service)
+        self._is_service_gone = os.getppid() != service
+        self._supervisors: set[int] = set()
+        self._has_orphans = False
+        self._wakeup, self._wakeup_writing = os.pipe()
+        for descriptor in (self._wakeup, self._wakeup_writing):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._wakeup_writing, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def serve(self) -> Callable[[], None] | None:
+        """Return None when the service is gone; in a worker, return its work."""
+        poller = select.poll()
+        for descriptor in (self._control, self._wakeup, self._service_pidfd):
+            if descriptor is not None:
+                poller.register(descriptor, select.POLLIN)
+        while not self._is_service_gone:
+            ready = {descriptor for descriptor, _ in poller.poll(ORPHANS_RETRY_MS if self._has_orphans else None)}
+            if self._wakeup in ready:
+                os.read(self._wakeup, 4096)
+            self._reap()
+            if self._service_pidfd in ready:
+                return None
+            if self._control in ready and (work := self._take()) is not None:
+                return work
+        return None
+
+    def _take(self) -> Callable[[], None] | None:
+        """Take one task from the control socket. Returns its work, in the worker."""
+        descriptors = self._receive()
+        if len(descriptors) == DESCRIPTORS:
+            channel, pipe = descriptors
+            try:
+                supervisor = os.fork()
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    os.write(channel, NOTE.pack(FAILED, error.errno or 0))
+            else:
+                if supervisor == 0:
+                    self._close_own()
+                    return supervise(channel, pipe, grace_s=self._grace_s, service_pidfd=self._service_pidfd)
+                self._supervisors.add(supervisor)
+        # With fewer of them this process has too many open: closing them tells the service.
+        for descriptor in descriptors:
+            os.close(descriptor)
+        return None
+
+    def _receive(self) -> list[int]:
+        control = socket.socket(fileno=self._control)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(control, 1, DESCRIPTORS)
+        except OSError:
+            data, descriptors = b"", []
+        finally:
+            control.detach()
+        self._is_service_gone = not data
+        return descriptors
+
+    def _close_own(self) -> None:
+        """In a supervisor: let go of what belongs to the fork server, so that its end can be seen."""
+        signal.set_wakeup_fd(-1)
+        for descriptor in (self._control, self._wakeup, self._wakeup_writing):
+            os.close(descriptor)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                pid, status = ended
+                if pid in self._supervisors:
+                    self._supervisors.discard(pid)
+                    self._has_orphans |= status != 0
+        if self._has_orphans:
+            self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        """Kill what came here since its supervisor was killed."""
+        everyone = system.descendants(os.getpid())
+        spared = self._supervisors.union(*map(system.descendants, self._supervisors))
+        orphans = [pid for pid in everyone if pid not in spared]
+        self._has_orphans = bool(orphans)
+        for pid in orphans:
+            system.send_signal(pid, signal.SIGKILL)

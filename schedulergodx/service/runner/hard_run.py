@@ -1,0 +1,145 @@
+"""One hard run as the service sees it: two sockets, and what came through them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.service.runner import frames
+from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
+
+if TYPE_CHECKING:
+    import socket
+
+PIECE_BYTES = 1024 * 1024
+
+
+class HardRun:
+    """Sockets that never block, and the facts so far. It decides nothing.
+
+    Attributes:
+        message_id: which task.
+        channel: to the supervisor.
+        pipe: to the worker.
+        is_abandoned: the service told it to end.
+        is_told: its `Finished` has gone out.
+        is_gone: the supervisor has closed the channel: nothing of the task is left.
+        forget_at: when to stop waiting for that, on the monotonic clock; None: never.
+    """
+
+    def __init__(
+        self, message_id: str, channel: socket.socket, pipe: socket.socket, order: bytes, *, report_bytes_max: int
+    ) -> None:
+        self.message_id = message_id
+        self.channel = channel
+        self.pipe = pipe
+        self.is_abandoned = False
+        self.is_told = False
+        self.is_gone = False
+        self.forget_at: float | None = None
+        self.status: int | None = None
+        self._order = memoryview(order)
+        self._report = frames.FrameReader(report_bytes_max)
+        self._notes = b""
+        self._has_begun = False
+        self._failure: int | None = None
+        channel.setblocking(False)
+        pipe.setblocking(False)
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether some of the order has not been written yet."""
+        return bool(self._order)
+
+    @property
+    def has_reported(self) -> bool:
+        """Whether the report of the worker is here."""
+        return self._report.body is not None
+
+    def write_order(self) -> None:
+        """Write as much of the order as goes without waiting."""
+        try:
+            while self._order:
+                self._order = self._order[self.pipe.send(self._order[:PIECE_BYTES]) :]
+        except BlockingIOError:
+            return
+        except OSError:  # the worker is gone; the channel will tell
+            self._order = memoryview(b"")
+
+    def read_pipe(self) -> bool:
+        """Read what has come from the worker. Returns False when no more will come."""
+        while self.pipe.fileno() != -1:
+            try:
+                piece = self.pipe.recv(PIECE_BYTES)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not piece:
+                return False
+            self._report.feed(piece)
+        return False
+
+    def read_channel(self) -> None:
+        """Read what has come from the supervisor."""
+        try:
+            while piece := self.channel.recv(4096):
+                self._notes += piece
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.is_gone = True
+        else:
+            self.is_gone = True
+        while len(self._notes) >= NOTE.size:
+            kind, number = NOTE.unpack_from(self._notes)
+            self._notes = self._notes[NOTE.size :]
+            self._has_begun |= kind == BEGAN
+            if kind == EXITED:
+                self.status = number
+            elif kind == FAILED:
+                self._failure = number
+
+    def tell(self, order: bytes) -> None:
+        """Tell the supervisor what to do; one that is gone needs no telling."""
+        with contextlib.suppress(OSError):
+            self.channel.send(order)
+
+    def report(self) -> Report:
+        """Return what came of the run, as far as it is known."""
+        if (body := self._report.body) is not None and (report := frames.unpack_report(body)) is not None:
+            return report
+        if self.status is not None:
+            return _report_of_exit(self.status, is_abandoned=self.is_abandoned)
+        if self._failure is not None:
+            return not_started(os.strerror(self._failure))
+        if not self._has_begun:
+            return not_started("the fork server, or the task's supervisor, ended before")
+        what = "is not gone though it was killed" if not self.is_gone else "is gone with its supervisor"
+        return Report(code=Code.TASK_KILLED, message=f"The process of the task {what}. It may have run partly.")
+
+
+def not_started(reason: str) -> Report:
+    """Return what is told of a task for which no process could be made."""
+    return Report(code=Code.TASK_KILLED, message=f"No process could be started for the task: {reason}. It did not run.")
+
+
+def _report_of_exit(status: int, *, is_abandoned: bool) -> Report:
+    if os.WIFEXITED(status):
+        code = os.waitstatus_to_exitcode(status)
+        text = f"The process of the task ended by itself, with exit code {code} and without a report."
+        return Report(code=Code.TASK_EXITED, message=text)
+    number = os.WTERMSIG(status)
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        name = "signal"
+    text = f"The process of the task was killed by {name} ({number})"
+    if is_abandoned:
+        text += ", since the service told it to end"
+    elif number == signal.SIGKILL:
+        text += ", possibly since the system was out of memory; its kernel log would say so"
+    return Report(code=Code.TASK_KILLED, message=f"{text}.")

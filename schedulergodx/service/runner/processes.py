@@ -1,0 +1,224 @@
+"""Hard tasks, in the service: how many run, what is told of them, and when they are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from schedulergodx.clock import SystemClock
+from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.service.runner import frames
+from schedulergodx.service.runner.hard_run import HardRun, not_started
+from schedulergodx.service.runner.link import ForkServerLink
+from schedulergodx.service.runner.notes import KILL, KILL_NOW, REPORTED
+from schedulergodx.service.runner.reader import Reader
+from schedulergodx.utils.abstractions import Finished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedulergodx.rules.tasks import TaskSpec
+
+KILLED_WAIT_S = 8.0
+"""Beyond the grace, how long a killed task may take to be gone before its place is given to another one."""
+LINGERING_FACTOR = 4
+"""How many ended tasks, for each process allowed, may take their time to clear up before the oldest is killed."""
+REPORT_ROOM_BYTES = 256 * 1024
+"""For all of a report but its result: bounded texts, and what JSON adds to them."""
+
+
+def can_run_hard() -> bool:
+    """Return whether processes can be forked and killed by group on this system."""
+    needed = ((os, "fork"), (os, "killpg"), (os, "setsid"), (socket, "send_fds"))
+    return bool(sys.executable) and all(hasattr(module, name) for module, name in needed)
+
+
+class ProcessPool:
+    """Runs hard tasks. `start`, `abandon` and `close` are for the service's loop; a thread of its own tells the ends.
+
+    A run gives its place free when its end is told. What it leaves behind, a thread or a child, goes within the grace.
+    """
+
+    def __init__(
+        self,
+        processes: int,
+        *,
+        kill_grace_s: float,
+        broker: object | None,
+        result_bytes_max: int,
+        on_finished: Callable[[Finished], None],
+    ) -> None:
+        self._processes = processes
+        self._kill_grace_s = kill_grace_s
+        self._broker = broker
+        self._result_bytes_max = result_bytes_max
+        self._on_finished = on_finished
+        self._clock = SystemClock()
+        self._link = ForkServerLink(kill_grace_s)
+        self._reader: Reader | None = None
+        self._lock = threading.Lock()
+        self._running: dict[str, HardRun] = {}
+        self._runs: list[HardRun] = []  # of the reader's thread: all that are not gone, the oldest first
+        self._is_closing = False
+        self._all_gone = threading.Event()
+
+    def capacity(self) -> int:
+        """Return how many more can start now."""
+        with self._lock:
+            return max(0, self._processes - len(self._running))
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the thread that reads, if it lives."""
+        return [self._reader.thread] if self._reader is not None and self._reader.thread.is_alive() else []
+
+    def warm_up(self) -> None:
+        """Start the fork server, without waiting for it, so that the first task need not. Raises nothing."""
+        with contextlib.suppress(OSError):  # the first task will say so
+            self._link.start()
+
+    def start(self, task: TaskSpec, *, start_number: int) -> None:
+        """Start a run. Where that fails its `Finished` tells, at once."""
+        if not can_run_hard():
+            text = "this system cannot kill processes by group, so the service runs no hard tasks. It did not run."
+            report = Report(code=Code.HARD_NOT_SUPPORTED, message=text)
+            self._on_finished(Finished(message_id=task.message_id, report=report))
+            return
+        try:
+            self._start(task, start_number)
+        except (OSError, RuntimeError) as error:  # no descriptors, no processes, no threads, no memory left
+            self._on_finished(Finished(message_id=task.message_id, report=not_started(str(error))))
+
+    def _start(self, task: TaskSpec, start_number: int) -> None:
+        reader = self._started_reader()
+        order = frames.Order(
+            task=task, start_number=start_number, broker=self._broker, result_bytes_max=self._result_bytes_max
+        )
+        with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as always:
+            ends = []
+            for _ in range(2):
+                own, its = socket.socketpair()
+                on_failure.callback(own.close)
+                always.callback(its.close)
+                ends.append((own, its))
+            (channel, its_channel), (pipe, its_pipe) = ends
+            self._link.send(its_channel, its_pipe)
+            run = HardRun(
+                task.message_id,
+                channel,
+                pipe,
+                frames.pack_order(order),
+                report_bytes_max=self._result_bytes_max + REPORT_ROOM_BYTES,
+            )
+            run.write_order()
+            on_failure.pop_all()
+        with self._lock:
+            self._running[task.message_id] = run
+        reader.call(partial(self._watch, run))
+
+    def _started_reader(self) -> Reader:
+        if self._reader is None:
+            reader = Reader(self._turn)
+            reader.start()
+            self._reader = reader
+        return self._reader
+
+    def abandon(self, message_id: str) -> None:
+        """Have a run killed with its children. One that has ended is left alone."""
+        with self._lock:
+            run = self._running.get(message_id)
+        if run is not None and self._reader is not None:
+            self._reader.call(partial(self._kill, run))
+
+    def close(self, timeout_s: float) -> None:
+        """Kill what runs, and wait at most so long until it is gone; what is not by then is killed without grace."""
+        deadline = self._clock.monotonic() + timeout_s
+        if self._reader is not None:
+            self._reader.call(self._kill_all)
+            self._all_gone.wait(timeout_s)
+            self._reader.call(self._drop_all)
+            self._reader.stop()
+            self._reader.thread.join()
+            self._reader = None
+        self._link.close(max(0.1, deadline - self._clock.monotonic()))
+
+    # --- in the reader's thread --------------------------------------------------------------------------------------
+
+    def _watch(self, run: HardRun) -> None:
+        assert self._reader is not None  # noqa: S101 - it calls this
+        self._runs.append(run)
+        self._reader.watch(run.channel, partial(self._on_channel, run))
+        self._reader.watch(run.pipe, partial(self._on_pipe, run), is_writing=run.is_writing)
+
+    def _on_pipe(self, run: HardRun) -> None:
+        assert self._reader is not None  # noqa: S101 - it calls this
+        if run.is_writing:
+            run.write_order()
+            self._reader.watch(run.pipe, partial(self._on_pipe, run), is_writing=run.is_writing)
+        is_open = run.read_pipe()
+        if run.has_reported and not run.is_abandoned:
+            run.tell(REPORTED)
+            self._tell(run)
+        if run.has_reported or not is_open:
+            self._reader.forget(run.pipe)
+
+    def _on_channel(self, run: HardRun) -> None:
+        run.read_channel()
+        if run.status is not None or run.is_gone:
+            run.read_pipe()  # what the worker wrote before it ended is all there
+            if run.is_gone or not run.is_abandoned:
+                self._tell(run)
+        if run.is_gone:
+            self._end(run)
+
+    def _kill(self, run: HardRun) -> None:
+        if not run.is_told:
+            run.is_abandoned = True
+        if run.forget_at is None:
+            run.forget_at = self._clock.monotonic() + self._kill_grace_s + KILLED_WAIT_S
+            run.tell(KILL)
+
+    def _kill_all(self) -> None:
+        for run in self._runs:
+            self._kill(run)
+        self._is_closing = True
+
+    def _drop_all(self) -> None:
+        for run in list(self._runs):
+            self._tell(run)
+            self._end(run)
+
+    def _turn(self) -> float | None:
+        """See to what takes too long. Returns the seconds until the next look, or None."""
+        now = self._clock.monotonic()
+        for run in [run for run in self._runs if run.forget_at is not None and now >= run.forget_at]:
+            self._tell(run)
+            self._end(run)
+        lingering = [run for run in self._runs if run.is_told]
+        for run in lingering[: -LINGERING_FACTOR * self._processes]:
+            if run.forget_at is None:
+                run.forget_at = now + KILLED_WAIT_S
+                run.tell(KILL_NOW)
+        if self._is_closing and not self._runs:
+            self._all_gone.set()
+        return min((run.forget_at - now for run in self._runs if run.forget_at is not None), default=None)
+
+    def _tell(self, run: HardRun) -> None:
+        if run.is_told:
+            return
+        run.is_told = True
+        with self._lock:
+            if self._running.get(run.message_id) is run:
+                del self._running[run.message_id]
+        self._on_finished(Finished(message_id=run.message_id, report=run.report()))
+
+    def _end(self, run: HardRun) -> None:
+        """Let go of a run. A supervisor that still lives then kills what is left, without grace."""
+        assert self._reader is not None  # noqa: S101 - it calls this
+        self._reader.forget(run.pipe)
+        self._reader.forget(run.channel)
+        self._runs.remove(run)

@@ -1,0 +1,149 @@
+"""Soft tasks: a pool of daemon threads that can lose a thread to a task without losing its strength."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from schedulergodx.clock import SystemClock
+from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.service.execution import run_payload
+from schedulergodx.utils.abstractions import Finished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedulergodx.rules.tasks import TaskSpec
+
+NAME = "schedulergodx-task"
+ABANDONED_FACTOR = 4
+"""So many abandoned runs, for each thread allowed, are replaced; what goes beyond makes the pool smaller."""
+
+
+@dataclass(eq=False, slots=True)
+class _Run:
+    task: TaskSpec
+    start_number: int
+    is_abandoned: bool = False
+
+
+class ThreadPool:
+    """Runs soft tasks. Threads are made when they are needed, used again, and never waited for.
+
+    `start`, `abandon` and `close` are for the service's loop; what runs is told from the threads.
+    """
+
+    def __init__(
+        self, threads: int, *, broker: object | None, result_bytes_max: int, on_finished: Callable[[Finished], None]
+    ) -> None:
+        self._size = threads
+        self._broker = broker
+        self._result_bytes_max = result_bytes_max
+        self._on_finished = on_finished
+        self._clock = SystemClock()
+        self._queue: SimpleQueue[_Run | None] = SimpleQueue()
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # guards what follows
+        self._threads: list[threading.Thread] = []
+        self._running: dict[str, _Run] = {}
+        self._abandoned = 0
+        self._busy: set[threading.Thread] = set()
+        self._is_closed = False
+
+    def capacity(self) -> int:
+        """Return how many more can start now."""
+        with self._lock:
+            excess = max(0, self._abandoned - ABANDONED_FACTOR * self._size)
+            return max(0, self._size - excess - len(self._running))
+
+    def abandoned(self) -> int:
+        """Return how many runs go on after `abandon`."""
+        with self._lock:
+            return self._abandoned
+
+    def threads(self) -> list[threading.Thread]:
+        """Return the threads that live."""
+        with self._lock:
+            return [thread for thread in self._threads if thread.is_alive()]
+
+    def start(self, task: TaskSpec, *, start_number: int) -> None:
+        """Start a run in an idle thread, or a new one. Where there is no thread to be had its `Finished` tells."""
+        run = _Run(task, start_number)
+        with self._lock:
+            self._running[task.message_id] = run
+            has_thread = self._has_thread_for_one_more()
+        if has_thread:
+            self._queue.put(run)
+        else:
+            self._end(run, Report(code=Code.ERROR_IN_TASK, message="No thread could be started for the task."))
+
+    def _has_thread_for_one_more(self) -> bool:
+        """Make sure that there is a thread for each run; one may be late where threads are scarce."""
+        if len(self._running) + self._abandoned > len(self._threads):
+            thread = threading.Thread(target=self._work, name=f"{NAME}-{next(self._numbers)}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # can't start new thread: the system has none left
+                return bool(self._threads)
+            self._threads.append(thread)
+        return True
+
+    def abandon(self, message_id: str) -> None:
+        """Count a run as abandoned, so that another one can start in its place. One that has ended is left alone."""
+        with self._lock:
+            run = self._running.pop(message_id, None)
+            if run is not None:
+                run.is_abandoned = True
+                self._abandoned += 1
+
+    def close(self, timeout_s: float) -> None:
+        """End idle threads and wait at most so long for that. Busy ones end after their run, unwaited for."""
+        deadline = self._clock.monotonic() + timeout_s
+        with self._lock:
+            self._is_closed = True
+            idle = [thread for thread in self._threads if thread not in self._busy]
+            for _ in self._threads:
+                self._queue.put(None)
+        for thread in idle:
+            thread.join(max(0.0, deadline - self._clock.monotonic()))
+
+    # --- in the threads ----------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        thread = threading.current_thread()
+        while (run := self._queue.get()) is not None:
+            with self._lock:
+                self._busy.add(thread)
+            report = self._run(run)
+            with self._lock:
+                self._busy.discard(thread)
+                is_surplus = run.is_abandoned and len(self._threads) > self._size
+                if is_surplus:
+                    self._threads.remove(thread)
+            self._end(run, report)
+            if is_surplus:
+                return
+        with self._lock:
+            self._threads.remove(thread)
+
+    def _run(self, run: _Run) -> Report:
+        if run.is_abandoned:
+            return Report(code=Code.TASK_TIMEOUT, message="The task was given up before a thread came to it.")
+        return run_payload(
+            run.task,
+            start_number=run.start_number,
+            broker=self._broker,
+            result_bytes_max=self._result_bytes_max,
+        )
+
+    def _end(self, run: _Run, report: Report) -> None:
+        """Give the place free, then tell: whoever is told finds the place free."""
+        with self._lock:
+            if run.is_abandoned:
+                self._abandoned -= 1
+            elif self._running.get(run.task.message_id) is run:
+                del self._running[run.task.message_id]
+        self._on_finished(Finished(message_id=run.task.message_id, report=report))
