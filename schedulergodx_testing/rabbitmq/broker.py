@@ -17,6 +17,9 @@ ALARM_TIMEOUT_S = 10.0
 # Above any real use, so that switching an alarm off always ends it, whatever the image's own default is.
 _WATERMARK_OFF = "0.6"
 
+# Where declarations are not kept by Mnesia, as in newer versions, there is nothing to wait for.
+_FLUSH = "catch mnesia:sync_log()"
+
 _Life = Literal["new", "running", "paused", "down", "closed"]
 
 
@@ -126,7 +129,11 @@ class RabbitMQ(ABC):
         self.start()
 
     def kill(self) -> None:
-        """End it at once, as a power failure would, keeping what is stored; `start()` brings it back."""
+        """End it at once, with no chance to tidy up, keeping what is stored; `start()` brings it back.
+
+        RabbitMQ 3.10 writes declarations to disk a moment after it confirms them: a queue declared just
+        before the kill was lost in one of eight tries, with the confirmed message in it. `flush()` avoids it.
+        """
         if self._life in ("running", "paused"):
             self._kill()
             self._life = "down"
@@ -184,6 +191,10 @@ class RabbitMQ(ABC):
             NotControllable: this broker was only given by its URL.
         """
 
+    def flush(self) -> None:
+        """Wait until every queue, exchange, binding and user declared so far would survive `kill()`."""
+        self.ctl("--quiet", "eval", f"{_FLUSH}.")
+
     def memory_alarm(self, on: bool) -> None:
         """Raise the memory alarm, which blocks everyone who publishes, or end it; waits until it is so."""
         self.ctl("set_vm_memory_high_watermark", "0" if on else _WATERMARK_OFF)
@@ -210,8 +221,15 @@ class RabbitMQ(ABC):
 
     def add_vhost(self, name: str) -> str:
         """Create a virtual host, give the broker's test user every permission there, return its URL."""
-        self.ctl("add_vhost", name)
-        self.set_permissions(self.user, vhost=name)
+        vhost, user, everything = map(_erlang_binary, (name, self.user, ".*"))
+        # One command instead of three: each takes a third of a second, and every test makes a virtual host.
+        self.ctl(
+            "--quiet",
+            "eval",
+            f"ok = rabbit_vhost:add({vhost}, {user}), "
+            f"ok = rabbit_auth_backend_internal:set_permissions({user}, {vhost}, {everything}, {everything}, "
+            f"{everything}, {user}), {_FLUSH}.",
+        )
         return self.url_for(name)
 
     def delete_vhost(self, name: str) -> None:
@@ -276,3 +294,8 @@ class RabbitMQ(ABC):
             return greeting_version(self.host, self.port) is not None
 
         wait_until(serves, f"RabbitMQ to serve clients at {self.host}:{self.port}", timeout_s=START_TIMEOUT_S)
+
+
+def _erlang_binary(text: str) -> str:
+    """Return a text as an Erlang binary of numbers, in which nothing needs quoting."""
+    return f"<<{','.join(map(str, text.encode()))}>>"

@@ -85,6 +85,7 @@ def test_a_killed_broker_is_gone_until_it_is_started(broker: RabbitMQ, vhost: st
     """It ends without a word, and what it had confirmed is there again afterwards."""
     with channel_to(broker.url_for(vhost)) as channel:
         keep(channel, "kept", 1)
+        broker.flush()
         broker.kill()
         with pytest.raises(pika.exceptions.AMQPConnectionError):
             channel.connection.process_data_events(time_limit=20)
