@@ -54,7 +54,7 @@ class ServiceLimits:
         for name in ("stop_grace_s", "kill_grace_s", "overdue_grace_s", "reply_flush_s"):
             seconds(name, getattr(self, name), least=0.0)
         seconds("keep_outcomes_s", self.keep_outcomes_s, least=1.0)
-        whole_number("message_bytes_max", self.message_bytes_max, least=1024, most=128 * 1024 * 1024)
+        message_bytes("message_bytes_max", self.message_bytes_max)
 
 
 def seconds(name: str, value: object, *, least: float = 0.0, is_least_allowed: bool = True) -> float:
@@ -86,6 +86,11 @@ def whole_number(name: str, value: object, *, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidParameter(f"{name} must be a whole number from {least} to {most}, got {value!r}")
     return value
+
+
+def message_bytes(name: str, value: object) -> int:
+    """Return a bound on the size of messages, from 1 KiB to 128 MiB, RabbitMQ's largest. Raises InvalidParameter."""
+    return whole_number(name, value, least=1024, most=128 * 1024 * 1024)
 
 
 def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX) -> str:

@@ -59,7 +59,7 @@ def connect(target: Target | None, *, name: str, clock: Clock | None = None) -> 
     Raises:
         InvalidParameter: there is no such kind of URL, or it is malformed. The message shows no password.
     """
-    resolved = _resolved(target)
+    resolved = resolve(target)
     factory = _factory(resolved)
     with _lock:
         if _redirected:
@@ -69,7 +69,7 @@ def connect(target: Target | None, *, name: str, clock: Clock | None = None) -> 
 
 def address(target: Target | None) -> str:
     """Return where `connect` would go, without password: it may be shown and logged. Raises InvalidParameter."""
-    resolved = _resolved(target)
+    resolved = resolve(target)
     _factory(resolved)
     if isinstance(resolved, RmqConnect):
         return resolved.address
@@ -114,7 +114,14 @@ def redirect(factory: Factory) -> Iterator[None]:
             _redirected.clear()
 
 
-def _resolved(target: Target | None) -> Target:
+def is_of_this_machine(target: Target | None) -> bool:
+    """Return whether both ends of a transport to `target` are on this machine. Raises InvalidParameter."""
+    resolved = resolve(target)
+    return not isinstance(resolved, RmqConnect) and _split(resolved).scheme not in RABBITMQ_SCHEMES
+
+
+def resolve(target: Target | None) -> Target:
+    """Return `target`, or what None stands for: the URL in `SCHEDULERGODX_URL`, else RabbitMQ on localhost."""
     if target is None:
         return os.environ.get(URL_VARIABLE) or RmqConnect(*rmq_default_settings)
     return target

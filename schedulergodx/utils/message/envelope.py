@@ -105,14 +105,6 @@ def name_field(fields: dict[str, Any], name: str, *, bytes_max: int) -> str:
         raise bad(name, f"a printable text of 1 to {bytes_max} bytes", value) from None
 
 
-def text_field(fields: dict[str, Any], name: str) -> str:
-    """Return a field that is any text. Raises MessageRejected."""
-    value = fields.get(name, _MISSING)
-    if not isinstance(value, str):
-        raise bad(name, "a text", value)
-    return value
-
-
 def object_field(fields: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a field that is a JSON object. Raises MessageRejected."""
     value = fields.get(name, _MISSING)
@@ -145,6 +137,15 @@ def moment_field(fields: dict[str, Any], name: str) -> datetime:
 def moment_text(moment: datetime) -> str:
     """Return an aware moment as messages have it, in UTC with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def is_message_id(value: object) -> bool:
+    """Return whether `value` can be the id of a message."""
+    try:
+        printable_name("id", value, bytes_max=MESSAGE_ID_BYTES_MAX)
+    except InvalidParameter:
+        return False
+    return True
 
 
 def is_whole(value: object) -> bool:

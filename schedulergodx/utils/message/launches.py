@@ -17,7 +17,6 @@ from schedulergodx.utils.message.envelope import (
     moment_field,
     moment_text,
     name_field,
-    text_field,
 )
 from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.message.payload import CLOUDPICKLE_VERSION, PYTHON_VERSION, Packed
@@ -90,7 +89,7 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         digest=_digest(envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s),
         function=function,
         reference=reference,
-        code_digest=text_field(fields, "code_digest") if fields.get("code_digest") else "",
+        code_digest=name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX) if fields.get("code_digest") else "",
         arguments=arguments,
         arguments_by_value=arguments_by_value,
         python=envelope.python,

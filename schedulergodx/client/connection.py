@@ -1,0 +1,171 @@
+"""A client's way to the broker: made when it is first needed, with the answers that come over it."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from schedulergodx import transport as transports
+from schedulergodx.client.consumer import Answers, Consumer
+from schedulergodx.client.publisher import Publisher
+from schedulergodx.errors import BrokerError, Closed, LaunchUncertain
+from schedulergodx.utils.abstractions import Delivery, Outgoing, QueueSpec, Transport
+from schedulergodx.utils.id_generators import ulid_generator
+from schedulergodx.utils.message import envelope
+from schedulergodx.utils.message.kinds import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from logging import Logger
+
+    from schedulergodx.utils.abstractions import Clock
+    from schedulergodx.utils.rmq_property import RmqConnect
+
+_PREFETCH = 1000
+_UNCERTAIN_KEPT_MAX = 1000
+_ASKED_AT_ONCE_MAX = 500
+
+
+class Connection:
+    """The transport of one client in one process, its queue of answers, and what is known of its launches.
+
+    Safe from any thread; it connects at the first launch or question.
+
+    Args:
+        broker: gives the way to the broker when it is first needed.
+        clock: where waiting is done.
+        logger: where lines go.
+        client: name of the client.
+        request_queue: name of the queue that launches go to.
+        reply_queue: base name of the queue of answers.
+        reply_expires_s: seconds after which the queue of answers goes without its client.
+        launch_timeout_s: seconds that a launch waits for the broker.
+        message_bytes_max: the largest answer that is read.
+    """
+
+    def __init__(  # noqa: PLR0913 - the client's own parameters
+        self,
+        broker: Callable[[], str | RmqConnect | None],
+        clock: Clock,
+        logger: Logger,
+        *,
+        client: str,
+        request_queue: str,
+        reply_queue: str,
+        reply_expires_s: float,
+        launch_timeout_s: float,
+        message_bytes_max: int,
+    ) -> None:
+        self._ids = ulid_generator()
+        self._broker = broker
+        self._clock = clock
+        self._client = client
+        self._requests = QueueSpec(name=request_queue, has_dead_letters=True)
+        self._replies = QueueSpec(name=f"{reply_queue}.{client}.{next(self._ids)}", expires_after_s=reply_expires_s)
+        self._lock = threading.Lock()
+        self._transport: Transport | None = None
+        self._is_closed = False
+        self._uncertain: dict[str, bytes] = {}
+        self.answers = Answers()
+        self.publisher = Publisher(self.transport, clock, timeout_s=launch_timeout_s, on_failed=self._launch_failed)
+        self._consumer = Consumer(
+            self.answers, logger, message_bytes_max=message_bytes_max, ack=self._ack, ask=self.ask
+        )
+
+    @property
+    def reply_to(self) -> str:
+        """Name of the queue of answers."""
+        return self._replies.name
+
+    def transport(self) -> Transport:
+        """Return the transport, made and told to listen for answers if this is the first time.
+
+        The queues are declared before anything is sent, so that an answer always finds its queue.
+
+        Raises:
+            Closed: this connection was closed.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise Closed(f"client {self._client!r} is closed; nothing was sent: make a new Client")
+            if self._transport is None:
+                transport = transports.connect(self._broker(), name=self._client, clock=self._clock)
+                transport.listen(self._consumer.on_event)
+                transport.declare(self._replies)
+                transport.declare(self._requests)
+                transport.consume(self._replies, prefetch=_PREFETCH)
+                self._transport = transport
+            return self._transport
+
+    def threads(self) -> dict[str, threading.Thread]:
+        """Return the threads that were ever started, by name."""
+        return {} if self._transport is None else dict(self._transport.threads())
+
+    def publishing_thread(self) -> threading.Thread | None:
+        """Return the thread that sends launches, or None before the first one."""
+        threads = self.threads()
+        return next(
+            (thread for name, thread in threads.items() if "publish" in name), next(iter(threads.values()), None)
+        )
+
+    def uncertain(self, message_id: str) -> bytes | None:
+        """Return the message of a launch that is uncertain, or None."""
+        return self._uncertain.get(message_id)
+
+    def confirmed(self, message_id: str) -> None:
+        """Note that a launch is certain now."""
+        self._uncertain.pop(message_id, None)
+
+    def ask(self, message_ids: list[str]) -> None:
+        """Ask the service for outcomes, to be told when they are there. Does not wait.
+
+        Raises:
+            Closed: this connection was closed.
+        """
+        self.answers.asked(message_ids)
+        for first in range(0, len(message_ids), _ASKED_AT_ONCE_MAX):
+            self._ask(message_ids[first : first + _ASKED_AT_ONCE_MAX])
+
+    def _ask(self, message_ids: list[str]) -> None:
+        question = envelope.Envelope(
+            message_id=next(self._ids),
+            client=self._client,
+            kind=Message.ASK,
+            issued_at=self._clock.now(),
+            reply_to=self.reply_to,
+            arguments={"ids": message_ids, "wait": True},
+        )
+
+        def settled(_: Outgoing, error: BrokerError | None) -> None:
+            if error is not None:
+                self.answers.fail(message_ids, error)
+
+        outgoing = Outgoing(
+            queue=self._requests.name,
+            body=envelope.build(question),
+            message_id=question.message_id,
+            on_settled=settled,
+        )
+        self.transport().publish(outgoing)
+
+    def close(self, timeout_s: float) -> None:
+        """Disconnect; whoever waits for an answer gets `Closed`. Closing twice does nothing."""
+        with self._lock:
+            self._is_closed = True
+            transport = self._transport
+        if transport is not None:
+            transport.delete_queue(self.reply_to)
+            transport.close(timeout_s)
+        self.answers.end(Closed(f"client {self._client!r} was closed while somebody waited for an answer"))
+
+    def _ack(self, delivery: Delivery) -> None:
+        if self._transport is not None:  # it delivers only after it was made
+            self._transport.ack([delivery])
+
+    def _launch_failed(self, outgoing: Outgoing, error: BrokerError) -> None:
+        if not isinstance(error, LaunchUncertain):
+            self.answers.forget(outgoing.message_id)
+            return
+        self._uncertain[outgoing.message_id] = outgoing.body
+        if len(self._uncertain) > _UNCERTAIN_KEPT_MAX:
+            del self._uncertain[next(iter(self._uncertain))]

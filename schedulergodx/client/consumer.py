@@ -1,0 +1,191 @@
+"""The answers: what has come is kept for whoever asks, and whoever waits is woken."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, TypeAlias
+
+from schedulergodx.errors import Closed, MessageRejected, SchedulerError, UnknownMessageId
+from schedulergodx.rules.lifecycle import Code, Outcome
+from schedulergodx.utils.abstractions import ConnectionChanged, ConnectionState, ConsumeFailed, Delivery, TransportEvent
+from schedulergodx.utils.message import answers, envelope
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from logging import Logger
+
+Heard: TypeAlias = Outcome | SchedulerError
+"""What a waiter gets: the outcome, or why there will be none."""
+
+KEPT_MAX = 10_000
+"""Outcomes kept in memory; older ones are asked for at the service again."""
+
+
+class Answers:
+    """Outcomes by message id, and who waits for them. Safe from any thread.
+
+    What one client launched is known to it (`expect`) until its outcome is pushed out by `kept_max` newer ones.
+    """
+
+    def __init__(self, kept_max: int = KEPT_MAX) -> None:
+        self._lock = threading.Lock()
+        self._kept_max = kept_max
+        self._expected: set[str] = set()
+        self._doubtful: set[str] = set()
+        self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
+        self._waiters: dict[str, list[Callable[[Heard], None]]] = {}
+        self._end: SchedulerError | None = None
+
+    def expect(self, message_id: str) -> bool:
+        """Note a launch. Returns False when its id is known already."""
+        with self._lock:
+            if message_id in self._expected or message_id in self._outcomes:
+                return False
+            self._expected.add(message_id)
+            return True
+
+    def forget(self, message_id: str) -> None:
+        """Take a launch back that did not go out."""
+        with self._lock:
+            self._expected.discard(message_id)
+
+    def is_known(self, message_id: str) -> bool:
+        """Return whether an answer is here, or is on its way by itself."""
+        with self._lock:
+            return message_id in self._outcomes or message_id in self._expected - self._doubtful
+
+    def is_mine(self, message_id: str) -> bool:
+        """Return whether this client launched it, or asked for it, and has not forgotten it."""
+        with self._lock:
+            return message_id in self._outcomes or message_id in self._expected
+
+    def get(self, message_id: str) -> Outcome | None:
+        """Return the outcome, or None when it has not come."""
+        with self._lock:
+            return self._outcomes.get(message_id)
+
+    def wait(self, message_id: str, on_heard: Callable[[Heard], None]) -> bool:
+        """Have `on_heard` called once, with what comes; at once, if it is here. Returns whether it was."""
+        with self._lock:
+            heard: Heard | None = self._outcomes.get(message_id) or self._end
+            if heard is None:
+                self._waiters.setdefault(message_id, []).append(on_heard)
+                return False
+        on_heard(heard)
+        return True
+
+    def stop_waiting(self, message_id: str, on_heard: Callable[[Heard], None]) -> None:
+        """Take a waiter back."""
+        with self._lock:
+            waiters = self._waiters.get(message_id, [])
+            if on_heard in waiters:
+                waiters.remove(on_heard)
+            if not waiters:
+                self._waiters.pop(message_id, None)
+
+    def hear(self, outcome: Outcome) -> None:
+        """Keep an outcome and wake whoever waits for it. A second one of the same id is passed over."""
+        is_unknown = outcome.code is Code.UNKNOWN_ID
+        with self._lock:
+            self._expected.discard(outcome.message_id)
+            self._doubtful.discard(outcome.message_id)
+            if not is_unknown and outcome.message_id not in self._outcomes:
+                self._outcomes[outcome.message_id] = outcome
+                if len(self._outcomes) > self._kept_max:
+                    self._outcomes.popitem(last=False)
+            waiters = self._waiters.pop(outcome.message_id, [])
+        for on_heard in waiters:
+            on_heard(_unknown(outcome) if is_unknown else outcome)
+
+    def doubt(self) -> list[str]:
+        """Note that answers may have been lost with the connection. Returns the ids that somebody waits for."""
+        with self._lock:
+            self._doubtful = set(self._expected)
+            return list(self._waiters)
+
+    def asked(self, message_ids: Iterable[str]) -> None:
+        """Note that the service was asked for these, so that their answers are on their way."""
+        with self._lock:
+            self._expected.update(message_ids)
+            self._doubtful.difference_update(message_ids)
+
+    def fail(self, message_ids: Iterable[str], error: SchedulerError) -> None:
+        """Wake whoever waits for these: the service could not be asked."""
+        with self._lock:
+            self._expected.difference_update(message_ids)
+            waiters = [on_heard for one in message_ids for on_heard in self._waiters.pop(one, [])]
+        for on_heard in waiters:
+            on_heard(error)
+
+    def end(self, error: SchedulerError) -> None:
+        """Wake everybody: there will be no more answers, because of `error`."""
+        with self._lock:
+            self._end = error
+            waiters = [on_heard for waiting in self._waiters.values() for on_heard in waiting]
+            self._waiters.clear()
+        for on_heard in waiters:
+            on_heard(error)
+
+    def resume(self) -> None:
+        """Take `end` back: answers come again."""
+        with self._lock:
+            if not isinstance(self._end, Closed):
+                self._end = None
+
+
+class Consumer:
+    """Listens to the transport for the client. Called from its threads."""
+
+    def __init__(
+        self,
+        answers_: Answers,
+        logger: Logger,
+        *,
+        message_bytes_max: int,
+        ack: Callable[[Delivery], None],
+        ask: Callable[[list[str]], None],
+    ) -> None:
+        self._answers = answers_
+        self._logger = logger
+        self._message_bytes_max = message_bytes_max
+        self._ack = ack
+        self._ask = ask
+        self._was_up = False
+
+    def on_event(self, event: TransportEvent) -> None:
+        """Take an event of the transport."""
+        match event:
+            case Delivery():
+                self._take(event)
+            case ConsumeFailed():
+                self._logger.error("no answers can be received: %s", event.error)
+                self._answers.end(event.error)
+            case ConnectionChanged() if event.is_consuming and event.status.state is ConnectionState.UP:
+                self._on_up()
+            case ConnectionChanged():
+                pass
+
+    def _take(self, delivery: Delivery) -> None:
+        try:
+            outcome = answers.outcome_of(envelope.parse(delivery.body, bytes_max=self._message_bytes_max))
+        except MessageRejected as error:
+            self._logger.warning("an answer was thrown away: %s: %s", error.reason, error)
+            outcome = None
+        if outcome is not None:
+            self._logger.debug("answer: %s (message %s)", outcome.code.value, outcome.message_id)
+            self._answers.hear(outcome)
+        self._ack(delivery)
+
+    def _on_up(self) -> None:
+        self._answers.resume()
+        if self._was_up:
+            # The queue of answers may have expired while we were away; the service still has the outcomes.
+            waited_for = self._answers.doubt()
+            if waited_for:
+                self._ask(waited_for)
+        self._was_up = True
+
+
+def _unknown(outcome: Outcome) -> UnknownMessageId:
+    return UnknownMessageId(outcome.report.message, message_id=outcome.message_id)

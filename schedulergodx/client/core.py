@@ -1,0 +1,467 @@
+"""The client: makes tasks out of functions, launches them, and hears how they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import json
+import os
+import threading
+import weakref
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from schedulergodx import config, context, system
+from schedulergodx import transport as transports
+from schedulergodx.client import failures
+from schedulergodx.client.connection import Connection
+from schedulergodx.client.launcher import Launcher
+from schedulergodx.client.task import ParameterChanges, Task, TaskParameters
+from schedulergodx.client.waiting import call_soon, wait
+from schedulergodx.clock import SystemClock
+from schedulergodx.errors import (
+    Closed,
+    HardNotSupported,
+    InvalidParameter,
+    ResultTimeout,
+    SchedulerError,
+)
+from schedulergodx.utils.abstractions import AbstractionCore
+from schedulergodx.utils.id_generators import MessageId, ulid_generator
+from schedulergodx.utils.logger import LoggerConstructor
+from schedulergodx.utils.message import answers, envelope
+from schedulergodx.utils.message.kinds import Message, MessageDisassemble
+from schedulergodx.utils.rmq_property import RmqConnect
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from schedulergodx.client.consumer import Heard
+    from schedulergodx.rules.lifecycle import Outcome
+    from schedulergodx.utils.abstractions import Clock
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_CLOSE_S = 5.0
+_CLOSE_AT_EXIT_S = 1.0
+
+
+class Client(AbstractionCore):
+    """Launches tasks and hears how they ended. Every method may be called from any thread.
+
+    Making one connects to nothing and never waits: it connects at the first launch or question, and again by itself
+    after every loss. Several clients, in several processes, may have one name; each gets its own answers.
+
+    Args:
+        name: who launches; stands in the service's database and in the name of the queue of answers.
+        core_name: stands before each log line.
+        rmq_connect: where the RabbitMQ is; `url` is the shorter way to say it. At most one of the two.
+        id_generator: yields an id for each launch, never the same twice; by default ULIDs.
+        task_lifetime: seconds that a soft task may run, unless it says otherwise; None: without limit.
+        hard_task_lifetime: the same for hard tasks.
+        enable_overdue: whether tasks that are late by more than the service's grace still run; else they are skipped,
+            and the client is told.
+        url: the broker: `amqp://…`, `amqps://…` or `sqlite:///…`; None: `SCHEDULERGODX_URL`, or RabbitMQ on localhost.
+        request_queue: base name of the queue that the service takes from.
+        reply_queue: base name of the queue of answers; `.<name>.<instance>` follows it.
+        launch_timeout_s: seconds that a launch waits for the broker.
+        reply_expires_s: seconds after which the queue of answers goes, once the client has gone without closing.
+        message_bytes_max: a larger launch is refused.
+        clock: another kind of clock, for tests.
+
+    Raises:
+        InvalidParameter: a parameter is outside its range.
+    """
+
+    __schedulergodx_stateless__ = True  # what a run changes in it is no state of the function that holds it
+
+    def __init__(  # noqa: PLR0913, PLR0917 - every one is documented above and optional; the first seven are 1.0.0's
+        self,
+        name: str = "client",
+        core_name: str = "core",
+        rmq_connect: RmqConnect | None = None,
+        id_generator: Iterator[str] | None = None,
+        task_lifetime: float | None = 3,
+        hard_task_lifetime: float | None = 10,
+        enable_overdue: bool = False,
+        *,
+        url: str | None = None,
+        request_queue: str = "client-service",
+        reply_queue: str = "service-client",
+        launch_timeout_s: float = 10.0,
+        reply_expires_s: float = 3600.0,
+        message_bytes_max: int = config.MESSAGE_BYTES_MAX,
+        clock: Clock | None = None,
+    ) -> None:
+        if url is not None and rmq_connect is not None:
+            raise InvalidParameter("give either url or rmq_connect, not both")
+        self.name = config.printable_name("name", name)
+        self.core_name = core_name
+        self.rmq_connect = rmq_connect
+        self.id_generator = ulid_generator() if id_generator is None else id_generator
+        self.parameters = TaskParameters(
+            task_lifetime=task_lifetime, hard_task_lifetime=hard_task_lifetime, enable_overdue=enable_overdue
+        )
+        self.launch_timeout_s = config.seconds("launch_timeout_s", launch_timeout_s, is_least_allowed=False)
+        self._broker = rmq_connect if url is None else url
+        self._address = transports.address(self._broker)  # refuses an unknown URL here, where it was written
+        self._request_queue = config.queue_name("request_queue", request_queue)
+        self._reply_queue = config.queue_name("reply_queue", reply_queue)
+        self._reply_expires_s = config.seconds("reply_expires_s", reply_expires_s, least=1.0)
+        self._message_bytes_max = config.message_bytes("message_bytes_max", message_bytes_max)
+        self._clock = clock or SystemClock()
+        self._logger = LoggerConstructor(f"schedulergodx.client.{self.name}", log_level=None)
+        self._launcher = Launcher(
+            self.name,
+            self.id_generator,
+            self._clock,
+            self._logger.getLogger(),
+            message_bytes_max=self._message_bytes_max,
+        )
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._is_travelled = False
+        self._threads: dict[str, threading.Thread] = {}
+        self._connection = self._new_connection()
+        atexit.register(_close_at_exit, weakref.ref(self))
+
+    @property
+    def rmq_publisher_que(self) -> str:
+        """Name of the queue that launches go to."""
+        return self._request_queue
+
+    @property
+    def rmq_consumer_que(self) -> str:
+        """Name of the queue that this client's answers come from."""
+        return self._current().reply_to
+
+    @property
+    def logger(self) -> LoggerConstructor:
+        """The logger of this client; see `LoggerConstructor`."""
+        return self._logger
+
+    # --- tasks and launches ---------------------------------------------------------------------------------------
+
+    @overload
+    def task(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, Any]: ...
+
+    @overload
+    def task(self, func: Callable[P, R], /) -> Task[P, R]: ...
+
+    @overload
+    def task(
+        self, func: None = None, /, **changes: Unpack[ParameterChanges]
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+
+    def task(self, func: Callable[..., Any] | None = None, /, **changes: Unpack[ParameterChanges]) -> Any:
+        """Make a task of a function: `@client.task`, `@client.task(hard=True)`, or `client.task(obj.method)`.
+
+        Raises:
+            InvalidParameter: it is not callable, is a task already, or a parameter is outside its range.
+            Closed: the client is closed.
+        """
+        parameters = self.parameters.changed(changes)
+        return partial(self._task, parameters=parameters) if func is None else self._task(func, parameters=parameters)
+
+    def _task(self, func: Callable[P, R], *, parameters: TaskParameters) -> Task[P, R]:
+        if self._is_closed:
+            raise Closed(f"client {self.name!r} is closed and makes no more tasks; make a new Client")
+        if isinstance(func, Task):
+            raise InvalidParameter(f"{func!r} is a task already; options() gives a changed copy of it")
+        if not callable(func):
+            raise InvalidParameter(f"client.task goes onto a function, not onto a {type(func).__name__}")
+        return Task(func, self, parameters)
+
+    def send_launch(
+        self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], *, run_at: datetime | None = None
+    ) -> MessageId[Any]:
+        """Launch a task; `Task.launch` is the way to call this, and tells what is raised."""
+        connection = self._open_for(task)
+        message_id, body = self._launcher.message(connection, task, args, kwargs, run_at)
+        self._send(connection, message_id, body)
+        return MessageId(message_id, self)
+
+    async def send_launch_async(
+        self, task: Task[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> MessageId[Any]:
+        """Launch a task from asyncio; `Task.launch_async` is the way to call this."""
+        connection = self._open_for(task)
+        message_id, body = self._launcher.message(connection, task, args, kwargs, None)
+        try:
+            await connection.publisher.send_async(self._request_queue, message_id, body)
+        except Closed:
+            connection.answers.forget(message_id)
+            raise
+        return MessageId(message_id, self)
+
+    def launch_again(self, message_id: str) -> MessageId[Any]:
+        """Send a launch once more that ended in `LaunchUncertain`. It cannot run twice.
+
+        Raises:
+            InvalidParameter: no launch of this client is uncertain under this id.
+            BrokerError, Closed: as for `Task.launch`.
+        """
+        connection = self._current()
+        body = connection.uncertain(message_id)
+        if body is None:
+            raise InvalidParameter(f"no launch of client {self.name!r} is uncertain under the id {message_id!r}")
+        self._send(connection, message_id, body)
+        connection.confirmed(message_id)
+        return MessageId(message_id, self)
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Let launches in this block, of this thread or coroutine, wait for their confirms together, at its end.
+
+        Launching many is several times faster so. What the promise "when `launch()` returns, the broker has the task"
+        says holds when the block ends.
+
+        Raises:
+            BatchFailed: at the end of the block; some launches failed, and `errors` says which and why.
+        """
+        return self._current().publisher.batch()
+
+    def push(self, data: Mapping[str, Any], *, delivery_mode: int = 2) -> None:  # noqa: ARG002 - 1.0.0's
+        """Send a message of one's own to the service; `MessageConstructor` makes them.
+
+        Where they are missing, the moment and the queue for an answer are filled in. `delivery_mode` is accepted as in
+        1.0.0 and means nothing: messages are always kept on disk.
+
+        Raises:
+            InvalidParameter: `data` is no JSON object.
+            BrokerError, Closed: as for `Task.launch`.
+        """
+        connection = self._current()
+        try:
+            fields = {"issued_at": envelope.moment_text(self._clock.now()), "reply_to": connection.reply_to} | dict(
+                data
+            )
+            body = json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
+        except (TypeError, ValueError) as error:
+            raise InvalidParameter(f"push takes a JSON object, such as MessageConstructor makes: {error}") from error
+        message_id = str(fields.get("id", ""))
+        self._launcher.check_size(body, f"message {message_id}")
+        if fields.get("type") == Message.TASK.value:
+            self._launcher.expect(connection, message_id)
+        self._send(connection, message_id, body)
+
+    def _open_for(self, task: Task[..., Any]) -> Connection:
+        if self._is_closed:
+            raise Closed(f"client {self.name!r} is closed; task {task.name} was not sent: make a new Client")
+        if task.parameters.hard and transports.is_of_this_machine(self._broker) and not system.can_kill_processes():
+            raise HardNotSupported(
+                f"task {task.name} is hard, and this system cannot kill processes by group, so no service here can run "
+                "it; nothing was sent. Launch it with hard=False, or to a service on Linux or macOS."
+            )
+        return self._current()
+
+    def _send(self, connection: Connection, message_id: str, body: bytes) -> None:
+        try:
+            connection.publisher.send(self._request_queue, message_id, body)
+        except Closed:
+            connection.answers.forget(message_id)
+            raise
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    def result(self, message_id: str, timeout_s: float | None = None) -> Any:
+        """Wait for a task, also another client's, and return what its function returned; see `MessageId.result`."""
+        return failures.value_of(self._wait_for(message_id, timeout_s))
+
+    async def async_result(self, message_id: str) -> Any:
+        """As `result`, in an asyncio program, without a timeout of its own (use `asyncio.timeout`)."""
+        return failures.value_of(await self._async_wait_for(message_id))
+
+    def outcome(self, message_id: str) -> Outcome | None:
+        """Return how a launch ended, or None while nothing has been heard. Does not wait.
+
+        For a launch of another client, or one long ago, the service is asked, so that a later call has it.
+        """
+        connection = self._current()
+        outcome = connection.answers.get(message_id)
+        if outcome is None and not connection.answers.is_known(message_id):
+            connection.ask([message_id])
+        return outcome
+
+    def get_response(self, message_id: str) -> MessageDisassemble | None:
+        """Return the answer to a launch, or None when it is not here yet. Does not wait; see `outcome`."""
+        outcome = self.outcome(message_id)
+        return None if outcome is None else self._response(outcome)
+
+    def sync_await_response(self, message_id: str, timeout_s: float | None = None) -> MessageDisassemble:
+        """Wait for the answer to a launch, whatever it says.
+
+        Args:
+            message_id: which launch.
+            timeout_s: seconds to wait at most; None waits as long as it takes.
+
+        Raises:
+            ResultTimeout: there was none in time. The task goes on.
+            UnknownMessageId: the service has no such task.
+        """
+        return self._response(self._wait_for(message_id, timeout_s))
+
+    async def async_get_response(self, message_id: str, heartbeat: float = 0.2) -> MessageDisassemble:  # noqa: ARG002
+        """As `sync_await_response`, in an asyncio program. `heartbeat` is accepted as in 1.0.0: nothing polls now."""
+        return self._response(await self._async_wait_for(message_id))
+
+    get_responce = get_response
+    sync_await_responce = sync_await_response
+    async_get_responce = async_get_response
+
+    def _response(self, outcome: Outcome) -> MessageDisassemble:
+        message = answers.answer(outcome, client=self.name)
+        arguments = message.arguments
+        if outcome.report.result is not None:
+            arguments["result"] = failures.value_of(outcome)
+        return MessageDisassemble({"id": outcome.message_id, "client": self.name, "type": message.kind}, arguments)
+
+    def _wait_for(self, message_id: str, timeout_s: float | None) -> Outcome:
+        if timeout_s is not None:
+            config.seconds("timeout_s", timeout_s)
+        connection = self._current()
+        inbox: SimpleQueue[Heard] = SimpleQueue()
+        on_heard = inbox.put
+        self._listen(connection, message_id, on_heard)
+        try:
+            heard = wait(self._clock, inbox, timeout_s)
+        finally:
+            connection.answers.stop_waiting(message_id, on_heard)
+        if heard is None:
+            raise ResultTimeout(
+                f"no outcome of {message_id} within {timeout_s:g} s. The task is not touched by this; is a service "
+                f"running on queue {self._request_queue!r} of {self._address}?",
+                message_id=message_id,
+                waited_s=timeout_s or 0.0,
+            )
+        return _outcome(heard)
+
+    async def _async_wait_for(self, message_id: str) -> Outcome:
+        connection = self._current()
+        loop = asyncio.get_running_loop()
+        heard: asyncio.Future[Heard] = loop.create_future()
+        on_heard = partial(call_soon, loop, heard)
+        self._listen(connection, message_id, on_heard)
+        try:
+            return _outcome(await heard)
+        finally:
+            connection.answers.stop_waiting(message_id, on_heard)
+
+    def _listen(self, connection: Connection, message_id: str, on_heard: Callable[[Heard], None]) -> None:
+        is_known = connection.answers.is_known(message_id)
+        if not connection.answers.wait(message_id, on_heard) and not is_known:
+            connection.ask([message_id])
+
+    # --- the connection ---------------------------------------------------------------------------------------------
+
+    def get_threads(self) -> dict[str, threading.Thread]:
+        """Return the threads that this client ever created, by name."""
+        with self._lock:
+            self._threads |= self._connection.threads()
+            return dict(self._threads)
+
+    def get_thread(self, id: str) -> threading.Thread | None:  # noqa: A002 - the name of 1.0.0
+        """Return the thread that carries the message `id` of this client, or None if it knows no such message."""
+        connection = self._current()
+        return connection.publishing_thread() if connection.answers.is_mine(id) else None
+
+    def close(self, timeout_s: float = _CLOSE_S) -> None:
+        """Disconnect, waiting at most `timeout_s` seconds for what is under way. Closing twice does nothing.
+
+        Tasks that were launched go on; their outcomes can be asked for by id, by any client of this service.
+        """
+        with self._lock:
+            self._is_closed = True
+        self._connection.close(timeout_s)
+
+    def __enter__(self) -> Self:
+        """Return the client; the end of the block closes it."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def __repr__(self) -> str:
+        """Show who launches, and where to; never a password."""
+        return f"<Client {self.name!r} of {self._address}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel as a description, without a password: at the service it launches through the service's own broker."""
+        facts = {
+            "name": self.name,
+            "core_name": self.core_name,
+            "task_lifetime": self.parameters.task_lifetime,
+            "hard_task_lifetime": self.parameters.hard_task_lifetime,
+            "enable_overdue": self.parameters.enable_overdue,
+            "url": None if self._broker is None else self._address,
+            "request_queue": self._request_queue,
+            "reply_queue": self._reply_queue,
+            "launch_timeout_s": self.launch_timeout_s,
+            "reply_expires_s": self._reply_expires_s,
+            "message_bytes_max": self._message_bytes_max,
+        }
+        return _arrive, (tuple(facts.items()),)
+
+    def _current(self) -> Connection:
+        """Return the connection of this process; a forked one needs its own."""
+        with self._lock:
+            if self._connection_pid != os.getpid():
+                self._connection = self._new_connection()
+            return self._connection
+
+    def _new_connection(self) -> Connection:
+        self._connection_pid = os.getpid()
+        return Connection(
+            self._broker_here,
+            self._clock,
+            self._logger.getLogger(),
+            client=self.name,
+            request_queue=self._request_queue,
+            reply_queue=self._reply_queue,
+            reply_expires_s=self._reply_expires_s,
+            launch_timeout_s=self.launch_timeout_s,
+            message_bytes_max=self._message_bytes_max,
+        )
+
+    def _broker_here(self) -> str | RmqConnect | None:
+        """Return the way to the broker: inside a task the service's own, unless this client names another."""
+        running = context.current_task()
+        if running is not None and (self._is_travelled or self._broker is None):
+            broker = running.broker
+            if isinstance(broker, (str, RmqConnect)):
+                return broker
+        return self._broker
+
+
+def _outcome(heard: Heard) -> Outcome:
+    if isinstance(heard, SchedulerError):
+        raise heard
+    return heard
+
+
+_travelled: dict[tuple[tuple[str, Any], ...], Client] = {}
+_travelled_lock = threading.Lock()
+
+
+def _arrive(facts: tuple[tuple[str, Any], ...]) -> Client:
+    """Return the client of this process that these facts describe; one connection serves all tasks that bring it."""
+    with _travelled_lock:
+        client = _travelled.get(facts)
+        if client is None:
+            client = _travelled[facts] = Client(**dict(facts))
+            client._is_travelled = True  # noqa: SLF001 - its own module
+        return client
+
+
+def _close_at_exit(reference: weakref.ref[Client]) -> None:
+    client = reference()
+    if client is not None:
+        client.close(_CLOSE_AT_EXIT_S)

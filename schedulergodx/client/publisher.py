@@ -1,0 +1,113 @@
+"""Launches on their way: sent, confirmed, or given up with an error that says what is certain."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from contextvars import ContextVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from schedulergodx.client.batch import Batch
+from schedulergodx.client.waiting import call_soon, gave_up, named, wait
+from schedulergodx.errors import BatchFailed, BrokerError
+from schedulergodx.utils.abstractions import Outgoing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from schedulergodx.utils.abstractions import Clock, Transport
+
+
+class Publisher:
+    """Sends launches and knows how each went. Safe from any thread.
+
+    Args:
+        transport: gives the transport, connecting it when it is first needed.
+        clock: where waiting is done.
+        timeout_s: seconds that a launch waits for the broker.
+        on_failed: told each launch that the broker does not have for certain, and why.
+    """
+
+    def __init__(
+        self,
+        transport: Callable[[], Transport],
+        clock: Clock,
+        *,
+        timeout_s: float,
+        on_failed: Callable[[Outgoing, BrokerError], None],
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._on_failed = on_failed
+        self._batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
+
+    def send(self, queue: str, message_id: str, body: bytes) -> None:
+        """Send, and return once the broker has it; within `batch()`, return at once.
+
+        Raises:
+            BrokerError: the broker does not have it, or (`LaunchUncertain`) perhaps has it.
+            Closed: nothing was sent.
+        """
+        batch = self._batch.get()
+        if batch is not None:
+            batch.send(queue, message_id, body)
+            return
+        settled: SimpleQueue[tuple[BrokerError | None]] = SimpleQueue()
+        outgoing = Outgoing(
+            queue=queue, body=body, message_id=message_id, on_settled=lambda _, error: settled.put((error,))
+        )
+        transport = self._publish(outgoing)
+        heard = wait(self._clock, settled, self._timeout_s)
+        if heard is None and not transport.withdraw(outgoing):
+            heard = wait(self._clock, settled, self._timeout_s)  # it was settled a moment ago
+        self._conclude(outgoing, gave_up(transport, outgoing, self._timeout_s) if heard is None else heard[0])
+
+    async def send_async(self, queue: str, message_id: str, body: bytes) -> None:
+        """As `send`, for asyncio: waits on an event of the loop. Cancelling it withdraws the launch, if it can."""
+        loop = asyncio.get_running_loop()
+        settled: asyncio.Future[BrokerError | None] = loop.create_future()
+
+        def on_settled(_: Outgoing, error: BrokerError | None) -> None:
+            call_soon(loop, settled, error)
+
+        outgoing = Outgoing(queue=queue, body=body, message_id=message_id, on_settled=on_settled)
+        transport = self._publish(outgoing)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                error = await asyncio.shield(settled)
+        except TimeoutError:
+            error = gave_up(transport, outgoing, self._timeout_s) if transport.withdraw(outgoing) else await settled
+        except asyncio.CancelledError:
+            transport.withdraw(outgoing)
+            raise
+        self._conclude(outgoing, error)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Let launches of this block, in this thread or task, wait for their confirms together at its end."""
+        if self._batch.get() is not None:
+            yield  # within a batch already: the outer one waits
+            return
+        batch = Batch(self._transport, self._clock, timeout_s=self._timeout_s, on_failed=self._on_failed)
+        token = self._batch.set(batch)
+        try:
+            yield
+        finally:
+            self._batch.reset(token)
+            errors = batch.finish()
+        if errors:
+            some = next(iter(errors.values()))
+            raise BatchFailed(f"{len(errors)} of {batch.count} launches failed; one of them: {some}", errors=errors)
+
+    def _publish(self, outgoing: Outgoing) -> Transport:
+        transport = self._transport()
+        transport.publish(outgoing)
+        return transport
+
+    def _conclude(self, outgoing: Outgoing, error: BrokerError | None) -> None:
+        if error is not None:
+            error = named(error, outgoing.message_id)
+            self._on_failed(outgoing, error)
+            raise error

@@ -1,0 +1,175 @@
+"""`Task`: a function that can be launched, and stays callable as the plain function."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
+
+from schedulergodx import config
+from schedulergodx.errors import InvalidParameter
+from schedulergodx.utils.message.functions import function_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from schedulergodx.client.core import Client
+    from schedulergodx.utils.id_generators import MessageId
+    from schedulergodx.utils.message.payload import Travel
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ParameterChanges(TypedDict, total=False):
+    """What `set_parameters`, `options` and `@client.task(...)` take; the meanings are those of `TaskParameters`."""
+
+    delay: float | None
+    hard: bool
+    task_lifetime: float | None
+    hard_task_lifetime: float | None
+    enable_overdue: bool
+    by: Travel
+    by_value_modules: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TaskParameters:
+    """How a task is launched.
+
+    Attributes:
+        delay: seconds from the launch to the start; None and 0 mean at once.
+        hard: in a killable process of its own, instead of a thread.
+        task_lifetime: seconds that a soft run may take; None: without limit.
+        hard_task_lifetime: seconds that a hard run may take; None: without limit.
+        enable_overdue: run it even when it is overdue, instead of skipping it.
+        by: whether the function travels by `"value"`, by `"reference"`, or both ways (`"auto"`).
+        by_value_modules: names of modules whose functions and classes travel by value, too.
+    """
+
+    delay: float | None = None
+    hard: bool = False
+    task_lifetime: float | None = None
+    hard_task_lifetime: float | None = None
+    enable_overdue: bool = False
+    by: Travel = "auto"
+    by_value_modules: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what is outside its range. Raises InvalidParameter."""
+        object.__setattr__(self, "delay", config.delay(self.delay) or None)
+        object.__setattr__(self, "task_lifetime", config.lifetime("task_lifetime", self.task_lifetime))
+        object.__setattr__(self, "hard_task_lifetime", config.lifetime("hard_task_lifetime", self.hard_task_lifetime))
+        object.__setattr__(self, "by_value_modules", tuple(self.by_value_modules))
+        for name in ("hard", "enable_overdue"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidParameter(f"{name} must be True or False, got {type(getattr(self, name)).__name__}")
+        if self.by not in {"auto", "value", "reference"}:
+            raise InvalidParameter(f"by must be 'auto', 'value' or 'reference', got {self.by!r}")
+
+    def changed(self, changes: ParameterChanges) -> TaskParameters:
+        """Return a copy with `changes`. Raises InvalidParameter, or TypeError for a parameter that does not exist."""
+        return replace(self, **changes)
+
+    @property
+    def lifetime_s(self) -> float | None:
+        """The lifetime that counts: of hard or of soft runs."""
+        return self.hard_task_lifetime if self.hard else self.task_lifetime
+
+
+class Task(Generic[P, R]):
+    """A function that a client can launch. Calling it calls the function, here and now.
+
+    `@client.task` makes it. Launching is safe from any thread; so is changing parameters, but a launch that goes on at
+    the same moment may use the old or the new ones.
+
+    Attributes:
+        func: the plain function.
+        parameters: how it is launched.
+    """
+
+    __schedulergodx_stateless__ = True  # it holds nothing that a run changes
+
+    def __init__(self, func: Callable[P, R], client: Client, parameters: TaskParameters) -> None:
+        # Without func.__dict__: what others hung onto the function stays there.
+        functools.update_wrapper(self, func, updated=())
+        self.func = func
+        self.parameters = parameters
+        self._client = client
+
+    @property
+    def __schedulergodx_function__(self) -> Callable[P, R]:
+        """The plain function, for whoever imports this task by reference."""
+        return self.func
+
+    @property
+    def name(self) -> str:
+        """The name that logs and the service's database know it by, e.g. `shop.tasks.remind`."""
+        return function_name(self.func)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the plain function, here and now. Nothing is sent."""
+        return self.func(*args, **kwargs)
+
+    def launch(self, *args: P.args, **kwargs: P.kwargs) -> MessageId[R]:
+        """Send this task to the service, and return once the broker has it on disk.
+
+        Function and arguments are pickled at this moment. Safe from any thread. Waits at most
+        `client.launch_timeout_s` seconds; within `client.batch()` it does not wait.
+
+        Returns:
+            The id of this launch, which can be asked for its `result()`.
+
+        Raises:
+            TaskNotSerializable: the function or an argument cannot be pickled; nothing was sent.
+            BrokerUnavailable, BrokerBlocked, BrokerRefused, QueueFull: nothing was sent, or nothing was kept.
+            LaunchUncertain: perhaps kept; `client.launch_again(error.message_id)` cannot make it run twice.
+            Closed: the client is closed; nothing was sent.
+        """
+        return self._client.send_launch(self, args, kwargs)
+
+    async def launch_async(self, *args: P.args, **kwargs: P.kwargs) -> MessageId[R]:
+        """As `launch`, in an asyncio program: other coroutines run while the broker confirms."""
+        return await self._client.send_launch_async(self, args, kwargs)
+
+    def launch_at(self, moment: datetime, /, *args: P.args, **kwargs: P.kwargs) -> MessageId[R]:
+        """As `launch`, to start at `moment`, an aware datetime; a `delay` of the task does not count.
+
+        Raises:
+            InvalidParameter: `moment` has no time zone, so that it means different things to client and service.
+        """
+        if getattr(moment, "tzinfo", None) is None or moment.utcoffset() is None:
+            raise InvalidParameter(
+                "launch_at needs a datetime with a time zone, e.g. datetime(2026, 1, 31, 12, tzinfo=timezone.utc)"
+            )
+        return self._client.send_launch(self, args, kwargs, run_at=moment.astimezone(UTC))
+
+    def set_parameters(self, **changes: Unpack[ParameterChanges]) -> None:
+        """Change how this task is launched from now on; what is not named stays. See `TaskParameters`.
+
+        Raises:
+            InvalidParameter: a value is outside its range; nothing was changed.
+            TypeError: there is no such parameter; nothing was changed.
+        """
+        self.parameters = self.parameters.changed(changes)
+
+    def options(self, **changes: Unpack[ParameterChanges]) -> Task[P, R]:
+        """Return a copy of this task that is launched otherwise; this one stays as it is. See `TaskParameters`.
+
+        Raises:
+            InvalidParameter: a value is outside its range.
+        """
+        return type(self)(self.func, self._client, self.parameters.changed(changes))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel with the function and the client, so that a task can launch tasks from inside the service."""
+        return _arrive, (self.func, self._client, self.parameters)
+
+    def __repr__(self) -> str:
+        """Show what is launched, and how."""
+        return f"<Task {self.name} of client {self._client.name!r}>"
+
+
+def _arrive(func: Callable[..., Any], client: Client, parameters: TaskParameters) -> Task[..., Any]:
+    return Task(func, client, parameters)

@@ -1,0 +1,50 @@
+"""What to do with a message that arrived at the service."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from schedulergodx.rules.tasks import Added
+
+
+class Intake(Enum):
+    """What an arrived launch leads to.
+
+    KEEP: it is stored, and its outcome goes where it asked for it. ANSWER: it was here before and has ended: tell its
+    outcome again. WATCH: it was here before and has not ended: its outcome goes also where this one asks for it.
+    REFUSE: its id belongs to another launch.
+    """
+
+    KEEP = "keep"
+    ANSWER = "answer"
+    WATCH = "watch"
+    REFUSE = "refuse"
+
+
+def on_launch(added: Added, *, is_ended: bool) -> Intake:
+    """Return what to do with a launch that was `added`; `is_ended` tells whether the known task has its outcome."""
+    match added:
+        case Added.NEW:
+            return Intake.KEEP
+        case Added.CONFLICT:
+            return Intake.REFUSE
+        case Added.SAME:
+            return Intake.ANSWER if is_ended else Intake.WATCH
+
+
+class Question(Enum):
+    """What a question for an outcome leads to: tell it, wait for it, say where the task is, or that it is unknown."""
+
+    ANSWER = "answer"
+    WATCH = "watch"
+    SAY_STATUS = "say status"
+    UNKNOWN = "unknown"
+
+
+def on_question(*, is_known: bool, is_ended: bool, is_waiting_wanted: bool) -> Question:
+    """Return what to do with a question for the outcome of one task."""
+    if not is_known:
+        return Question.UNKNOWN
+    if is_ended:
+        return Question.ANSWER
+    return Question.WATCH if is_waiting_wanted else Question.SAY_STATUS

@@ -1,0 +1,141 @@
+"""From a delivery to a stored task: read it, decide, store or answer it, and mark it to be acked or rejected."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schedulergodx.errors import MessageRejected
+from schedulergodx.rules.intake import Intake, Question, on_launch, on_question
+from schedulergodx.rules.lifecycle import Code
+from schedulergodx.rules.tasks import Added
+from schedulergodx.utils.message import envelope, launches
+from schedulergodx.utils.message.kinds import Message
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from logging import Logger
+
+    from schedulergodx.service.outcomes import Outcomes
+    from schedulergodx.service.turn import Turn
+    from schedulergodx.utils.abstractions import Delivery, Storage
+    from schedulergodx.utils.message.envelope import Envelope
+
+QUESTIONS_MAX = 1000
+"""How many ids one ASK may name."""
+
+
+class Consumer:
+    """Takes deliveries in. Used within a transaction of the loop; nothing that a message holds raises out of it."""
+
+    def __init__(self, storage: Storage, outcomes: Outcomes, logger: Logger, *, message_bytes_max: int) -> None:
+        self._storage = storage
+        self._outcomes = outcomes
+        self._logger = logger
+        self._message_bytes_max = message_bytes_max
+
+    def take(self, delivery: Delivery, turn: Turn, *, now: datetime) -> None:
+        """Store, answer or refuse what `delivery` holds."""
+        try:
+            message = envelope.parse(delivery.body, bytes_max=self._message_bytes_max)
+        except MessageRejected as error:
+            self._reject(delivery, error, turn)
+            return
+        if message.unknown_fields:
+            self._logger.debug("%d unknown fields passed over (message %s)", message.unknown_fields, message.message_id)
+        try:
+            self._take_message(message, turn, now)
+        except MessageRejected as error:
+            self._reject(delivery, error, turn)
+            if message.kind is Message.TASK:
+                self._outcomes.refuse(
+                    message.message_id,
+                    message.reply_to,
+                    turn,
+                    client=message.client,
+                    code=Code.INVALID_TASK,
+                    message=str(error),
+                )
+            return
+        turn.acks.append(delivery)
+
+    def _take_message(self, message: Envelope, turn: Turn, now: datetime) -> None:
+        match message.kind:
+            case Message.TASK:
+                self._take_launch(message, turn, now)
+            case Message.ASK:
+                self._take_questions(message, turn)
+            case Message.INITIALIZATION:
+                self._outcomes.greet(message.message_id, message.reply_to, turn, client=message.client)
+            case Message.INFO:
+                self._logger.info("info message from client %s (message %s)", message.client, message.message_id)
+            case Message.ERROR:
+                raise MessageRejected("a service takes no messages of type 2 (ERROR)", reason="UNKNOWN_TYPE")
+
+    def _take_launch(self, message: Envelope, turn: Turn, now: datetime) -> None:
+        task = launches.task_of(message, received_at=now)
+        added = self._storage.add(task, now=now)
+        state = None if added is Added.NEW else self._storage.find(task.message_id)
+        match on_launch(added, is_ended=state is not None and state.outcome is not None):
+            case Intake.KEEP:
+                self._logger.info("task %s stored (message %s)", task.name, task.message_id)
+            case Intake.ANSWER if state is not None and state.outcome is not None:
+                self._logger.info("launched again, answered again (message %s)", task.message_id)
+                if task.reply_to:
+                    self._outcomes.tell(state.outcome, task.reply_to, turn, client=task.client)
+            case Intake.WATCH:
+                if task.reply_to:
+                    self._storage.add_watcher(task.message_id, task.reply_to)
+            case Intake.REFUSE:
+                self._refuse_conflict(task.message_id, message, turn)
+
+    def _refuse_conflict(self, message_id: str, message: Envelope, turn: Turn) -> None:
+        self._logger.warning(
+            "refused: client %s launched another task under a known id (message %s)", message.client, message_id
+        )
+        self._outcomes.refuse(
+            message_id,
+            message.reply_to,
+            turn,
+            client=message.client,
+            code=Code.DUPLICATE_ID,
+            message=f"the id {message_id!r} belongs to another launch; this one was not accepted. Use an id generator "
+            "that never repeats itself, such as the default one.",
+        )
+
+    def _take_questions(self, message: Envelope, turn: Turn) -> None:
+        ids = message.arguments.get("ids")
+        if not isinstance(ids, list) or len(ids) > QUESTIONS_MAX or not all(envelope.is_message_id(one) for one in ids):
+            raise envelope.bad("ids", f"a list of at most {QUESTIONS_MAX} message ids", ids)
+        is_waiting_wanted = envelope.flag_field(message.arguments, "wait", default=False)
+        for message_id in dict.fromkeys(ids):
+            self._take_question(message_id, message, turn, is_waiting_wanted=is_waiting_wanted)
+
+    def _take_question(self, message_id: str, message: Envelope, turn: Turn, *, is_waiting_wanted: bool) -> None:
+        queue = message.reply_to
+        if not queue:
+            return
+        state = self._storage.find(message_id)
+        outcome = None if state is None else state.outcome
+        question = on_question(
+            is_known=state is not None, is_ended=outcome is not None, is_waiting_wanted=is_waiting_wanted
+        )
+        if question is Question.ANSWER and outcome is not None:
+            self._outcomes.tell(outcome, queue, turn, client=message.client)
+        elif question is Question.WATCH:
+            self._storage.add_watcher(message_id, queue)
+        elif question is Question.SAY_STATUS and state is not None:
+            self._outcomes.say_status(state, queue, turn)
+        else:
+            self._outcomes.refuse(
+                message_id,
+                queue,
+                turn,
+                client=message.client,
+                code=Code.UNKNOWN_ID,
+                message=f"this service has no task with the id {message_id!r}: it was never stored, or its outcome was "
+                "pruned",
+            )
+
+    def _reject(self, delivery: Delivery, error: MessageRejected, turn: Turn) -> None:
+        self._logger.warning("message rejected to the dead letters: %s: %s", error.reason, error)
+        turn.rejects.append((delivery, f"{error.reason}: {error}"))

@@ -1,0 +1,167 @@
+"""The runs under way: starting what is due, ending what has finished, giving up on what is over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schedulergodx.rules import due
+from schedulergodx.rules.lifecycle import Code, Report
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from logging import Logger
+
+    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.service.outcomes import Outcomes
+    from schedulergodx.service.turn import Turn
+    from schedulergodx.utils.abstractions import Clock, Finished, Runner, Storage
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    client: str
+    is_hard: bool
+    lifetime_s: float | None
+    deadline: float | None  # on the monotonic clock
+
+
+class Runs:
+    """Knows what runs, and until when it may. Only the loop's thread uses it."""
+
+    def __init__(  # noqa: PLR0913 - the seams, and a number
+        self,
+        storage: Storage,
+        runner: Runner,
+        clock: Clock,
+        outcomes: Outcomes,
+        logger: Logger,
+        *,
+        overdue_grace_s: float,
+    ) -> None:
+        self._storage = storage
+        self._runner = runner
+        self._clock = clock
+        self._outcomes = outcomes
+        self._logger = logger
+        self._overdue_grace_s = overdue_grace_s
+        self._running: dict[str, _Run] = {}
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The ids of the runs under way."""
+        return tuple(self._running)
+
+    # Within a transaction:
+
+    def start_due(self, turn: Turn, *, now: datetime) -> None:
+        """Start, or skip, the tasks whose moment has come, as many as there is room for."""
+        capacity = self._runner.capacity()
+        can_run_hard = self._runner.can_run_hard()
+        for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
+            decision = due.decide(
+                task.run_at,
+                now,
+                is_delayed=task.is_delayed,
+                is_overdue_enabled=task.is_overdue_enabled,
+                overdue_grace_s=self._overdue_grace_s,
+            )
+            if isinstance(decision, due.Skip):
+                self._end(task, _skipped(decision, self._overdue_grace_s), turn, now)
+            elif task.is_hard and not can_run_hard:
+                self._end(task, _NO_HARD, turn, now)
+            elif isinstance(decision, due.Run) and self._storage.start(task.message_id, now=now):
+                turn.starts.append(task)
+
+    def finish(self, finished: Finished, turn: Turn, *, now: datetime) -> None:
+        """Record what a run brought; nothing, when its outcome was recorded at its deadline."""
+        run = self._running.get(finished.message_id)
+        if run is None:
+            self._logger.info("a run ended after its outcome was told (message %s)", finished.message_id)
+            return
+        turn.ended.append(finished.message_id)
+        self._outcomes.end(finished.message_id, finished.report, turn, client=run.client, now=now)
+
+    def give_up_overtime(self, turn: Turn, *, now: datetime) -> None:
+        """Record TASK_TIMEOUT for every run that is over its lifetime."""
+        moment = self._clock.monotonic()
+        for message_id, run in self._running.items():
+            if run.deadline is not None and run.deadline <= moment and message_id not in turn.ended:
+                turn.abandoned.append(message_id)
+                self._outcomes.end(message_id, _overtime(run), turn, client=run.client, now=now)
+
+    def give_up_all(self, turn: Turn, *, now: datetime) -> None:
+        """Record TASK_INTERRUPTED for everything that still runs: the service stops."""
+        for message_id, run in self._running.items():
+            turn.abandoned.append(message_id)
+            self._outcomes.end(message_id, _STOPPED, turn, client=run.client, now=now)
+
+    def report_interrupted(self, turn: Turn, *, now: datetime) -> None:
+        """Record TASK_INTERRUPTED for what ran when an earlier service on this database ended."""
+        for message_id in self._storage.interrupted():
+            state = self._storage.find(message_id)
+            if state is not None:
+                self._outcomes.end(message_id, _DIED, turn, client=state.client, now=now)
+
+    # After its commit:
+
+    def after_commit(self, turn: Turn) -> None:
+        """Do what the turn decided."""
+        for message_id in turn.ended:
+            self._running.pop(message_id, None)
+        for message_id in turn.abandoned:
+            if self._running.pop(message_id, None) is not None:
+                self._runner.abandon(message_id)
+        for task in turn.starts:
+            deadline = None if task.lifetime_s is None else self._clock.monotonic() + task.lifetime_s
+            self._running[task.message_id] = _Run(task.client, task.is_hard, task.lifetime_s, deadline)
+            self._logger.info("task %s started (message %s)", task.name, task.message_id)
+            self._runner.start(task, start_number=1)
+
+    def wait_s(self, *, now: datetime, is_starting: bool) -> float | None:
+        """Return the seconds until a run is over time, or (`is_starting`) a task is due that there is room for."""
+        waits: list[float] = []
+        if is_starting:
+            capacity = self._runner.capacity()
+            run_at = self._storage.next_run_at(is_soft_wanted=capacity.soft > 0, is_hard_wanted=capacity.hard > 0)
+            if run_at is not None:
+                waits.append(max(0.0, (run_at - now).total_seconds()))
+        deadlines = [run.deadline for run in self._running.values() if run.deadline is not None]
+        if deadlines:
+            waits.append(max(0.0, min(deadlines) - self._clock.monotonic()))
+        return min(waits, default=None)
+
+    def _end(self, task: TaskSpec, report: Report, turn: Turn, now: datetime) -> None:
+        self._outcomes.end(task.message_id, report, turn, client=task.client, now=now)
+
+
+def _skipped(skip: due.Skip, grace_s: float) -> Report:
+    return Report(
+        code=Code.OVERDUE_SKIPPED,
+        message=f"the task was {skip.late_s:.3f} s late, more than the grace of {grace_s:g} s, and its client skips "
+        "overdue tasks (enable_overdue=False); it did not run",
+    )
+
+
+def _overtime(run: _Run) -> Report:
+    what = (
+        "its process and its children were killed"
+        if run.is_hard
+        else "its thread cannot be stopped and may still run; what it returns is discarded"
+    )
+    return Report(code=Code.TASK_TIMEOUT, message=f"the task overran its lifetime of {run.lifetime_s:g} s: {what}")
+
+
+_NO_HARD = Report(
+    code=Code.HARD_NOT_SUPPORTED,
+    message="the service runs on a system where it cannot kill processes by group, so it runs no hard tasks; "
+    "it did not run",
+)
+_STOPPED = Report(
+    code=Code.TASK_INTERRUPTED,
+    message="the service was stopped while the task ran, and its grace was over; it may have done part of its work",
+)
+_DIED = Report(
+    code=Code.TASK_INTERRUPTED,
+    message="the service ended while the task ran; it may have done part of its work, or all of it",
+)

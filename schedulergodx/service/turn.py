@@ -1,0 +1,33 @@
+"""What one turn of the service's loop decided, to be done once its transaction is on disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.abstractions import Delivery, Reply
+
+
+@dataclass(kw_only=True, slots=True)
+class Turn:
+    """Collects what is to be done after the commit. If the commit fails, it is thrown away, and nothing was done.
+
+    Attributes:
+        acks: deliveries that are stored or answered.
+        rejects: deliveries that break the protocol, each with its reason.
+        replies: answers that are in the outbox now.
+        sent: numbers of replies that left the outbox.
+        starts: tasks to start.
+        ended: runs that have ended by themselves.
+        abandoned: runs that are over time, or that the service cannot wait for.
+    """
+
+    acks: list[Delivery] = field(default_factory=list)
+    rejects: list[tuple[Delivery, str]] = field(default_factory=list)
+    replies: list[Reply] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
+    starts: list[TaskSpec] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    abandoned: list[str] = field(default_factory=list)
