@@ -70,7 +70,7 @@ class MessageId(str, Generic[R_co]):
         """
         return self._asked().result(self, timeout_s)  # type: ignore[no-any-return]  # JSON data has no static type
 
-    def __await__(self) -> Generator[Any, None, R]:
+    def __await__(self) -> Generator[Any, None, R_co]:
         """Wait in an asyncio program; as `result`, without a timeout (use `asyncio.timeout`)."""
         return self._asked().async_result(self).__await__()
 
