@@ -284,9 +284,10 @@ def _truncate(path: Path) -> None:
 
 
 def _overwrite(path: Path) -> None:
+    page_bytes = 4096
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (path.stat().st_size - 2 * 4096))
+        file.seek(-page_bytes, os.SEEK_END)  # arguments of tasks: opening needs nothing of it
+        file.write(b"\xff" * page_bytes)
 
 
 @pytest.mark.parametrize("damage", [_truncate, _overwrite])

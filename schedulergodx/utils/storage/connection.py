@@ -167,7 +167,6 @@ def open_reader(path: Path) -> Connection:
 def _opened_reader(path: Path, uri: str) -> Connection:
     connection = _connect(path, uri, is_uri=True)
     try:
-        connection.change("PRAGMA query_only = ON")
         connection.change("PRAGMA trusted_schema = OFF")
         _check_current(path, _check_schema(connection))
     except BaseException:
