@@ -155,3 +155,15 @@ def test_closing_twice_does_nothing(db: DB, path: Path) -> None:
     add(db, make_task())
     with reader(path) as view:
         view.close()
+
+
+def test_a_backup_beside_a_running_service_is_whole(db: DB, path: Path, tmp_path: Path) -> None:
+    """The way of `docs/storage.md` to copy a database in use gives one that a service can be started on."""
+    add(db, make_task())
+    copy = tmp_path / "copy.db"
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as source, closing(sqlite3.connect(copy)) as to:
+        source.backup(to)
+    with closing(DB(copy)) as restored:
+        restored.open(owner="tests", now=NOON)
+        assert restored.due(NOON, soft_limit=9, hard_limit=9) == [make_task()]
+    add(db, make_task("2"))

@@ -157,6 +157,8 @@ def outcome(message_id: str, run_at: int, started_at: int | None, ended_at: int,
 
 def storable(report: Report) -> Report:
     """Return `report` with texts that are valid UTF-8: an exception may say anything, lone surrogates included."""
+    if all(text.isascii() for text in (report.result or "", report.exception_type, report.message, report.traceback)):
+        return report
     return replace(
         report,
         result=None if report.result is None else _valid(report.result),
