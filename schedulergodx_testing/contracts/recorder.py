@@ -54,6 +54,10 @@ class Recorder:
         """Return the next `number` deliveries; fail if so many do not come."""
         return [self.delivery() for _ in range(number)]
 
+    def bodies_until(self, last: bytes) -> list[bytes]:
+        """Return the bodies of the next deliveries, up to and without `last`; fail if it does not come."""
+        return list(iter(lambda: self.delivery().body, last))
+
     def delivery_within(self, timeout_s: float) -> Delivery | None:
         """Return the next delivery, or None if there is none within `timeout_s` seconds."""
         try:

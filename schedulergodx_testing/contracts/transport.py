@@ -185,7 +185,7 @@ class TransportContract:
         assert [sending.error() for sending in settled] == [None] * len(settled)
         assert all(sending.settlements.empty() for sending in withdrawn)
         recorder = consume(connect(), queue, prefetch=100)
-        received = set(iter(lambda: recorder.delivery().body, b"end"))
+        received = set(recorder.bodies_until(b"end"))
         assert received >= {sending.outgoing.body for sending in settled}
         assert received.isdisjoint(sending.outgoing.body for sending in withdrawn if not sending.outgoing.was_sent)
 

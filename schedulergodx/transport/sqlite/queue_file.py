@@ -256,7 +256,9 @@ def _check_place(path: Path) -> None:
             "writable",
             path=str(path),
         ) from error
-    if not os.access(path.parent, os.W_OK | os.X_OK):
+    # By the effective user where the system can tell, since that is the one who will write.
+    is_effective = os.access in os.supports_effective_ids
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=is_effective):
         raise DatabaseNotWritable(
             f"the folder of the queue file {path} is read-only, and SQLite needs to write a journal beside it",
             path=str(path),

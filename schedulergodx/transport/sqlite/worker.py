@@ -78,9 +78,10 @@ class Worker:
         self._is_leaving = False
         self._is_abandoned = False
         self._is_dirty = False
+        self._has_been_up = False
         self._failures = 0
-        self._swept_at_s = -SWEEP_S
-        self._active_at_s = -BUSY_S
+        self._swept_at_s = float("-inf")
+        self._active_at_s = float("-inf")
         self._state_lock = threading.Lock()
         self.on_event: Callable[[TransportEvent], None] = lambda _event: None
         self.status = ConnectionStatus(state=ConnectionState.CONNECTING, broker=broker)
@@ -201,6 +202,7 @@ class Worker:
         self._owners.leave()
         self._ledger.forget_file()
         self._is_dirty = True
+        self._swept_at_s = float("-inf")  # whom we were is dead now, to be found by ourselves too
 
     def _is_time_to_sweep(self) -> bool:
         now_s = self._clock.monotonic()
@@ -240,12 +242,15 @@ class Worker:
             turn.take()
             is_committing = True
             file.commit()
-        except BaseException:
+        except BaseException as error:
             self._backlog.extendleft(reversed(done))
             with contextlib.suppress(sqlite3.Error):
                 file.rollback()
-            if not is_committing:
+            if not is_committing or _is_busy(error):
                 turn.after_rollback()
+            else:
+                # Perhaps it was committed, and messages are ours that we do not know of: begin anew as another owner.
+                self._forget_file()
             raise
         self._is_dirty = False
         self._active_at_s = self._clock.monotonic()
@@ -270,13 +275,13 @@ class Worker:
             self._try_later(error)
 
     def _try_later(self, error: Exception) -> None:
-        """Keep everything; the state tells once the file has been opened and does not answer for a while."""
+        """Keep everything. A file that others use for one long wait is not worth a word."""
         self._failures += 1
         self._is_dirty = True
-        is_busy = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
-        if not is_busy or self._failures > 1:
-            state = ConnectionState.CONNECTING if self._file is None else ConnectionState.BLOCKED
-            self._set_state(state, f"{error} ({type(error).__name__})")
+        if self._failures == 1 and _is_busy(error):
+            return
+        state = ConnectionState.BLOCKED if self._has_been_up else ConnectionState.CONNECTING
+        self._set_state(state, f"{error} ({type(error).__name__})")
 
     def _refuse(self, error: Exception) -> None:
         """Answer everything with `error`; the next publish or consume tries once more."""
@@ -313,7 +318,13 @@ class Worker:
             self.status = ConnectionStatus(
                 state=state, broker=self._ledger.broker, attempts=self._failures, reason=reason
             )
+        self._has_been_up = self._has_been_up or state is ConnectionState.UP
         if state is not before:
             logger.log(LOG_LEVELS.get(state, logging.WARNING), "%s: %s %s", self._ledger.broker, state.value, reason)
             for is_consuming in self._roles:
                 self.on_event(ConnectionChanged(status=self.status, is_consuming=is_consuming))
+
+
+def _is_busy(error: BaseException) -> bool:
+    """Return whether another process has the file at the moment: then nothing at all was done."""
+    return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY)
