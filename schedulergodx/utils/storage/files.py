@@ -131,6 +131,12 @@ def take(path: Path, *, owner: str, now: datetime) -> FileLock:
     raise _in_use(path, holder)
 
 
+def let_go(lock: FileLock) -> None:
+    """Release what `take` gave. A lock file that cannot be removed is left: without its holder it locks nothing."""
+    with suppress(OSError):
+        lock.release(removes_file=True)
+
+
 class Identity:
     """Which files were opened, to notice before each commit that they are gone from their path or replaced.
 

@@ -11,7 +11,7 @@ from schedulergodx.rules.lifecycle import TaskStatus, may_advance
 from schedulergodx.utils.abstractions import Added, Reply
 from schedulergodx.utils.storage import reader, rows
 from schedulergodx.utils.storage.connection import open_writer
-from schedulergodx.utils.storage.files import Identity, check_folder, database_path, resolved, take
+from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
 
 if TYPE_CHECKING:
     import os
@@ -87,7 +87,7 @@ class DB:
                 connection.close()
                 raise
         except BaseException:
-            lock.release(removes_file=True)
+            let_go(lock)
             raise
         self._lock, self._connection, self._owner = lock, connection, owner
 
@@ -100,7 +100,7 @@ class DB:
                 connection.close()
         finally:
             if lock is not None:
-                lock.release(removes_file=True)
+                let_go(lock)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
