@@ -45,6 +45,7 @@ RESTARTING = exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broke
         (WRONG_PASSWORD, "403 ACCESS_REFUSED - Login was refused using PLAIN."),
         (WRONG_VHOST, "530 NOT_ALLOWED - vhost shop's not found"),
         (NOBODY_LISTENS, "Connection refused"),
+        (LOST_AT_LOGIN, "Transport indicated EOF"),
         (RESTARTING, "320 CONNECTION_FORCED - broker forced connection closure"),
         (exceptions.StreamLostError("Stream connection lost:\n reset"), "Stream connection lost: reset"),
         (exceptions.ConnectionOpenAborted(), "ConnectionOpenAborted"),

@@ -7,6 +7,7 @@ import random
 import threading
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from pika.adapters.select_connection import IOLoop
@@ -109,13 +110,21 @@ class Link:
             self._is_wake_pending = True
             loop.add_callback_threadsafe(self._turn)
 
+    def wait_for_commands(self, timeout_s: float) -> None:
+        """Wait at most `timeout_s` seconds until the commands so far were called. Nothing happens in its own thread."""
+        if self._loop is not None and self.thread is not threading.current_thread():
+            are_done = threading.Event()
+            self.call(are_done.set)
+            are_done.wait(timeout_s)
+
     def close(self, timeout_s: float) -> None:
         """Disconnect in order, by force after `timeout_s` seconds, and wait for the thread to end."""
         with self._lock:
             self._is_closing = True
             thread = self.thread
         if thread is None:
-            self._set_state(ConnectionState.CLOSED)
+            # Who has never used this connection need not hear that it is closed.
+            self.status = replace(self.status, state=ConnectionState.CLOSED)
             return
         self.call(lambda: self._begin_close(timeout_s))
         if thread is not threading.current_thread():
@@ -285,8 +294,11 @@ class Link:
         if self.is_blocked:
             # A broker under alarm does not read, so it would never answer.
             connection.cut("closed by us while the broker takes nothing")
-        elif not connection.is_closing:
+        elif connection.is_open:
             connection.close()
+        else:
+            # pika 1.4 raises an AssertionError in its own callbacks when `close` meets a handshake.
+            connection.cut("closed by us before it was open")
 
     def _finish(self) -> None:
         self._set_state(ConnectionState.CLOSED)

@@ -38,6 +38,7 @@ NOT_ALLOWED = 530
 
 # When the broker ends a connection that is not open yet, pika reports the reason only as the repr of another error.
 _REPORTED = re.compile(r"\((?P<code>\d{3})\) (?P<quote>['\"])(?P<text>.*)(?P=quote)", re.DOTALL)
+_LOST = re.compile(r"StreamLostError: \((?P<quote>['\"])(?P<text>.*)(?P=quote),\)", re.DOTALL)
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -61,6 +62,8 @@ def code_and_text(error: BaseException) -> tuple[int, str]:
     text = _one_line(str(root.args[0]) if root.args else "") or type(root).__name__
     if reported := _REPORTED.search(text):
         return int(reported["code"]), reported["text"]
+    if lost := _LOST.search(text):
+        return 0, lost["text"]
     return 0, text
 
 

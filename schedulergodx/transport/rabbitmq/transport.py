@@ -14,7 +14,7 @@ from schedulergodx.transport.rabbitmq.errors import Errors
 from schedulergodx.transport.rabbitmq.parameters import connection_parameters
 from schedulergodx.transport.rabbitmq.publisher import DeadLetter, Publisher
 from schedulergodx.transport.rabbitmq.subscription import Wish
-from schedulergodx.utils.abstractions import ConnectionChanged, ConnectionState, Outgoing, QueueSpec
+from schedulergodx.utils.abstractions import ConnectionChanged, Outgoing, QueueSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -61,7 +61,7 @@ class RabbitMQTransport:
             thread_name=f"{name}-publishing",
             parameters=connection_parameters(connect, f"{name} (publishing)"),
             user=self._publisher,
-            on_change=lambda status: self._on_change(status, is_consuming=False),
+            on_change=lambda status: self._emit(ConnectionChanged(status=status, is_consuming=False)),
         )
         self._consuming = self._consumer.link = Link(
             title="consuming connection",
@@ -69,7 +69,7 @@ class RabbitMQTransport:
             thread_name=f"{name}-consuming",
             parameters=connection_parameters(connect, f"{name} (consuming)"),
             user=self._consumer,
-            on_change=lambda status: self._on_change(status, is_consuming=True),
+            on_change=lambda status: self._emit(ConnectionChanged(status=status, is_consuming=True)),
         )
 
     def listen(self, on_event: Callable[[TransportEvent], None]) -> None:
@@ -152,12 +152,17 @@ class RabbitMQTransport:
             if self._is_closed:
                 return
             self._is_closed = True
-        deadline_s = self._clock.monotonic() + timeout_s
+        end_s = self._clock.monotonic() + timeout_s
+
+        def left_s() -> float:
+            return max(0.0, end_s - self._clock.monotonic())
+
         self._consumer.stop()
         # First what goes out: a rejected delivery is acked only once its copy is confirmed.
-        self._publisher.close(timeout_s)
+        self._consuming.wait_for_commands(timeout_s)
+        self._publisher.close(left_s())
         for link in (self._consuming, self._publishing):
-            link.close(max(DISCONNECT_MIN_S, deadline_s - self._clock.monotonic()))
+            link.close(max(DISCONNECT_MIN_S, left_s()))
 
     def _move(self, delivery: Delivery, queue: QueueSpec, message_id: str, reason: str) -> None:
         dead_letters = QueueSpec(name=queue.dead_letter_name, is_quorum=queue.is_quorum)
@@ -180,12 +185,6 @@ class RabbitMQTransport:
             self._publisher.publish(copy)
         except Closed:
             return  # it is given back with the connection
-
-    def _on_change(self, status: ConnectionStatus, *, is_consuming: bool) -> None:
-        # Who has never used the other connection need not hear that it is closed.
-        link = self._consuming if is_consuming else self._publishing
-        if link.thread is not None or status.state is not ConnectionState.CLOSED:
-            self._emit(ConnectionChanged(status=status, is_consuming=is_consuming))
 
     def _emit(self, event: TransportEvent) -> None:
         if self._on_event is not None:
