@@ -23,7 +23,7 @@ HEAD_BYTES = TEXT_BYTES_MAX // 4
 """What is kept of the beginning of a longer text; the rest is kept of its end, where the reason stands."""
 CUT = "\n[… cut …]\n"
 
-_PACKAGE = str(Path(__file__).resolve().parents[1])
+_PACKAGE = Path(__file__).parents[1]
 
 
 def run_payload(task: TaskSpec, *, start_number: int, broker: object | None, result_bytes_max: int) -> Report:
@@ -102,8 +102,8 @@ def _without_own_frames(traceback: TracebackType | None) -> TracebackType | None
 
 def _is_own(filename: str) -> bool:
     asyncio = sys.modules.get("asyncio")
-    own = [_PACKAGE] if asyncio is None else [_PACKAGE, str(Path(asyncio.__file__ or _PACKAGE).parent)]
-    return any(str(Path(filename).parent).startswith(folder) for folder in own)
+    own = [_PACKAGE] if asyncio is None else [_PACKAGE, Path(asyncio.__file__ or _PACKAGE).parent]
+    return any(Path(filename).is_relative_to(folder) for folder in own)
 
 
 def _traceback_text(error: BaseException, traceback: TracebackType | None) -> str:

@@ -33,7 +33,7 @@ class Reader:
             raise
         for end in (self._waking, self._woken):
             end.setblocking(False)
-        self._selector.register(self._woken, selectors.EVENT_READ, self._wake)
+        self._selector.register(self._woken, selectors.EVENT_READ, (self._woken, self._wake))
         self._is_stopping = False
         self.thread = threading.Thread(target=self._run, name=NAME, daemon=True)
 
@@ -59,9 +59,9 @@ class Reader:
         """Call `action` whenever `end` can be read, or also written."""
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if is_writing else 0)
         if end in self._selector.get_map():
-            self._selector.modify(end, events, action)
+            self._selector.modify(end, events, (end, action))
         else:
-            self._selector.register(end, events, action)
+            self._selector.register(end, events, (end, action))
 
     def forget(self, end: socket.socket) -> None:
         """Watch `end` no more, and close it. Doing so twice does nothing."""
@@ -74,8 +74,9 @@ class Reader:
         timeout_s: float | None = None
         while not self._is_stopping:
             for key, _ in self._selector.select(timeout_s):
-                if key.fileobj in self._selector.get_map():  # an earlier call of this round may have forgotten it
-                    key.data()
+                watched, action = key.data
+                if watched.fileno() != -1:  # an earlier call of this round may have forgotten it
+                    action()
             timeout_s = self._on_turn()
         self._close()
 

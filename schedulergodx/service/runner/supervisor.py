@@ -161,8 +161,10 @@ class _Supervisor:
         self._phase, self._deadline = phase, self._clock.monotonic() + seconds
 
     def _signal_all(self, number: int) -> None:
-        # The group first, at one blow: what forks faster than it can be listed is in there.
-        if not (self._is_worker_gone and system.IS_LINUX):
+        # To force, the group comes first, at one blow: what forks faster than it can be listed is in there. To ask,
+        # each process is asked once: a second TERM would kill a task that is clearing up.
+        is_forcing = number == signal.SIGKILL and not self._is_worker_gone
+        if is_forcing or not system.IS_LINUX:
             system.send_signal_to_group(self._worker, number)
         for pid in system.descendants(os.getpid()):
             system.send_signal(pid, number)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from schedulergodx.clock import SystemClock
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.service.execution import run_payload
 from schedulergodx.utils.abstractions import Finished
@@ -43,15 +42,12 @@ class ThreadPool:
         self._broker = broker
         self._result_bytes_max = result_bytes_max
         self._on_finished = on_finished
-        self._clock = SystemClock()
         self._queue: SimpleQueue[_Run | None] = SimpleQueue()
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()  # guards what follows
+        self._lock = threading.Condition()  # guards what follows; notified when a thread leaves
         self._threads: list[threading.Thread] = []
         self._running: dict[str, _Run] = {}
         self._abandoned = 0
-        self._busy: set[threading.Thread] = set()
-        self._is_closed = False
 
     def capacity(self) -> int:
         """Return how many more can start now."""
@@ -101,33 +97,29 @@ class ThreadPool:
 
     def close(self, timeout_s: float) -> None:
         """End idle threads and wait at most so long for that. Busy ones end after their run, unwaited for."""
-        deadline = self._clock.monotonic() + timeout_s
         with self._lock:
-            self._is_closed = True
-            idle = [thread for thread in self._threads if thread not in self._busy]
             for _ in self._threads:
                 self._queue.put(None)
-        for thread in idle:
-            thread.join(max(0.0, deadline - self._clock.monotonic()))
+            self._lock.wait_for(lambda: len(self._threads) <= len(self._running) + self._abandoned, timeout_s)
 
     # --- in the threads ----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
-        thread = threading.current_thread()
         while (run := self._queue.get()) is not None:
-            with self._lock:
-                self._busy.add(thread)
             report = self._run(run)
             with self._lock:
-                self._busy.discard(thread)
                 is_surplus = run.is_abandoned and len(self._threads) > self._size
                 if is_surplus:
-                    self._threads.remove(thread)
+                    self._leave()
             self._end(run, report)
             if is_surplus:
                 return
         with self._lock:
-            self._threads.remove(thread)
+            self._leave()
+
+    def _leave(self) -> None:
+        self._threads.remove(threading.current_thread())
+        self._lock.notify_all()
 
     def _run(self, run: _Run) -> Report:
         if run.is_abandoned:

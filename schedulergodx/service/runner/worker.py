@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -14,6 +15,7 @@ from schedulergodx.service.runner import frames, system
 if TYPE_CHECKING:
     from types import FrameType
 
+_STANDARD_ERROR = 2
 _DESCRIPTOR_LEAST = 512
 """The report's pipe is moved out of the way of tasks that close "all" descriptors, which often means 3 to 255."""
 
@@ -53,8 +55,10 @@ def _keep_only(pipe: int) -> int:
         pipe = fcntl.fcntl(pipe, fcntl.F_DUPFD_CLOEXEC, _DESCRIPTOR_LEAST)
     except OSError:  # so many are not allowed here
         os.set_inheritable(pipe, False)
-    os.closerange(3, pipe)
-    os.closerange(pipe + 1, max(os.sysconf("SC_OPEN_MAX"), pipe + 1))
+    for name in os.listdir("/dev/fd"):  # noqa: PTH208 - numbers, no paths
+        if int(name) > _STANDARD_ERROR and int(name) != pipe:
+            with contextlib.suppress(OSError):  # the one that has just listed them
+                os.close(int(name))
     return pipe
 
 

@@ -1,0 +1,366 @@
+"""`RunnerContract`: everything that the service relies on in a `Runner`.
+
+That something does not come is shown by what comes instead: the next event is that of another task.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schedulergodx.context import current_task
+from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.utils.abstractions import Capacity, Finished, Runner
+from schedulergodx.utils.message import results
+from schedulergodx_testing.specs import make_task
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    MakeRunner = Callable[[int, int], Runner]
+    Open = Callable[..., "Watched"]
+    MakeGate = Callable[[str], "Gate"]
+
+WAIT_S = 20.0
+"""Longest wait for what must happen, in seconds."""
+
+
+class Gate:
+    """Where a task waits until the test lets it pass."""
+
+    def __init__(self) -> None:
+        self._reached = threading.Event()
+        self._opened = threading.Event()
+
+    def wait_until_reached(self) -> None:
+        """Return when a task stands before the gate."""
+        assert self._reached.wait(WAIT_S), "no task came to the gate"
+
+    def pass_through(self) -> None:
+        """Wait until the gate is open: for the task."""
+        self._reached.set()
+        assert self._opened.wait(WAIT_S), "nobody opened the gate"
+
+    def open(self) -> None:
+        """Let everybody pass from now on."""
+        self._opened.set()
+
+
+_gates: dict[str, Gate] = {}
+
+
+# --- What runs: found by reference, so that soft tasks see the gates of the test
+
+
+def add(left: int, right: int) -> int:
+    """Return the sum."""
+    return left + right
+
+
+def fail(text: str) -> None:
+    """Raise."""
+    raise LookupError(text)
+
+
+def leave() -> None:
+    """End as `sys.exit` would."""
+    raise SystemExit(3)
+
+
+def pass_gate(name: str) -> str:
+    """Wait until the test opens the gate."""
+    _gates[name].pass_through()
+    return name
+
+
+def wait_long() -> None:
+    """Wait longer than any test."""
+    threading.Event().wait(600)
+
+
+def describe_run() -> Any:
+    """Return what a task knows about its run."""
+    task = current_task()
+    return None if task is None else [task.message_id, task.start_number, task.client]
+
+
+class Watched:
+    """A runner together with what it has told."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.capacities: list[Capacity] = []
+        self._inbox: SimpleQueue[Finished] = SimpleQueue()
+        runner.listen(self._on_finished)
+
+    def _on_finished(self, finished: Finished) -> None:
+        self.capacities.append(self.runner.capacity())
+        self._inbox.put(finished)
+
+    def start(self, function: Callable[..., Any], *args: Any, is_hard: bool = False, number: int = 1) -> str:
+        """Start a run. Returns its id."""
+        task = make_task(function, *args, is_hard=is_hard, by="reference")
+        self.runner.start(task, start_number=number)
+        return task.message_id
+
+    def finished(self) -> Finished:
+        """Return the next event."""
+        return self._inbox.get(timeout=WAIT_S)
+
+    def report(self) -> Report:
+        """Return the report of the next event."""
+        return self.finished().report
+
+    def result(self) -> Any:
+        """Return the result in the next event."""
+        report = self.report()
+        assert report.code is Code.OK, report
+        return results.decode(report.result or "")
+
+
+class RunnerContract:
+    """Subclass it, override the fixture `make_runner`, and every test runs against your runner.
+
+    Attributes:
+        runs_in_caller: `start` returns only when the task has ended, so nothing can be abandoned; such tests skip.
+    """
+
+    runs_in_caller = False
+
+    @pytest.fixture
+    def make_runner(self) -> MakeRunner:
+        """Return a function that makes a runner for so many soft and so many hard tasks at a time."""
+        raise NotImplementedError("override this fixture")
+
+    @pytest.fixture
+    def open_runner(self, make_runner: MakeRunner) -> Iterator[Open]:
+        """Like `make_runner`, watched; what was opened is closed after the test, and its threads have ended then."""
+        opened: list[Watched] = []
+
+        def open_runner(soft: int = 2, hard: int = 2) -> Watched:
+            opened.append(Watched(make_runner(soft, hard)))
+            return opened[-1]
+
+        yield open_runner
+        for watched in opened:
+            watched.runner.close()
+            for thread in watched.runner.threads().values():
+                thread.join(WAIT_S)
+                assert not thread.is_alive(), f"{thread.name} goes on after close"
+
+    @pytest.fixture
+    def make_gate(self) -> Iterator[MakeGate]:
+        """Return a function that makes the gate of a name; all are open after the test."""
+        made: list[Gate] = []
+
+        def make_gate(name: str) -> Gate:
+            made.append(Gate())
+            _gates[name] = made[-1]
+            return made[-1]
+
+        yield make_gate
+        for gate in made:
+            gate.open()
+
+    def _needs_hard(self, watched: Watched) -> None:
+        if not watched.runner.can_run_hard():
+            pytest.skip("this runner runs no hard tasks here")
+
+    def _needs_concurrency(self) -> None:
+        if self.runs_in_caller:
+            pytest.skip("this runner runs tasks in the caller")
+
+    # --- Soft and hard
+
+    @pytest.mark.parametrize("is_hard", [False, True], ids=["soft", "hard"])
+    def test_a_result_is_told(self, open_runner: Open, is_hard: bool) -> None:
+        """What the function returns comes in the `Finished` of its launch."""
+        watched = open_runner()
+        if is_hard:
+            self._needs_hard(watched)
+        message_id = watched.start(add, 1, 2, is_hard=is_hard)
+        assert watched.finished() == Finished(message_id=message_id, report=Report(code=Code.OK, result="3"))
+
+    @pytest.mark.parametrize("is_hard", [False, True], ids=["soft", "hard"])
+    def test_an_exception_is_told(self, open_runner: Open, is_hard: bool) -> None:
+        """What the function raises comes in its `Finished`, with type, text and traceback."""
+        watched = open_runner()
+        if is_hard:
+            self._needs_hard(watched)
+        watched.start(fail, "nothing there", is_hard=is_hard)
+        report = watched.report()
+        assert (report.code, report.exception_type, report.message) == (
+            Code.ERROR_IN_TASK,
+            "LookupError",
+            "nothing there",
+        )
+        assert "in fail" in report.traceback
+
+    @pytest.mark.parametrize("is_hard", [False, True], ids=["soft", "hard"])
+    def test_a_task_knows_its_run(self, open_runner: Open, is_hard: bool) -> None:
+        """Inside the function `current_task()` tells its id, which start it is, and its client."""
+        watched = open_runner()
+        if is_hard:
+            self._needs_hard(watched)
+        message_id = watched.start(describe_run, is_hard=is_hard, number=3)
+        assert watched.result() == [message_id, 3, "tester"]
+
+    def test_leaving_is_an_outcome(self, open_runner: Open) -> None:
+        """`sys.exit` ends neither the runner nor its thread: the next task runs."""
+        watched = open_runner(soft=1)
+        watched.start(leave)
+        assert watched.report().exception_type == "SystemExit"
+        watched.start(add, 1, 1)
+        assert watched.result() == 2
+
+    def test_what_cannot_be_loaded_is_told(self, open_runner: Open) -> None:
+        """A task that cannot be loaded is an outcome, not an error of `start`."""
+        watched = open_runner()
+        task = make_task(add, 1, 2, by="reference")
+        watched.runner.start(replace(task, arguments=task.arguments[:-2]), start_number=1)
+        assert watched.report().code is Code.BAD_PAYLOAD
+
+    @pytest.mark.parametrize("is_hard", [False, True], ids=["soft", "hard"])
+    def test_each_run_is_told_once(self, open_runner: Open, is_hard: bool) -> None:
+        """Many runs, more than there is room for at a time, give one event each."""
+        watched = open_runner()
+        if is_hard:
+            self._needs_hard(watched)
+        started: list[str] = []
+        told: list[str] = []
+        while len(told) < 12:
+            while len(started) < 12 and self._room(watched, is_hard=is_hard):
+                started.append(watched.start(add, 1, 2, is_hard=is_hard))
+            told.append(watched.finished().message_id)
+        assert sorted(told) == sorted(started)
+        last = watched.start(add, 1, 2)
+        assert watched.finished().message_id == last
+
+    @staticmethod
+    def _room(watched: Watched, *, is_hard: bool) -> int:
+        capacity = watched.runner.capacity()
+        return capacity.hard if is_hard else capacity.soft
+
+    # --- Capacity
+
+    def test_capacity_is_what_was_asked_for(self, open_runner: Open) -> None:
+        """A new runner has room for everything, has no threads, and has abandoned nothing."""
+        watched = open_runner(soft=3, hard=2)
+        assert watched.runner.capacity() == Capacity(soft=3, hard=2)
+        assert watched.runner.abandoned() == 0
+        assert not watched.runner.threads()
+
+    def test_soft_tasks_run_at_the_same_time(self, open_runner: Open, make_gate: MakeGate) -> None:
+        """Room for two means that two run at once; a run takes room away, and gives it back at its end."""
+        self._needs_concurrency()
+        watched = open_runner(soft=2)
+        gates = {name: make_gate(name) for name in ("a", "b")}
+        for name, gate in gates.items():
+            watched.start(pass_gate, name)
+            gate.wait_until_reached()
+        assert watched.runner.capacity().soft == 0
+        gates["b"].open()
+        assert watched.result() == "b"
+        assert watched.runner.capacity().soft == 1
+        gates["a"].open()
+        assert watched.result() == "a"
+
+    def test_whoever_is_told_finds_the_place_free(self, open_runner: Open) -> None:
+        """When `Finished` comes, the capacity counts the ended run no more: nobody tells again later."""
+        watched = open_runner(soft=1, hard=1)
+        watched.start(add, 1, 2)
+        watched.finished()
+        assert watched.capacities == [Capacity(soft=1, hard=1)]
+        if watched.runner.can_run_hard():
+            watched.start(add, 1, 2, is_hard=True)
+            watched.finished()
+            assert watched.capacities == [Capacity(soft=1, hard=1)] * 2
+
+    # --- Abandoning
+
+    def test_an_abandoned_soft_run_is_replaced(self, open_runner: Open, make_gate: MakeGate) -> None:
+        """Its thread goes on and is counted; another task runs meanwhile; its late end is told once."""
+        self._needs_concurrency()
+        watched = open_runner(soft=1)
+        gate = make_gate("late")
+        late = watched.start(pass_gate, "late")
+        gate.wait_until_reached()
+        watched.runner.abandon(late)
+        assert watched.runner.abandoned() == 1
+        assert watched.runner.capacity().soft == 1
+        watched.start(add, 1, 2)
+        assert watched.result() == 3
+        gate.open()
+        assert watched.finished().message_id == late
+        assert watched.runner.abandoned() == 0
+        watched.start(add, 2, 2)
+        assert watched.result() == 4
+
+    def test_abandoning_what_does_not_run_does_nothing(self, open_runner: Open) -> None:
+        """An unknown id, and one that has ended, are left alone."""
+        watched = open_runner(soft=1)
+        ended = watched.start(add, 1, 2)
+        watched.finished()
+        for message_id in ("unknown", ended):
+            watched.runner.abandon(message_id)
+        assert watched.runner.abandoned() == 0
+        watched.start(add, 1, 2)
+        assert watched.result() == 3
+
+    def test_an_abandoned_hard_run_is_killed(self, open_runner: Open) -> None:
+        """It ends, is told once, and gives its place free; it is not counted as abandoned."""
+        self._needs_concurrency()
+        watched = open_runner(soft=1, hard=1)
+        self._needs_hard(watched)
+        killed = watched.start(wait_long, is_hard=True)
+        assert watched.runner.capacity() == Capacity(soft=1, hard=0)
+        watched.runner.abandon(killed)
+        watched.runner.abandon(killed)
+        finished = watched.finished()
+        assert (finished.message_id, finished.report.code) == (killed, Code.TASK_KILLED)
+        assert watched.runner.abandoned() == 0
+        watched.start(add, 1, 2, is_hard=True)
+        assert watched.result() == 3
+
+    # --- The end
+
+    def test_close_ends_the_threads(self, open_runner: Open) -> None:
+        """After `close` no thread is left; closing twice does nothing."""
+        watched = open_runner()
+        watched.start(add, 1, 2)
+        watched.finished()
+        watched.runner.close()
+        watched.runner.close()
+        assert not watched.runner.threads()
+
+    def test_close_kills_hard_runs(self, open_runner: Open) -> None:
+        """A hard run that is under way is killed by `close`, and told."""
+        self._needs_concurrency()
+        watched = open_runner()
+        self._needs_hard(watched)
+        killed = watched.start(wait_long, is_hard=True)
+        watched.runner.close()
+        finished = watched.finished()
+        assert (finished.message_id, finished.report.code) == (killed, Code.TASK_KILLED)
+
+    def test_close_does_not_wait_for_soft_runs(self, open_runner: Open, make_gate: MakeGate) -> None:
+        """A soft run goes on after `close`; its end is still told."""
+        self._needs_concurrency()
+        watched = open_runner()
+        gate = make_gate("after")
+        late = watched.start(pass_gate, "after")
+        watched.runner.close()
+        gate.open()
+        assert watched.finished().message_id == late
+
+    def test_hard_without_support_is_told(self, open_runner: Open) -> None:
+        """Where processes cannot be killed, a hard task ends in an outcome that says so."""
+        watched = open_runner()
+        if watched.runner.can_run_hard():
+            pytest.skip("this runner runs hard tasks here")
+        watched.start(add, 1, 2, is_hard=True)
+        assert watched.report().code is Code.HARD_NOT_SUPPORTED

@@ -1,0 +1,637 @@
+"""Hard tasks against the real system: however their process ends, it is told rightly and nothing of it stays.
+
+A task tells the process ids of what it started by lines in a file; a test then waits until they are gone.
+"""
+
+import ctypes
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+
+import pytest
+
+from schedulergodx.clock import SystemClock
+from schedulergodx.rules.lifecycle import Code
+from schedulergodx.service.runner import LocalRunner, system
+from schedulergodx.utils.message import results
+from schedulergodx_testing.specs import make_task
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="descendants outside of the process group are found on Linux"),
+]
+
+GRACE_S = 0.3
+WAIT_S = 20.0
+GONE_S = 5.0
+
+
+class Box:
+    """A runner, what it told, and the file in which tasks write process ids."""
+
+    def __init__(self, path, **options):
+        self.path = path
+        self.runner = LocalRunner(**{"threads": 1, "processes": 2, "kill_grace_s": GRACE_S} | options)
+        self._inbox = SimpleQueue()
+        self.runner.listen(self._inbox.put)
+
+    def start(self, function, *args):
+        task = make_task(function, *args, is_hard=True)
+        self.runner.start(task, start_number=1)
+        return task.message_id
+
+    def report(self):
+        return self._inbox.get(timeout=WAIT_S).report
+
+    def run(self, function, *args):
+        self.start(function, *args)
+        return self.report()
+
+    def result(self, function, *args):
+        report = self.run(function, *args)
+        assert report.code is Code.OK, report
+        return results.decode(report.result)
+
+    def pids(self, count):
+        """Wait until tasks have written so many process ids."""
+        wait_until(lambda: len(self._lines()) >= count, "the task wrote no process id")
+        return [int(line) for line in self._lines()]
+
+    def _lines(self):
+        return self.path.read_text().split() if self.path.exists() else []
+
+
+def wait_until(condition, what, timeout_s=WAIT_S):
+    """Ask until `condition` holds: for what the system tells nobody."""
+    clock, nothing = SystemClock(), SimpleQueue()
+    deadline = clock.monotonic() + timeout_s
+    while not condition():
+        assert clock.monotonic() < deadline, what
+        clock.wait_for(nothing, 0.005)
+
+
+def assert_gone(pids, timeout_s=GONE_S):
+    """Wait until every process has ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                ready, _, _ = select.select([descriptor], [], [], timeout_s)
+            finally:
+                os.close(descriptor)
+            assert ready, f"process {pid} is still there"
+
+
+@pytest.fixture
+def box(tmp_path):
+    box = Box(tmp_path / "pids")
+    yield box
+    server = box.runner._hard._link.pid
+    box.runner.close()
+    if server is not None:
+        assert_gone([server])
+        assert not system.descendants(server)
+    assert not box.runner.threads()
+
+
+def note(path, pid):
+    """Write a process id to the file, in one piece."""
+    descriptor = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.write(descriptor, f"{pid}\n".encode())
+    os.close(descriptor)
+
+
+# --- How a process can end ------------------------------------------------------------------------------------------
+
+
+def kill_self(number):
+    os.kill(os.getpid(), number)
+    time.sleep(60)
+
+
+def read_at_zero():
+    ctypes.string_at(0)
+
+
+def exit_in_a_child_of_fork():
+    if os.fork() == 0:
+        return "from the child"
+    os.wait()
+    return "from the worker"
+
+
+@pytest.mark.parametrize(
+    ("function", "args", "code", "text"),
+    [
+        (sys.exit, (), Code.TASK_EXITED, "SystemExit()"),
+        (sys.exit, (3,), Code.TASK_EXITED, "SystemExit(3)"),
+        (os._exit, (0,), Code.TASK_EXITED, "with exit code 0 and without a report"),
+        (os._exit, (9,), Code.TASK_EXITED, "with exit code 9 and without a report"),
+        (kill_self, (signal.SIGKILL,), Code.TASK_KILLED, "killed by SIGKILL (9), possibly since the system was out of"),
+        (kill_self, (signal.SIGTERM,), Code.TASK_KILLED, "asked to end by SIGTERM"),
+        (kill_self, (signal.SIGHUP,), Code.TASK_KILLED, "killed by SIGHUP (1)."),
+        (os.abort, (), Code.TASK_KILLED, "killed by SIGABRT (6)"),
+        (read_at_zero, (), Code.TASK_KILLED, "killed by SIGSEGV (11)"),
+    ],
+)
+def test_an_end_without_a_report_is_no_success(box, function, args, code, text):
+    """However the process leaves, with exit code 0 or by a signal, the outcome says how, and the next task runs."""
+    report = box.run(function, *args)
+    assert report.code is code
+    assert text in report.message
+    assert box.result(abs, -1) == 1
+
+
+def test_keyboard_interrupt_is_an_error_of_the_task(box):
+    """SIGINT raises in the task, as in any program."""
+    report = box.run(kill_self, signal.SIGINT)
+    assert (report.code, report.exception_type) == (Code.ERROR_IN_TASK, "KeyboardInterrupt")
+
+
+def test_only_the_worker_reports(box):
+    """When the task forks and the child returns from the function as well, the worker's result counts."""
+    assert box.result(exit_in_a_child_of_fork) == "from the worker"
+
+
+def recurse():
+    return recurse()
+
+
+def allocate(size):
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    return len(bytearray(size))
+
+
+def test_recursion_and_memory_are_errors_of_the_task(box):
+    """A stack and a limit of memory that are used up are told; the service lives."""
+    assert box.run(recurse).exception_type == "RecursionError"
+    assert box.run(allocate, 1024**3).exception_type == "MemoryError"
+    assert box.result(abs, -1) == 1
+
+
+# --- Overrunning ----------------------------------------------------------------------------------------------------
+
+
+def sleep_long(path):
+    note(path, os.getpid())
+    time.sleep(600)
+
+
+def spin(path):
+    note(path, os.getpid())
+    while True:
+        pass
+
+
+def wait_in_c(path):
+    note(path, os.getpid())
+    ctypes.CDLL(None).sleep(600)
+
+
+def ignore_sigterm(path):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    note(path, os.getpid())
+    while True:
+        time.sleep(600)
+
+
+def spin_in_finally(path):
+    note(path, os.getpid())
+    try:
+        time.sleep(600)
+    finally:
+        while True:
+            pass
+
+
+def swallow_everything(path):
+    note(path, os.getpid())
+    while True:
+        with suppress(BaseException):
+            time.sleep(600)
+
+
+def leave_threads_and_sleep(path):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    note(path, os.getpid())
+    time.sleep(600)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [sleep_long, spin, wait_in_c, ignore_sigterm, spin_in_finally, swallow_everything, leave_threads_and_sleep],
+)
+def test_an_overrunning_task_is_killed(box, function):
+    """Whatever it does, it is gone within the grace and a moment, and told once; its place is free then."""
+    message_id = box.start(function, str(box.path))
+    pids = box.pids(1)
+    started = SystemClock().monotonic()
+    box.runner.abandon(message_id)
+    report = box.report()
+    assert report.code is Code.TASK_KILLED
+    assert SystemClock().monotonic() - started < GRACE_S + 2.0
+    assert_gone(pids, timeout_s=0.0)
+    assert box.runner.capacity().hard == 2
+
+
+def clean_up_when_asked(path, done):
+    note(path, os.getpid())
+    try:
+        time.sleep(600)
+    finally:
+        note(done, 1)
+
+
+def test_a_task_that_is_asked_to_end_can_clean_up(box, tmp_path):
+    """TERM comes as `SystemExit`, so `finally` does its work."""
+    message_id = box.start(clean_up_when_asked, str(box.path), str(tmp_path / "done"))
+    box.pids(1)
+    box.runner.abandon(message_id)
+    assert box.report().message == "The process of the task was asked to end by SIGTERM, and did."
+    assert (tmp_path / "done").read_text() == "1\n"
+
+
+# --- What a task leaves behind --------------------------------------------------------------------------------------
+
+CHILD = "import os, signal, sys, time; {before}; open(sys.argv[1], 'a').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
+
+
+def family(path, *, stubborn):
+    """Start a child, a child in a session of its own, and one whose parent is gone. Returns when all have written."""
+    before = "signal.signal(signal.SIGTERM, signal.SIG_IGN)" if stubborn else "pass"
+    code = CHILD.format(before=before)
+    command = [sys.executable, "-c", code, path]
+    subprocess.Popen(command)
+    subprocess.Popen(command, start_new_session=True)
+    if os.fork() == 0:
+        os.setsid()
+        subprocess.Popen(command)
+        os._exit(0)
+    wait_for_lines(path, 3)
+
+
+def wait_for_lines(path, count):
+    while not Path(path).exists() or len(Path(path).read_text().split()) < count:
+        time.sleep(0.005)
+
+
+def return_and_leave_a_family(path, stubborn):
+    family(path, stubborn=stubborn)
+    return "done"
+
+
+def die_and_leave_a_family(path, stubborn):
+    family(path, stubborn=stubborn)
+    os._exit(5)
+
+
+def overrun_with_a_family(path, stubborn):
+    family(path, stubborn=stubborn)
+    note(path, os.getpid())
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("stubborn", [False, True], ids=["polite", "stubborn"])
+def test_children_of_a_returned_task_are_killed(box, stubborn):
+    """The result is told at once; children, `setsid` and double forks are gone a grace later."""
+    assert box.result(return_and_leave_a_family, str(box.path), stubborn) == "done"
+    assert_gone(box.pids(3))
+
+
+def test_children_of_a_dead_task_are_killed(box):
+    """The same after a death without a report."""
+    assert "exit code 5" in box.run(die_and_leave_a_family, str(box.path), True).message
+    assert_gone(box.pids(3))
+
+
+@pytest.mark.parametrize("stubborn", [False, True], ids=["polite", "stubborn"])
+def test_children_of_an_overrunning_task_are_killed(box, stubborn):
+    """When the killed task is told, its children, `setsid` grandchildren and double forks are gone already."""
+    message_id = box.start(overrun_with_a_family, str(box.path), stubborn)
+    pids = box.pids(4)
+    box.runner.abandon(message_id)
+    assert box.report().code is Code.TASK_KILLED
+    assert_gone(pids, timeout_s=0.0)
+
+
+def fork_many(path):
+    for _ in range(100):
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(600)
+    note(path, os.getpid())
+    time.sleep(600)
+
+
+def test_a_hundred_children_with_sessions_of_their_own_are_killed(box):
+    """When the killed task is told, none of its many children is left."""
+    message_id = box.start(fork_many, str(box.path))
+    worker = box.pids(1)[0]
+    children = system.descendants(worker)
+    assert len(children) == 100
+    box.runner.abandon(message_id)
+    assert box.report().code is Code.TASK_KILLED
+    assert_gone([worker, *children], timeout_s=0.0)
+
+
+def chain(path):
+    """Each generation leaves its session, forks the next one and ends: there is always one, never for long."""
+    note(path, os.getpid())
+    for _ in range(20_000):
+        if os.fork():
+            os._exit(0)
+        os.setsid()
+    os._exit(0)
+
+
+def test_a_chain_of_fleeing_processes_is_caught(box):
+    """A process that forks itself away again and again is still found and ended."""
+    box.start(chain, str(box.path))
+    box.pids(1)
+    assert "exit code 0" in box.report().message
+    server = box.runner._hard._link.pid
+    wait_until(lambda: not system.descendants(server), "the chain goes on")
+
+
+def leave_a_thread(path):
+    note(path, os.getpid())
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return "done"
+
+
+def leave_a_daemon_thread(path):
+    note(path, os.getpid())
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+    return "done"
+
+
+def hang_at_exit(path):
+    import atexit
+
+    note(path, os.getpid())
+    atexit.register(time.sleep, 600)
+    return "done"
+
+
+@pytest.mark.parametrize("function", [leave_a_thread, leave_a_daemon_thread, hang_at_exit])
+def test_a_task_that_returns_and_does_not_end(box, function):
+    """Its result is told at the return; its process is gone a grace later; its place is free at once."""
+    assert box.result(function, str(box.path)) == "done"
+    assert box.runner.capacity().hard == 2
+    assert_gone(box.pids(1))
+
+
+def finish_a_thread(path):
+    def work():
+        time.sleep(0.05)
+        note(path, os.getpid())
+
+    threading.Thread(target=work).start()
+    return "done"
+
+
+def test_a_thread_may_finish_within_the_grace(box):
+    """What a task leaves running has the grace to come to its end."""
+    assert box.result(finish_a_thread, str(box.path)) == "done"
+    assert_gone(box.pids(1))
+
+
+def test_many_that_hang_at_their_end_are_bounded(tmp_path):
+    """A task that hangs when its process ends cannot pile up processes: beyond a bound the oldest is killed."""
+    box = Box(tmp_path / "pids", processes=1, kill_grace_s=60.0)
+    try:
+        for _ in range(7):
+            assert box.result(leave_a_thread, str(box.path)) == "done"
+        assert_gone(box.pids(7)[:3])
+    finally:
+        box.runner.close(timeout_s=0.0)
+    assert_gone(box.pids(7))
+
+
+# --- What a task does to itself ---------------------------------------------------------------------------------------
+
+
+def close_descriptors():
+    os.closerange(0, 256)
+    return "closed"
+
+
+def change_everything():
+    os.chdir("/")
+    os.umask(0)
+    os.environ["PATH"] = ""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 60))
+    return str(Path.cwd())
+
+
+def descriptors():
+    return [path.name for path in Path("/dev/fd").iterdir()]
+
+
+def test_a_task_can_close_descriptors(box):
+    """The report's pipe is out of the way of a task that closes 0 to 255."""
+    assert box.result(close_descriptors) == "closed"
+
+
+def test_a_task_changes_nothing_of_the_service(box):
+    """Folder, environment, mask and signals of a task are its own; its children are still reaped."""
+    before = str(Path.cwd()), dict(os.environ)
+    assert box.result(change_everything) == "/"
+    assert (str(Path.cwd()), dict(os.environ)) == before
+    assert box.result(lambda: str(Path.cwd())) == before[0]
+
+
+def test_a_task_has_nothing_of_the_service(box):
+    """A task sees the standard streams, its pipe and nothing else: no database, no socket."""
+    own = os.open(os.devnull, os.O_RDONLY)
+    os.set_inheritable(own, True)  # even what the service would pass on
+    try:
+        assert len(box.result(descriptors)) == 5  # three streams, the pipe, and the listing itself
+    finally:
+        os.close(own)
+
+
+def test_tasks_run_in_a_session_of_their_own_without_threads(box):
+    """The worker leads its session, and was not forked from a process with threads."""
+
+    def facts():
+        return os.getsid(0) == os.getpid(), len(list(Path("/proc/self/task").iterdir())), os.getpgrp() == os.getpid()
+
+    assert box.result(facts) == (True, 1, True)
+
+
+def test_a_large_argument_and_a_large_result_travel(box):
+    """8 MiB each way, while another task does the same, arrive byte for byte."""
+    data = bytes(range(256)) * (5 * 1024 * 1024 // 256)
+    for _ in range(2):
+        box.start(lambda data: data[::-1], data)
+    for _ in range(2):
+        assert results.decode(box.report().result) == data[::-1]
+    text = box.result(lambda: "x" * (8 * 1024 * 1024 - 2))
+    assert len(text) == 8 * 1024 * 1024 - 2
+
+
+def test_a_result_above_the_limit_is_told(box):
+    """A result that is too large stays in the worker; the task is completed."""
+    assert box.run(lambda: "x" * (8 * 1024 * 1024)).code is Code.RESULT_TOO_LARGE
+
+
+def write_rubbish():
+    for path in Path("/dev/fd").iterdir():
+        with suppress(OSError):
+            if int(path.name) > 2:
+                os.write(int(path.name), b"\xff" * 64)
+    os._exit(0)
+
+
+def test_rubbish_in_the_pipe_is_no_report(box):
+    """A task that writes into its own report's pipe has ended without a report."""
+    assert box.run(write_rubbish).code is Code.TASK_EXITED
+
+
+# --- When parts of the machinery die --------------------------------------------------------------------------------
+
+
+def kill_supervisor(path):
+    family(path, stubborn=True)
+    note(path, os.getpid())
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+
+def test_a_killed_supervisor_leaves_nothing(box):
+    """When its supervisor is killed the task dies, too, with everything it started; it is told, and the next runs."""
+    assert box.run(kill_supervisor, str(box.path)).code is Code.TASK_KILLED
+    assert_gone(box.pids(4))
+    assert box.result(abs, -1) == 1
+
+
+def test_a_killed_fork_server_is_replaced(box):
+    """Running tasks have no need of the fork server: they go on. The next task gets a new one."""
+    box.start(sleep_briefly, str(box.path))
+    box.pids(1)
+    server = box.runner._hard._link.pid
+    os.kill(server, signal.SIGKILL)
+    assert results.decode(box.report().result) == "slept"
+    assert box.result(abs, -1) == 1
+    assert box.runner._hard._link.pid != server
+
+
+def sleep_briefly(path):
+    note(path, os.getpid())
+    time.sleep(0.3)
+    return "slept"
+
+
+def test_a_fork_server_that_dies_before_the_task_began(box):
+    """A task that was handed over and never began is told so."""
+    box.runner.warm_up()
+    os.kill(box.runner._hard._link.pid, signal.SIGSTOP)
+    box.start(abs, -1)
+    os.kill(box.runner._hard._link.pid, signal.SIGKILL)
+    report = box.report()
+    assert report.code is Code.TASK_KILLED
+    assert report.message.endswith("It did not run.")
+
+
+SERVICE = """
+import sys, threading
+from schedulergodx.service.runner import LocalRunner
+from schedulergodx_testing.specs import make_task
+
+def work(path):
+    import os, subprocess, sys, time
+    code = "import os, signal, sys, time; signal.signal(15, 1); "
+    code += "open(sys.argv[1], 'a').write(f'{os.getpid()}\\\\n'); time.sleep(600)"
+    for is_leader in (False, True):
+        subprocess.Popen([sys.executable, "-c", code, path], start_new_session=is_leader)
+    open(path, "a").write(f"{os.getpid()}\\n{os.getppid()}\\n")
+    time.sleep(600)
+
+runner = LocalRunner(threads=1, processes=2, kill_grace_s=60.0)
+runner.listen(print)
+for _ in range(2):
+    runner.start(make_task(work, sys.argv[1], is_hard=True), start_number=1)
+open(sys.argv[1], "a").write(f"{runner._hard._link.pid}\\n")
+threading.Event().wait(600)
+"""
+
+
+def test_a_killed_service_leaves_nothing(tmp_path, box):
+    """SIGKILL of the service: fork server, supervisors, workers and their children are gone a moment later."""
+    service = subprocess.Popen([sys.executable, "-c", SERVICE, str(box.path)])
+    try:
+        pids = box.pids(9)
+    finally:
+        service.kill()
+        service.wait()
+    assert len(set(pids)) == 9
+    assert_gone(pids)
+
+
+def test_close_kills_everything(tmp_path):
+    """`close` ends running tasks with their children, tells them, and leaves no process."""
+    box = Box(tmp_path / "pids")
+    for _ in range(2):
+        box.start(sleep_long, str(box.path))
+    pids = [*box.pids(2), box.runner._hard._link.pid]
+    box.runner.close()
+    assert [box.report().code for _ in range(2)] == [Code.TASK_KILLED] * 2
+    assert_gone(pids, timeout_s=0.0)
+
+
+def test_close_without_time_leaves_nothing(tmp_path):
+    """`close(0)` waits for nothing, and the supervisors still kill what was there."""
+    box = Box(tmp_path / "pids", kill_grace_s=60.0)
+    box.start(ignore_sigterm, str(box.path))
+    pids = [*box.pids(1), box.runner._hard._link.pid]
+    box.runner.close(timeout_s=0.0)
+    assert box.report().code is Code.TASK_KILLED
+    assert_gone(pids)
+
+
+def test_output_of_a_task_is_that_of_the_service(box, capfd):
+    """Standard output and error of a task go where those of the service go."""
+
+    def speak():
+        sys.stdout.write("to the output\n")
+        sys.stderr.write("to the error\n")
+
+    box.result(speak)
+    output = ""
+
+    def has_come():
+        nonlocal output
+        captured = capfd.readouterr()
+        output += captured.out + captured.err
+        return "to the output" in output and "to the error" in output
+
+    wait_until(has_come, "the output of the task did not come")
+
+
+def test_a_hard_task_can_reach_the_broker(tmp_path):
+    """Inside a hard task `current_task()` has the service's own way to the broker, without showing its password."""
+    from schedulergodx.utils.rmq_property import RmqConnect
+
+    def ask():
+        from schedulergodx.context import current_task
+
+        broker = current_task().broker
+        return type(broker).__name__, broker.address, broker.rmq_credentials[1], repr(current_task())
+
+    box = Box(tmp_path / "pids", broker=RmqConnect.from_url("amqp://me:secret@localhost/x?heartbeat=5"))
+    try:
+        kind, address, password, text = box.result(ask)
+    finally:
+        box.runner.close()
+    assert (kind, address, password) == ("RmqConnect", "amqp://me@localhost:5672/x", "secret")
+    assert "secret" not in text
