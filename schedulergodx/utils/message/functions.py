@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import sys
-from types import CodeType, FunctionType, MethodType
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,10 +23,44 @@ def function_name(function: Callable[..., Any]) -> str:
 def code_digest(function: Callable[..., Any]) -> str:
     """Return a hash of what `function` does: its bytecode, constants and names, not its file or line.
 
+    Its default values count, too, and so do the functions in its closure: what it wraps, when it is decorated.
     Two Pythons of different minor versions compile to different bytecode, so it compares within one only.
     """
-    code = getattr(function, "__code__", None)
-    return "" if code is None else hashlib.sha256(repr(_code_facts(code)).encode()).hexdigest()
+    if not hasattr(function, "__code__"):
+        function = inspect.unwrap(function)  # e.g. of `functools.cache`
+    if not isinstance(function, FunctionType):
+        return ""
+    return hashlib.sha256(repr(_function_facts(function, set())).encode()).hexdigest()
+
+
+def _function_facts(function: FunctionType, seen: set[int]) -> object:
+    if id(function) in seen:
+        return "itself"
+    seen.add(id(function))
+    defaults = [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]
+    held = [_held_facts(value, seen) for value in (*defaults, *_cell_contents(function))]
+    return (_code_facts(function.__code__), held)
+
+
+def _held_facts(value: object, seen: set[int]) -> object:
+    """Return what is known of a value without asking it: user objects may have any `__repr__`."""
+    value = plain(value)
+    if isinstance(value, FunctionType):
+        return _function_facts(value, seen)
+    if type(value) is tuple:
+        return tuple(_held_facts(item, seen) for item in value)
+    return _constant_facts(value) if type(value) in _CONSTANTS else type(value).__qualname__
+
+
+_CONSTANTS = {int, float, complex, str, bytes, bool, type(None)}
+
+
+def _cell_contents(function: FunctionType) -> Iterator[object]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # still empty
+            yield None
 
 
 def _code_facts(code: CodeType) -> tuple[object, ...]:
@@ -53,6 +88,17 @@ def reference_of(function: Callable[..., Any]) -> str:
     for part in qualname.split("."):
         found = getattr(found, part, None)
     return f"{module_name}:{qualname}" if plain(found) is function else ""
+
+
+def modules_of(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the modules whose code a call of `function` runs first; none for what is written in C."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    if isinstance(function, BuiltinFunctionType):
+        return []
+    owners: list[object] = [function, type(function.__self__)] if isinstance(function, MethodType) else [function]
+    names = (getattr(owner, "__module__", None) for owner in owners)
+    return [name for name in names if isinstance(name, str) and name != "builtins"]
 
 
 def plain(found: object) -> object:

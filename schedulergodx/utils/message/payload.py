@@ -19,7 +19,6 @@ import threading
 from collections import OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import cloudpickle  # type: ignore[import-untyped]  # it ships no types
@@ -30,6 +29,7 @@ from schedulergodx.utils.message.functions import (
     captured,
     code_digest,
     function_name,
+    modules_of,
     named_arguments,
     plain,
     reference_of,
@@ -132,14 +132,11 @@ def pack(
 
 
 def _travelling_modules(function: Callable[..., Any], by_value_modules: Sequence[str]) -> tuple[str, ...]:
-    own = getattr(function, "__module__", None)
-    names = list(by_value_modules)
-    if isinstance(function, (FunctionType, MethodType)) and own and own != "__main__" and own in sys.modules:
-        names.append(own)
     for name in by_value_modules:
         if name not in sys.modules:
             raise InvalidParameter(f"by_value_modules names {name!r}, which is not imported; import it first")
-    return tuple(names)
+    own = [name for name in modules_of(function) if name != "__main__" and name in sys.modules]
+    return tuple(dict.fromkeys([*by_value_modules, *own]))
 
 
 def _dump(value: object, by_value_modules: Sequence[str]) -> tuple[bytes | None, Exception | None]:

@@ -24,7 +24,7 @@ def is_stateless(value: object, seen: set[int] | None = None) -> bool:
         # A class that came by value is the payload's own; one of a module is shared with everybody else there.
         return getattr(sys.modules.get(value.__module__), value.__name__, None) is value
     if isinstance(value, FunctionType):
-        return not value.__dict__ and not _rebinds(value.__code__) and _holds_only_stateless(value, seen)
+        return not value.__dict__ and not _may_rebind(value.__code__) and _holds_only_stateless(value, seen)
     return isinstance(value, _CONSTANTS) or getattr(value, "__schedulergodx_stateless__", False)
 
 
@@ -39,13 +39,18 @@ def _holds_only_stateless(function: FunctionType, seen: set[int]) -> bool:
     return all(is_stateless(item, seen) for item in held)
 
 
-def _rebinds(code: CodeType) -> bool:
-    """Return whether the code assigns to globals or to an enclosing function's variables."""
+def _may_rebind(code: CodeType) -> bool:
+    """Return whether the code may assign to globals, to an enclosing function's variables, or to attributes."""
+    if not _REBINDING_NAMES.isdisjoint(code.co_names):
+        return True
     for step in dis.get_instructions(code):
-        if step.opname in _REBINDING_GLOBAL or (step.opname in _REBINDING_FREE and step.argval in code.co_freevars):
+        if step.opname in _REBINDING or (step.opname in _REBINDING_FREE and step.argval in code.co_freevars):
             return True
-    return any(_rebinds(constant) for constant in code.co_consts if isinstance(constant, CodeType))
+    return any(_may_rebind(constant) for constant in code.co_consts if isinstance(constant, CodeType))
 
 
-_REBINDING_GLOBAL = {"STORE_GLOBAL", "DELETE_GLOBAL"}
+# An attribute may be one of the function itself. Often it is one of a local object; then it is unpickled each time
+# without need, which costs time but is never wrong.
+_REBINDING = {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"}
 _REBINDING_FREE = {"STORE_DEREF", "DELETE_DEREF"}
+_REBINDING_NAMES = frozenset({"globals", "vars", "setattr", "delattr", "exec", "eval", "__dict__", "__globals__"})
