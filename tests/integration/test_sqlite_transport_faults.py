@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from schedulergodx.clock import SystemClock
 from schedulergodx.errors import (
     BrokerError,
     BrokerRefused,
@@ -105,12 +106,12 @@ def test_what_may_not_be_written_is_refused(file_mode: int | None, folder_mode: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "queues.db")
         if file_mode is not None:
-            QueueFile(path).close()
+            QueueFile(path, SystemClock()).close()
             path.chmod(file_mode)
         path.parent.chmod(folder_mode)
         try:
             with ordinary_user(), pytest.raises(DatabaseNotWritable, match=r"queues\.db.*(read-only|denied)"):
-                QueueFile(path)
+                QueueFile(path, SystemClock())
         finally:
             path.parent.chmod(0o700)
 
@@ -133,7 +134,7 @@ def _database_of_the_service(path: Path) -> None:
 
 
 def _file_of_a_newer_version(path: Path) -> None:
-    QueueFile(path).close()
+    QueueFile(path, SystemClock()).close()
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     connection.close()
@@ -154,7 +155,7 @@ def test_a_foreign_file_is_refused_and_not_changed(open_transport: Open, path: P
 
 def test_the_file_is_private_and_safe(path: Path):
     """Mode 0600, marked as ours, rollback journal, full syncs."""
-    file = QueueFile(path)
+    file = QueueFile(path, SystemClock())
     assert path.stat().st_mode & 0o777 == 0o600
     pragmas = {"journal_mode": "truncate", "synchronous": 2, "application_id": APPLICATION_ID, "foreign_keys": 1}
     for name, value in pragmas.items():

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from schedulergodx.errors import DatabaseDamaged, DatabaseNotWritable, DatabaseUnsupported, StorageError
 from schedulergodx.transport.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from schedulergodx.utils.abstractions import QueueSpec
+    from schedulergodx.utils.abstractions import Clock, QueueSpec
 
 BUSY_WAIT_S = 1.0
 """How long one statement waits, in seconds, while another process writes."""
+BUSY_PAUSES_S = (0.001, 0.001, 0.001, 0.001, 0.001, 0.0005, 0.0005, 0.0005, 0.0005, 0.0002)
+"""Pauses between its attempts; the last one is repeated."""
 SQLITE_VERSION_MIN = (3, 37, 0)
 """The first with STRICT tables."""
 SYNCHRONOUS_FULL = 2
@@ -36,7 +39,7 @@ class QueueFile:
     What changes it belongs between `begin` and `commit`. Every method may raise `sqlite3.Error`; then `rollback`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock) -> None:
         """Open the file at `path`, create it with mode 0600, or migrate it.
 
         Raises:
@@ -44,12 +47,15 @@ class QueueFile:
             sqlite3.Error: it cannot be used at the moment.
         """
         self.path = path
+        self._clock = clock
+        self._never: SimpleQueue[None] = SimpleQueue()
         _check_place(path)
         self._connection = sqlite3.connect(path, timeout=BUSY_WAIT_S, isolation_level=None)
         try:
             _check_origin(self._connection, path)
             _configure(self._connection, path)
             _migrate(self._connection, path)
+            self._connection.execute("PRAGMA busy_timeout = 0")  # from here on `_execute` waits
         except BaseException as error:
             self._connection.close()
             if isinstance(error, sqlite3.Error) and (refusal := explain(error, path)):
@@ -71,22 +77,22 @@ class QueueFile:
 
     def has_changed(self) -> bool:
         """Return whether another connection committed something since this was asked last."""
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        (version,) = self._execute("PRAGMA data_version").fetchone()
         has_changed, self._version_seen = bool(version != self._version_seen), version
         return has_changed
 
     def begin(self) -> None:
         """Begin a transaction; waits for other writers."""
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
         """Return once everything since `begin` is on disk."""
-        self._connection.execute("COMMIT")
+        self._execute("COMMIT")
 
     def rollback(self) -> None:
         """Undo everything since `begin`, if there is an open transaction."""
         if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+            self._execute("ROLLBACK")
 
     # --- Queues
 
@@ -95,13 +101,13 @@ class QueueFile:
         if queue.has_dead_letters:
             self._add_queue(queue.dead_letter_name, None, has_dead_letters=False, now_s=now_s)
         self._add_queue(queue.name, queue.expires_after_s, has_dead_letters=queue.has_dead_letters, now_s=now_s)
-        row = self._connection.execute(
+        row = self._execute(
             "SELECT expires_after_s, has_dead_letters FROM queue WHERE name = ?", (queue.name,)
         ).fetchone()
         return bool(row == (queue.expires_after_s, queue.has_dead_letters))
 
     def _add_queue(self, name: str, expires_after_s: float | None, *, has_dead_letters: bool, now_s: float) -> None:
-        self._connection.execute(
+        self._execute(
             "INSERT INTO queue (name, expires_after_s, has_dead_letters, unused_since_s) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (name) DO UPDATE SET unused_since_s = excluded.unused_since_s "
             "WHERE expires_after_s IS NOT NULL",
@@ -110,11 +116,11 @@ class QueueFile:
 
     def delete_queue(self, name: str) -> None:
         """Delete a queue, its messages and its consumers."""
-        self._connection.execute("DELETE FROM queue WHERE name = ?", (name,))
+        self._execute("DELETE FROM queue WHERE name = ?", (name,))
 
     def expired_queues(self, *, now_s: float) -> list[str]:
         """Return the queues that were without a consumer for too long."""
-        rows = self._connection.execute(
+        rows = self._execute(
             "SELECT name FROM queue WHERE expires_after_s IS NOT NULL AND unused_since_s + expires_after_s <= ? "
             "AND NOT EXISTS (SELECT 1 FROM consumer WHERE consumer.queue_id = queue.queue_id)",
             (now_s,),
@@ -125,7 +131,7 @@ class QueueFile:
 
     def add(self, queue: str, message_id: str, body: bytes) -> bool:
         """Put a message at the end of a queue. Return False if there is no such queue."""
-        cursor = self._connection.execute(
+        cursor = self._execute(
             "INSERT INTO message (queue_id, message_id, body) SELECT queue_id, ?, ? FROM queue WHERE name = ?",
             (message_id, body, queue),
         )
@@ -140,7 +146,7 @@ class QueueFile:
 
     def take(self, queue: str, owner_id: str, limit: int) -> list[Taken]:
         """Hand at most `limit` messages, the first in line, to an owner."""
-        rows = self._connection.execute(
+        rows = self._execute(
             "UPDATE message SET owner_id = ?, deliveries = deliveries + 1 WHERE position IN ("
             "  SELECT position FROM message WHERE queue_id = (SELECT queue_id FROM queue WHERE name = ?)"
             "  AND owner_id IS NULL ORDER BY position LIMIT ?"
@@ -166,7 +172,7 @@ class QueueFile:
     def bury(self, position: int, owner_id: str, *, dead_queue: str, reason: str, now_s: float) -> None:
         """Move a message that `owner_id` has to the end of `dead_queue`, which is made if it is missing."""
         self._add_queue(dead_queue, None, has_dead_letters=False, now_s=now_s)
-        self._connection.execute(
+        self._execute(
             "INSERT INTO message (queue_id, message_id, reason, body) "
             "SELECT (SELECT queue_id FROM queue WHERE name = ?), message_id, ?, body FROM message "
             "WHERE position = ? AND owner_id = ?",
@@ -178,22 +184,22 @@ class QueueFile:
 
     def add_owner(self, owner_id: str, description: str) -> None:
         """Make an owner known; `description` tells people who it is."""
-        self._connection.execute(
+        self._execute(
             "INSERT INTO owner (owner_id, description) VALUES (?, ?) ON CONFLICT DO NOTHING", (owner_id, description)
         )
 
     def owners(self) -> list[str]:
         """Return the ids of all owners."""
-        return [owner_id for (owner_id,) in self._connection.execute("SELECT owner_id FROM owner")]
+        return [owner_id for (owner_id,) in self._execute("SELECT owner_id FROM owner")]
 
     def remove_owner(self, owner_id: str, *, now_s: float) -> None:
         """Forget an owner: it consumes no more, and what it has waits again, each in its place."""
         self.remove_consumers(owner_id, now_s=now_s)
-        self._connection.execute("DELETE FROM owner WHERE owner_id = ?", (owner_id,))
+        self._execute("DELETE FROM owner WHERE owner_id = ?", (owner_id,))
 
     def consumer_in_the_way(self, queue: str, owner_id: str, *, is_exclusive: bool) -> str | None:
         """Return the description of another owner because of which `owner_id` cannot consume, or None."""
-        row = self._connection.execute(
+        row = self._execute(
             "SELECT description FROM consumer JOIN owner USING (owner_id) JOIN queue USING (queue_id) "
             "WHERE name = ? AND owner_id != ? AND (is_exclusive OR ?) LIMIT 1",
             (queue, owner_id, is_exclusive),
@@ -202,7 +208,7 @@ class QueueFile:
 
     def add_consumer(self, queue: str, owner_id: str, *, is_exclusive: bool) -> None:
         """Note that an owner consumes from a queue, so that it does not expire."""
-        self._connection.execute(
+        self._execute(
             "INSERT OR REPLACE INTO consumer (queue_id, owner_id, is_exclusive) "
             "SELECT queue_id, ?, ? FROM queue WHERE name = ?",
             (owner_id, is_exclusive, queue),
@@ -218,14 +224,35 @@ class QueueFile:
 
     def remove_consumers(self, owner_id: str, *, now_s: float) -> None:
         """Note that an owner consumes no more; the time to expiry begins."""
-        self._connection.execute(
+        self._execute(
             "UPDATE queue SET unused_since_s = ? WHERE queue_id IN (SELECT queue_id FROM consumer WHERE owner_id = ?)",
             (now_s, owner_id),
         )
-        self._connection.execute("DELETE FROM consumer WHERE owner_id = ?", (owner_id,))
+        self._execute("DELETE FROM consumer WHERE owner_id = ?", (owner_id,))
 
-    def _is_true(self, sql: str, *parameters: object) -> bool:
-        return bool(self._connection.execute(sql, parameters).fetchone()[0])
+    def _execute(self, sql: str, parameters: Sequence[str | float | bytes | None] = ()) -> sqlite3.Cursor:
+        """Execute, and wait while another process writes.
+
+        SQLite would wait by itself, in pauses that grow to 100 ms. Here they shrink: who has waited longest tries
+        most often, so that nobody starves between others that write without a break.
+        """
+        attempts, give_up_at_s = 0, self._clock.monotonic() + BUSY_WAIT_S
+        while True:
+            try:
+                return self._connection.execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or self._clock.monotonic() >= give_up_at_s:
+                    raise
+            self._clock.wait_for(self._never, BUSY_PAUSES_S[min(attempts, len(BUSY_PAUSES_S) - 1)])
+            attempts += 1
+
+    def _is_true(self, sql: str, *parameters: str) -> bool:
+        return bool(self._execute(sql, parameters).fetchone()[0])
+
+
+def is_busy(error: BaseException) -> bool:
+    """Return whether another process has the file at the moment: then nothing at all was done."""
+    return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY)
 
 
 def explain(error: sqlite3.Error, path: Path) -> StorageError | None:

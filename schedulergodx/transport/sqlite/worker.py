@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from schedulergodx.errors import BrokerError, BrokerRefused, BrokerUnavailable, LaunchUncertain, StorageError
 from schedulergodx.transport.sqlite.owners import Owners
-from schedulergodx.transport.sqlite.queue_file import QueueFile, explain
+from schedulergodx.transport.sqlite.queue_file import QueueFile, explain, is_busy
 from schedulergodx.transport.sqlite.turn import Ledger, Turn
 from schedulergodx.utils.abstractions import ConnectionChanged, ConnectionState, ConnectionStatus, ConsumeFailed
 
@@ -188,7 +188,7 @@ class Worker:
             self._forget_file()
             self._set_state(ConnectionState.RECOVERING, "the queue file was removed or replaced")
         if self._file is None:
-            self._file = QueueFile(self._path)
+            self._file = QueueFile(self._path, self._clock)
             self._backlog.appendleft(Turn.declare_all)
         if self._ledger.consumers:
             self._owners.enter(self._ledger.description)
@@ -246,7 +246,7 @@ class Worker:
             self._backlog.extendleft(reversed(done))
             with contextlib.suppress(sqlite3.Error):
                 file.rollback()
-            if not is_committing or _is_busy(error):
+            if not is_committing or is_busy(error):
                 turn.after_rollback()
             else:
                 # Perhaps it was committed, and messages are ours that we do not know of: begin anew as another owner.
@@ -278,7 +278,7 @@ class Worker:
         """Keep everything. A file that others use for one long wait is not worth a word."""
         self._failures += 1
         self._is_dirty = True
-        if self._failures == 1 and _is_busy(error):
+        if self._failures == 1 and is_busy(error):
             return
         state = ConnectionState.BLOCKED if self._has_been_up else ConnectionState.CONNECTING
         self._set_state(state, f"{error} ({type(error).__name__})")
@@ -323,8 +323,3 @@ class Worker:
             logger.log(LOG_LEVELS.get(state, logging.WARNING), "%s: %s %s", self._ledger.broker, state.value, reason)
             for is_consuming in self._roles:
                 self.on_event(ConnectionChanged(status=self.status, is_consuming=is_consuming))
-
-
-def _is_busy(error: BaseException) -> bool:
-    """Return whether another process has the file at the moment: then nothing at all was done."""
-    return bool(getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY)
