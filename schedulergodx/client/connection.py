@@ -77,6 +77,11 @@ class Connection:
         """Name of the queue of answers."""
         return self._replies.name
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._is_closed
+
     def transport(self) -> Transport:
         """Return the transport, made and told to listen for answers if this is the first time.
 
@@ -89,7 +94,7 @@ class Connection:
             if self._is_closed:
                 raise Closed(f"client {self._client!r} is closed; nothing was sent: make a new Client")
             if self._transport is None:
-                transport = transports.connect(self._broker(), name=self._client, clock=self._clock)
+                transport = transports.connect(self._broker(), name=self._client)
                 transport.listen(self._consumer.on_event)
                 transport.declare(self._replies)
                 transport.declare(self._requests)

@@ -12,14 +12,14 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from schedulergodx import config, context, system
+from schedulergodx import config, context, redirection, system
 from schedulergodx import transport as transports
 from schedulergodx.client import failures
 from schedulergodx.client.connection import Connection
 from schedulergodx.client.launcher import Launcher
 from schedulergodx.client.task import ParameterChanges, Task, TaskParameters
 from schedulergodx.client.waiting import call_soon, wait
-from schedulergodx.clock import SystemClock
+from schedulergodx.clock import CurrentClock
 from schedulergodx.errors import (
     Closed,
     HardNotSupported,
@@ -28,7 +28,7 @@ from schedulergodx.errors import (
     SchedulerError,
 )
 from schedulergodx.utils.abstractions import AbstractionCore
-from schedulergodx.utils.id_generators import MessageId, ulid_generator
+from schedulergodx.utils.id_generators import CurrentIds, MessageId
 from schedulergodx.utils.logger import LoggerConstructor
 from schedulergodx.utils.message import answers, envelope
 from schedulergodx.utils.message.kinds import Message, MessageDisassemble
@@ -104,7 +104,7 @@ class Client(AbstractionCore):
         self.name = config.printable_name("name", name)
         self.core_name = core_name
         self.rmq_connect = rmq_connect
-        self.id_generator = ulid_generator() if id_generator is None else id_generator
+        self.id_generator = CurrentIds() if id_generator is None else id_generator
         self.parameters = TaskParameters(
             task_lifetime=task_lifetime, hard_task_lifetime=hard_task_lifetime, enable_overdue=enable_overdue
         )
@@ -115,7 +115,7 @@ class Client(AbstractionCore):
         self._reply_queue = config.queue_name("reply_queue", reply_queue)
         self._reply_expires_s = config.seconds("reply_expires_s", reply_expires_s, least=1.0)
         self._message_bytes_max = config.message_bytes("message_bytes_max", message_bytes_max)
-        self._clock = clock or SystemClock()
+        self._clock = clock or CurrentClock()
         self._logger = LoggerConstructor(f"schedulergodx.client.{self.name}", log_level=None)
         self._launcher = Launcher(
             self.name,
@@ -125,10 +125,9 @@ class Client(AbstractionCore):
             message_bytes_max=self._message_bytes_max,
         )
         self._lock = threading.Lock()
-        self._is_closed = False
         self._is_travelled = False
         self._threads: dict[str, threading.Thread] = {}
-        self._connection = self._new_connection()
+        self._connections: dict[tuple[int, int], Connection] = {}
         atexit.register(_close_at_exit, weakref.ref(self))
 
     @property
@@ -170,7 +169,7 @@ class Client(AbstractionCore):
         return partial(self._task, parameters=parameters) if func is None else self._task(func, parameters=parameters)
 
     def _task(self, func: Callable[P, R], *, parameters: TaskParameters) -> Task[P, R]:
-        if self._is_closed:
+        if self._current().is_closed:
             raise Closed(f"client {self.name!r} is closed and makes no more tasks; make a new Client")
         if isinstance(func, Task):
             raise InvalidParameter(f"{func!r} is a task already; options() gives a changed copy of it")
@@ -251,14 +250,15 @@ class Client(AbstractionCore):
         self._send(connection, message_id, body)
 
     def _open_for(self, task: Task[..., Any]) -> Connection:
-        if self._is_closed:
+        connection = self._current()
+        if connection.is_closed:
             raise Closed(f"client {self.name!r} is closed; task {task.name} was not sent: make a new Client")
         if task.parameters.hard and transports.is_of_this_machine(self._broker) and not system.can_kill_processes():
             raise HardNotSupported(
                 f"task {task.name} is hard, and this system cannot kill processes by group, so no service here can run "
                 "it; nothing was sent. Launch it with hard=False, or to a service on Linux or macOS."
             )
-        return self._current()
+        return connection
 
     def _send(self, connection: Connection, message_id: str, body: bytes) -> None:
         try:
@@ -362,7 +362,8 @@ class Client(AbstractionCore):
     def get_threads(self) -> dict[str, threading.Thread]:
         """Return the threads that this client ever created, by name."""
         with self._lock:
-            self._threads |= self._connection.threads()
+            for connection in self._connections.values():
+                self._threads |= connection.threads()
             return dict(self._threads)
 
     def get_thread(self, id: str) -> threading.Thread | None:  # noqa: A002 - the name of 1.0.0
@@ -375,9 +376,7 @@ class Client(AbstractionCore):
 
         Tasks that were launched go on; their outcomes can be asked for by id, by any client of this service.
         """
-        with self._lock:
-            self._is_closed = True
-        self._connection.close(timeout_s)
+        self._current().close(timeout_s)
 
     def __enter__(self) -> Self:
         """Return the client; the end of the block closes it."""
@@ -411,14 +410,15 @@ class Client(AbstractionCore):
         return _arrive, (tuple(facts.items()),)
 
     def _current(self) -> Connection:
-        """Return the connection of this process; a forked one needs its own."""
+        """Return the connection of this process: a forked one needs its own, and so does a test harness."""
+        here = (os.getpid(), redirection.generation())
         with self._lock:
-            if self._connection_pid != os.getpid():
-                self._connection = self._new_connection()
-            return self._connection
+            if here not in self._connections:
+                self._connections = {place: known for place, known in self._connections.items() if place[1] == 0}
+                self._connections[here] = self._new_connection()
+            return self._connections[here]
 
     def _new_connection(self) -> Connection:
-        self._connection_pid = os.getpid()
         return Connection(
             self._broker_here,
             self._clock,

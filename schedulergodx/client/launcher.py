@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from schedulergodx import redirection
 from schedulergodx.errors import DuplicateMessageId, InvalidParameter, MessageTooLarge
 from schedulergodx.utils.message import envelope, launches, payload
 
@@ -62,6 +63,20 @@ class Launcher:
         body = envelope.build(launch)
         self.check_size(body, f"task {task.name}")
         self.expect(connection, message_id)
+        if (test := redirection.active()) is not None:
+            test.launching(
+                redirection.Launching(
+                    message_id=message_id,
+                    client=self._client,
+                    function=task.func,
+                    name=packed.name,
+                    arguments=packed.arguments,
+                    delay_s=None if run_at is None else (run_at - now).total_seconds(),
+                    run_at=run_at,
+                    is_hard=parameters.hard,
+                    lifetime_s=parameters.lifetime_s,
+                )
+            )
         self._logger.debug("launch of task %s (message %s)", task.name, message_id)
         return message_id, body
 

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from schedulergodx import transport as transports
-from schedulergodx.clock import SystemClock
+from schedulergodx.clock import CurrentClock
 from schedulergodx.config import ServiceLimits, printable_name, queue_name
 from schedulergodx.errors import (
     Closed,
@@ -125,7 +125,7 @@ class Service(AbstractionCore):
         self._logger = LoggerConstructor(f"schedulergodx.service.{self.name}", log_level=None)
         self._target = rmq_connect if url is None else url
         transports.address(self._target)  # refuses an unknown URL here, where it was written
-        self._clock = clock or SystemClock()
+        self._clock = clock or CurrentClock()
         self._storage = storage or _database(db)
         self._given_transport = transport
         self._given_runner = runner
@@ -200,7 +200,7 @@ class Service(AbstractionCore):
         clock, limits = self._clock, self.limits
         self._storage.open(owner=f"{self.name}@{socket.gethostname()}:{os.getpid()}", now=clock.now())
         broker = transports.resolve(self._target)
-        self._transport = self._given_transport or transports.connect(broker, name=self.name, clock=clock)
+        self._transport = self._given_transport or transports.connect(broker, name=self.name)
         self._runner = self._given_runner or LocalRunner(
             threads=limits.threads,
             processes=limits.processes,

@@ -6,7 +6,8 @@ import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from schedulergodx.clock import SystemClock
+from schedulergodx import redirection
+from schedulergodx.clock import CurrentClock
 from schedulergodx.errors import SchedulerError
 
 if TYPE_CHECKING:
@@ -98,6 +99,31 @@ def ulid_generator() -> Iterator[str]:
     return _Locked(_ulids())
 
 
+class CurrentIds:
+    """ULIDs of this process, or, while a test harness is open, those of a new generator for that harness.
+
+    Its ids begin anew there, so that they do not depend on what the process did before. Safe from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ids = ulid_generator()
+        self._test_ids = self._ids
+        self._generation = 0
+
+    def __iter__(self) -> Iterator[str]:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> str:
+        """Return the next id."""
+        generation = redirection.generation()
+        with self._lock:
+            if generation != self._generation:
+                self._generation, self._test_ids = generation, ulid_generator()
+            return next(self._test_ids if generation else self._ids)
+
+
 class _Locked:
     """A generator that several threads may ask."""
 
@@ -121,16 +147,21 @@ def _autoincrement(start_point: int) -> Iterator[str]:
 
 
 def _ulids() -> Iterator[str]:
-    clock = SystemClock()
+    clock = CurrentClock()
     last_ms, randomness = -1, 0
     while True:
         now_ms = int(clock.now().timestamp() * 1000)
         if now_ms > last_ms:
-            last_ms, randomness = now_ms, secrets.randbits(_RANDOM_BITS)
+            last_ms, randomness = now_ms, _random_bits()
         else:
             # Same millisecond, or a clock that went back: keep the order by counting up.
             randomness += 1
         yield _base32((last_ms << _RANDOM_BITS) + randomness)
+
+
+def _random_bits() -> int:
+    test = redirection.active()
+    return secrets.randbits(_RANDOM_BITS) if test is None else test.random_bits(_RANDOM_BITS)
 
 
 def _base32(number: int) -> str:

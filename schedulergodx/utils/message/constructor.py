@@ -7,7 +7,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx.clock import SystemClock
+from schedulergodx.clock import CurrentClock
 from schedulergodx.config import delay as checked_delay
 from schedulergodx.config import lifetime as checked_lifetime
 from schedulergodx.errors import MessageRejected
@@ -69,7 +69,7 @@ class MessageConstructor:
             InvalidParameter: `delay` or `lifetime` is no number of seconds.
             TaskNotSerializable: `func` or an argument cannot be pickled.
         """
-        now = SystemClock().now()
+        now = CurrentClock().now()
         delay_s = checked_delay(delay)
         envelope = launches.envelope_of(
             payload.pack(func, tuple(func_args), func_kwargs),
