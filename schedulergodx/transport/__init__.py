@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
+from schedulergodx import redirection
 from schedulergodx.errors import InvalidParameter
 from schedulergodx.utils.rmq_property import RmqConnect, rmq_default_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from urllib.parse import SplitResult
 
     from schedulergodx.utils.abstractions import Clock, Transport
@@ -45,11 +44,12 @@ class Factory(Protocol):
 
 _lock = threading.Lock()
 _registered: dict[str, Factory] = {}
-_redirected: list[Factory] = []
 
 
 def connect(target: Target | None, *, name: str, clock: Clock | None = None) -> Transport:
     """Return a transport to `target`. It connects at its first use, so a wrong place is told then.
+
+    While a test harness is open, the transport is its own, whatever the target; see `schedulergodx.redirection`.
 
     Args:
         target: a URL, or where a RabbitMQ is; None means the URL in `SCHEDULERGODX_URL`, else RabbitMQ on localhost.
@@ -61,9 +61,8 @@ def connect(target: Target | None, *, name: str, clock: Clock | None = None) -> 
     """
     resolved = resolve(target)
     factory = _factory(resolved)
-    with _lock:
-        if _redirected:
-            factory = _redirected[0]
+    if (test := redirection.active()) is not None:
+        return test.connect(resolved, name=name)
     return factory(resolved, name=name, clock=clock)
 
 
@@ -88,30 +87,9 @@ def register(scheme: str, factory: Factory) -> None:
         InvalidParameter: the scheme is one of production, which keeps its meaning.
     """
     if scheme in (*RABBITMQ_SCHEMES, SQLITE_SCHEME):
-        raise InvalidParameter(f"{scheme}:// is a production transport and cannot be replaced; see redirect()")
+        raise InvalidParameter(f"{scheme}:// is a production transport and cannot be replaced")
     with _lock:
         _registered[scheme] = factory
-
-
-@contextmanager
-def redirect(factory: Factory) -> Iterator[None]:
-    """Have every `connect` of this process, in any thread, go to `factory` until the block ends.
-
-    For a test harness: programs under test keep their URLs, which are still checked and then passed on. What was
-    connected before is not touched, and what was connected in the block is not closed at its end.
-
-    Raises:
-        RuntimeError: another redirect is open. They do not nest, since one of the two would silently not hold.
-    """
-    with _lock:
-        if _redirected:
-            raise RuntimeError("connections are redirected already: close the other harness first")
-        _redirected.append(factory)
-    try:
-        yield
-    finally:
-        with _lock:
-            _redirected.clear()
 
 
 def is_of_this_machine(target: Target | None) -> bool:
