@@ -153,6 +153,8 @@ class RabbitMQ(ABC):
     def heal(self) -> None:
         """Bring it back to normal after a test: running, not frozen, without an alarm."""
         self.unpause()
+        if self._life == "running" and greeting_version(self.host, self.port) is None:
+            self.kill()  # it ended in a way that no helper knows of
         if self._life == "down":
             self.start()
         if self._has_alarm:

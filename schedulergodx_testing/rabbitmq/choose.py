@@ -10,7 +10,7 @@ from schedulergodx_testing.rabbitmq.container import SchedulerRabbitMQ, default_
 from schedulergodx_testing.rabbitmq.node import LocalRabbitMQ
 
 URL_VARIABLE: Final = "SCHEDULERGODX_TEST_AMQP_URL"
-_DEFAULT_PORT: Final = 5672
+_DEFAULT_PORTS: Final = {"amqp": 5672, "amqps": 5671}
 
 
 class GivenRabbitMQ(RabbitMQ):
@@ -27,11 +27,11 @@ class GivenRabbitMQ(RabbitMQ):
     def __init__(self, url: str) -> None:
         super().__init__()
         parts = urlsplit(url)
-        if parts.scheme not in ("amqp", "amqps") or not parts.hostname:
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
             # Not the URL itself: it may hold a password, and this text ends in logs.
             raise RabbitMQUnavailable(f"{URL_VARIABLE} is not of the form amqp://user:password@host:port/vhost")
         self._url = url
-        self._host, self._port = parts.hostname, parts.port or _DEFAULT_PORT
+        self._host, self._port = parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
         self.user = unquote(parts.username or self.user)
         self.password = unquote(parts.password or self.password)
 
@@ -42,7 +42,7 @@ class GivenRabbitMQ(RabbitMQ):
 
     @property
     def port(self) -> int:
-        """The port of the URL, 5672 when it names none."""
+        """The port of the URL; when it names none, 5672, or 5671 with TLS."""
         return self._port
 
     @property

@@ -58,11 +58,18 @@ def _ask_daemon(image: str, pull_timeout_s: float) -> str | None:
     except failures as error:
         return f"no Docker daemon answers: {_first_line(error)}"
     with contextlib.closing(client):
-        try:
-            _ensure_image(client, docker.errors.ImageNotFound, image, pull_timeout_s)
-        except failures as error:
-            return f"the image {image} is not here and cannot be pulled: {_first_line(error)}"
+        for needed in (image, *_images_of_testcontainers()):
+            try:
+                _ensure_image(client, docker.errors.ImageNotFound, needed, pull_timeout_s)
+            except failures as error:
+                return f"the image {needed} is not here and cannot be pulled: {_first_line(error)}"
     return None
+
+
+def _images_of_testcontainers() -> list[str]:
+    """Return what testcontainers starts beside ours: its reaper, unless it is switched off."""
+    settings: Any = importlib.import_module("testcontainers.core.config").testcontainers_config
+    return [] if settings.ryuk_disabled else [settings.ryuk_image]
 
 
 def _ensure_image(client: Any, not_found: type[Exception], image: str, timeout_s: float) -> None:
@@ -153,13 +160,13 @@ class SchedulerRabbitMQ(RabbitMQ):
         with contextlib.suppress(TimeoutError):
             wait_until(self._has_ended, "the container to end", timeout_s=STOP_TIMEOUT_S)
             return
-        self._container.kill()
-        self._wait_for_end()
+        self._kill()
 
     def _kill(self) -> None:
         if self._life == "paused":
             self._container.unpause()  # Docker refuses to kill what it froze
-        self._container.kill()
+        if not self._has_ended():
+            self._container.kill()
         self._wait_for_end()
 
     def _wait_for_end(self) -> None:

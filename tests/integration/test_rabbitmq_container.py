@@ -69,6 +69,19 @@ def test_a_missing_image_is_a_reason(rabbitmq_container: RabbitMQ) -> None:
     assert "\n" not in reason
 
 
+def test_a_missing_image_of_testcontainers_is_a_reason(
+    rabbitmq_container: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reaper is started first: without that image no container of ours would start."""
+    from testcontainers.core.config import testcontainers_config
+
+    monkeypatch.setattr(testcontainers_config, "ryuk_disabled", False)
+    monkeypatch.setattr(testcontainers_config, "ryuk_image", "127.0.0.1:1/schedulergodx/reaper:1")
+    reason = why_no_container(pull_timeout_s=10)
+    assert reason is not None
+    assert "schedulergodx/reaper:1 is not here" in reason
+
+
 def test_no_daemon_is_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     """Without a daemon behind the socket the reason says so at once."""
     pytest.importorskip("testcontainers")

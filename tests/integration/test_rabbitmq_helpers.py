@@ -171,6 +171,14 @@ def test_private_vhosts_are_apart_and_removed(broker: RabbitMQ) -> None:
     assert not {one.rpartition("/")[2], two.rpartition("/")[2]} & set(left)
 
 
+def test_a_broker_that_ended_by_itself_is_healed(broker: RabbitMQ) -> None:
+    """The next test gets a running broker, also when no helper was used to end it."""
+    with suppress(RabbitMQCommandFailed):  # the command loses whom it talks to
+        broker.ctl("eval", "erlang:halt().")
+    broker.heal()
+    assert broker.version
+
+
 def test_a_command_that_fails_tells_its_facts(broker: RabbitMQ) -> None:
     """The error holds the command, its exit code and what it wrote."""
     with pytest.raises(RabbitMQCommandFailed, match="delete_vhost not-there ended with") as caught:
