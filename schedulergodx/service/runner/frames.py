@@ -23,12 +23,13 @@ _RAW_FIELDS = ("function", "arguments", "arguments_by_value")  # large: they tra
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What a worker is to do: the arguments of `execution.run_payload`."""
+    """What a worker is to do: the arguments of `execution.run_payload`, and a limit of its memory."""
 
     task: TaskSpec
     start_number: int
     broker: object | None
     result_bytes_max: int
+    memory_bytes_max: int | None = None
 
 
 class FrameReader:
@@ -50,12 +51,14 @@ class FrameReader:
             self._data.clear()
 
     @property
-    def body(self) -> bytes | None:
-        """What the frame holds, or None while it is not complete."""
+    def is_complete(self) -> bool:
+        """Whether the whole frame is here."""
         length = self._length()
-        if self.is_broken or length is None or len(self._data) < LENGTH.size + length:
-            return None
-        return bytes(memoryview(self._data)[LENGTH.size : LENGTH.size + length])
+        return length is not None and len(self._data) >= LENGTH.size + length
+
+    def body(self) -> bytes:
+        """Return what the frame holds, once it is complete."""
+        return bytes(memoryview(self._data)[LENGTH.size : LENGTH.size + (self._length() or 0)])
 
     def _length(self) -> int | None:
         if len(self._data) < LENGTH.size:
@@ -72,6 +75,7 @@ def pack_order(order: Order) -> bytes:
         "start_number": order.start_number,
         "broker": _broker_facts(order.broker),
         "result_bytes_max": order.result_bytes_max,
+        "memory_bytes_max": order.memory_bytes_max,
     }
     return _pack(head, [getattr(order.task, name) for name in _RAW_FIELDS])
 
@@ -84,6 +88,7 @@ def unpack_order(body: bytes) -> Order:
         start_number=head["start_number"],
         broker=_broker(head["broker"]),
         result_bytes_max=head["result_bytes_max"],
+        memory_bytes_max=head["memory_bytes_max"],
     )
 
 

@@ -57,7 +57,7 @@ class HardRun:
     @property
     def has_reported(self) -> bool:
         """Whether the report of the worker is here."""
-        return self._report.body is not None
+        return self._report.is_complete
 
     def write_order(self) -> None:
         """Write as much of the order as goes without waiting."""
@@ -110,7 +110,7 @@ class HardRun:
 
     def report(self) -> Report:
         """Return what came of the run, as far as it is known."""
-        if (body := self._report.body) is not None and (report := frames.unpack_report(body)) is not None:
+        if self._report.is_complete and (report := frames.unpack_report(self._report.body())) is not None:
             return report
         if self.status is not None:
             return _report_of_exit(self.status, is_abandoned=self.is_abandoned)

@@ -44,19 +44,21 @@ class ProcessPool:
     A run gives its place free when its end is told. What it leaves behind, a thread or a child, goes within the grace.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a bound or a fact of its own
         self,
         processes: int,
         *,
         kill_grace_s: float,
         broker: object | None,
         result_bytes_max: int,
+        memory_bytes_max: int | None,
         on_finished: Callable[[Finished], None],
     ) -> None:
         self._processes = processes
         self._kill_grace_s = kill_grace_s
         self._broker = broker
         self._result_bytes_max = result_bytes_max
+        self._memory_bytes_max = memory_bytes_max
         self._on_finished = on_finished
         self._clock = SystemClock()
         self._link = ForkServerLink(kill_grace_s)
@@ -96,7 +98,11 @@ class ProcessPool:
     def _start(self, task: TaskSpec, start_number: int) -> None:
         reader = self._started_reader()
         order = frames.Order(
-            task=task, start_number=start_number, broker=self._broker, result_bytes_max=self._result_bytes_max
+            task=task,
+            start_number=start_number,
+            broker=self._broker,
+            result_bytes_max=self._result_bytes_max,
+            memory_bytes_max=self._memory_bytes_max,
         )
         with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as always:
             ends = []

@@ -43,6 +43,8 @@ def supervise(channel: int, pipe: int, *, grace_s: float, service_pidfd: int | N
         os.setsid()
         system.adopt_orphans()
         wakeup = _wake_on_child()
+        # This process ignores TERM, and so does its child at first: blocked, one that comes too early waits for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         worker = os.fork()
     except OSError as error:
         _tell(channel, FAILED, error.errno or 0)

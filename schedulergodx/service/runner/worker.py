@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ _STANDARD_ERROR = 2
 _DESCRIPTOR_LEAST = 512
 """The report's pipe is moved out of the way of tasks that close "all" descriptors, which often means 3 to 255."""
 
+_ENDED_BY_THE_SIGNAL = (Code.TASK_EXITED, Code.BAD_PAYLOAD)
+"""What the signal's `SystemExit` looks like while the function runs, and while it is loaded."""
+
 
 def run_worker(pipe: int, supervisor: int) -> None:
     """Run the task whose order comes through `pipe`, and write its report there.
@@ -29,6 +33,8 @@ def run_worker(pipe: int, supervisor: int) -> None:
     _stand_alone(supervisor)
     pipe = _keep_only(pipe)
     order = _read_order(pipe)
+    if order.memory_bytes_max is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (order.memory_bytes_max, order.memory_bytes_max))
     own_pid = os.getpid()
     termination = _Termination()
     report = _run(order, termination)
@@ -44,6 +50,7 @@ def _stand_alone(supervisor: int) -> None:
     for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # see `supervise`: a TERM that came too early is due now
     os.setsid()
     system.die_with_parent(supervisor)
     system.be_first_to_die()
@@ -64,12 +71,12 @@ def _keep_only(pipe: int) -> int:
 
 def _read_order(pipe: int) -> frames.Order:
     reader = frames.FrameReader()
-    while (body := reader.body) is None:
+    while not reader.is_complete:
         piece = os.read(pipe, 1024 * 1024)
         if not piece:  # the service is gone, or has thought better of it
             os._exit(1)
         reader.feed(piece)
-    return frames.unpack_order(body)
+    return frames.unpack_order(reader.body())
 
 
 def _run(order: frames.Order, termination: _Termination) -> Report:
@@ -82,7 +89,7 @@ def _run(order: frames.Order, termination: _Termination) -> Report:
         )
     except BaseException:  # noqa: BLE001 - only the signal's SystemExit gets here, in an unlucky moment
         return termination.report()
-    if termination.was_asked and report.code is Code.TASK_EXITED:
+    if termination.was_asked and report.code in _ENDED_BY_THE_SIGNAL:
         return termination.report()
     return report
 

@@ -1,0 +1,168 @@
+"""What service, supervisor and worker tell each other: frames, notes, and what becomes of broken ones."""
+
+import dataclasses
+import errno
+import itertools
+import os
+import signal
+import socket
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.service.runner import frames
+from schedulergodx.service.runner.hard_run import HardRun
+from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
+from schedulergodx.utils.rmq_property import RmqConnect
+from schedulergodx_testing.specs import make_task
+
+LIMIT = 1000
+
+
+def body_of(frame: bytes) -> bytes:
+    reader = frames.FrameReader()
+    reader.feed(frame)
+    assert reader.is_complete
+    return reader.body()
+
+
+@given(
+    function=st.none() | st.binary(),
+    arguments=st.binary(),
+    lifetime_s=st.none() | st.floats(min_value=0.1, allow_infinity=False),
+    broker=st.none() | st.text(),
+    memory_bytes_max=st.none() | st.integers(1, 2**40),
+)
+def test_an_order_arrives_as_it_was(function, arguments, lifetime_s, broker, memory_bytes_max):
+    """Every field of a task, raw bytes and moments among them, and what goes with it, arrive the same."""
+    task = dataclasses.replace(
+        make_task(abs, -1), function=function, arguments=arguments, arguments_by_value=function, lifetime_s=lifetime_s
+    )
+    order = frames.Order(
+        task=task, start_number=2, broker=broker, result_bytes_max=5, memory_bytes_max=memory_bytes_max
+    )
+    assert frames.unpack_order(body_of(frames.pack_order(order))) == order
+
+
+def test_the_place_of_a_rabbitmq_travels():
+    """A `RmqConnect` arrives with everything; one that holds objects which are no data is left out."""
+    connect = RmqConnect.from_url("amqps://me:secret@host/x?heartbeat=5")
+    order = frames.Order(task=make_task(abs, -1), start_number=1, broker=connect, result_bytes_max=5)
+    arrived = frames.unpack_order(body_of(frames.pack_order(order))).broker
+    assert isinstance(arrived, RmqConnect)
+    assert vars(arrived) == vars(connect)
+    for broker in (RmqConnect({"tcp_options": object()}, ("a", "b")), object()):
+        order = frames.Order(task=order.task, start_number=1, broker=broker, result_bytes_max=5)
+        assert frames.unpack_order(body_of(frames.pack_order(order))).broker is None
+
+
+@given(st.sampled_from(Code), st.none() | st.text(st.characters(max_codepoint=127)), st.text(), st.text())
+def test_a_report_arrives_as_it_was(code, result, message, traceback):
+    """Every report arrives the same."""
+    report = Report(code=code, result=result, exception_type="E", message=message, traceback=traceback)
+    assert frames.unpack_report(body_of(frames.pack_report(report))) == report
+
+
+@given(st.binary(max_size=60))
+def test_rubbish_is_no_report(rubbish):
+    """Bytes that are no report give None, never an error."""
+    assert frames.unpack_report(rubbish) is None
+
+
+@given(st.lists(st.integers(0, 40), max_size=10))
+def test_a_frame_may_come_in_pieces(cuts):
+    """However a frame is cut, it is complete with its last byte and not before."""
+    frame = frames.pack_report(Report(code=Code.OK, result="1"))
+    places = sorted({0, *(min(cut, len(frame) - 1) for cut in cuts), len(frame)})
+    reader = frames.FrameReader()
+    for start, end in itertools.pairwise(places):
+        assert not reader.is_complete
+        reader.feed(frame[start:end])
+    assert reader.is_complete
+
+
+def test_a_frame_above_the_limit_is_not_kept():
+    """A length that is too large makes the sender's bytes be thrown away."""
+    reader = frames.FrameReader(length_max=LIMIT)
+    reader.feed(struct.pack(">Q", LIMIT + 1) + b"x" * 100)
+    reader.feed(b"x" * 5000)
+    assert not reader.is_complete
+    assert len(reader._data) == 0
+
+
+@pytest.fixture
+def ends():
+    pairs = socket.socketpair(), socket.socketpair()
+    yield pairs
+    for pair in pairs:
+        for end in pair:
+            end.close()
+
+
+def report_after(ends, *notes, is_abandoned=False):
+    """What a run reports after the supervisor wrote these notes, cut at odd places, and closed the channel."""
+    (channel, supervisor), (pipe, _) = ends
+    run = HardRun("m", channel, pipe, b"order", report_bytes_max=LIMIT)
+    run.is_abandoned = is_abandoned
+    data = b"".join(NOTE.pack(*note) for note in notes)
+    for start in range(0, len(data), 3):
+        supervisor.send(data[start : start + 3])
+        run.read_channel()
+    supervisor.close()
+    run.read_channel()
+    assert run.is_gone
+    return run.report()
+
+
+@pytest.mark.parametrize(
+    ("notes", "code", "text"),
+    [
+        ([(FAILED, errno.EAGAIN)], Code.TASK_KILLED, f"{os.strerror(errno.EAGAIN)}. It did not run."),
+        ([], Code.TASK_KILLED, "ended before. It did not run."),
+        ([(BEGAN, 5)], Code.TASK_KILLED, "is gone with its supervisor. It may have run partly."),
+        ([(BEGAN, 5), (EXITED, 0)], Code.TASK_EXITED, "with exit code 0 and without a report."),
+        ([(BEGAN, 5), (EXITED, 3 << 8)], Code.TASK_EXITED, "with exit code 3 and without a report."),
+        ([(BEGAN, 5), (EXITED, signal.SIGKILL)], Code.TASK_KILLED, "SIGKILL (9), possibly since the system was out"),
+        ([(BEGAN, 5), (EXITED, signal.SIGSEGV | 128)], Code.TASK_KILLED, "killed by SIGSEGV (11)."),
+        ([(BEGAN, 5), (EXITED, signal.SIGRTMIN + 1)], Code.TASK_KILLED, f"killed by signal ({signal.SIGRTMIN + 1})."),
+    ],
+)
+def test_what_a_supervisor_tells_becomes_a_report(ends, notes, code, text):
+    """Each way in which a process can end, or not begin, has its sentence."""
+    report = report_after(ends, *notes)
+    assert report.code is code
+    assert text in report.message
+
+
+def test_a_run_that_was_told_to_end_is_not_out_of_memory(ends):
+    """SIGKILL after `abandon` was the service's own."""
+    report = report_after(ends, (BEGAN, 5), (EXITED, signal.SIGKILL), is_abandoned=True)
+    assert report.message.endswith("killed by SIGKILL (9), since the service told it to end.")
+
+
+def test_an_order_is_written_without_waiting(ends):
+    """What does not fit into the socket waits, and goes when there is room."""
+    (channel, _), (pipe, worker) = ends
+    order = bytes(range(256)) * 8192
+    run = HardRun("m", channel, pipe, order, report_bytes_max=LIMIT)
+    run.write_order()
+    assert run.is_writing
+    received = b""
+    while len(received) < len(order):
+        received += worker.recv(1024 * 1024)
+        run.write_order()
+    assert received == order
+    assert not run.is_writing
+
+
+def test_an_order_to_a_worker_that_is_gone_is_dropped(ends):
+    """Nobody reads it, and the channel will tell why."""
+    (channel, _), (pipe, worker) = ends
+    worker.close()
+    run = HardRun("m", channel, pipe, b"order", report_bytes_max=LIMIT)
+    run.write_order()
+    assert not run.is_writing
+    assert not run.read_pipe()
