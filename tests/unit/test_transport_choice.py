@@ -157,7 +157,7 @@ def test_choosing_imports_nothing_slow():
     """pika is not imported before its transport is made."""
     code = (
         "import sys, schedulergodx.transport as t; t.address('amqp://broker'); t.address('sqlite:///q.db');"
-        "print("pika" in sys.modules)"
+        "print('pika' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
