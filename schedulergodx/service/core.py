@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from schedulergodx import transport as transports
 from schedulergodx.clock import CurrentClock
-from schedulergodx.config import ServiceLimits, printable_name, queue_name
+from schedulergodx.config import ServiceLimits, printable_name, queue_name, seconds
 from schedulergodx.errors import (
     Closed,
     DatabaseDamaged,
@@ -131,7 +132,9 @@ class Service(AbstractionCore):
         self._given_runner = runner
         self._inbox: SimpleQueue[ServiceEvent] = SimpleQueue()
         self._is_started = False
+        self._resources: ExitStack | None = None
         self._error: SchedulerError | None = None
+        self._report = StopReport()
 
     @property
     def rmq_publisher_que(self) -> str:
@@ -176,9 +179,12 @@ class Service(AbstractionCore):
     def stop(self, grace_s: float | None = None) -> None:
         """Ask the service to stop, and return at once. From any thread, any number of times.
 
-        `grace_s`: seconds for running tasks; None: `limits.stop_grace_s`.
+        `grace_s`: seconds for running tasks; None: `limits.stop_grace_s`. Asking again can only shorten it.
+
+        Raises:
+            InvalidParameter: `grace_s` is no number of seconds; nothing was asked.
         """
-        self._inbox.put(Stop(grace_s=grace_s))
+        self._inbox.put(Stop(grace_s=None if grace_s is None else seconds("grace_s", grace_s)))
 
     def __enter__(self) -> Self:
         """Return the service; the block's end asks it to stop."""
@@ -193,14 +199,25 @@ class Service(AbstractionCore):
     # --- the loop, also stepped by hand by a test harness
 
     def open(self) -> None:
-        """Take the database and begin to take from the queue. `start` does this; a harness calls it by itself."""
+        """Take the database and begin to take from the queue. `start` does this; a harness calls it by itself.
+
+        Raises what `start` says. Nothing is left open then.
+        """
         if self._is_started:
             raise Closed(f"service {self.name!r} was started before; a service starts once: make a new one")
         self._is_started = True
+        with ExitStack() as resources:
+            self._open(resources)
+            self._connect()
+            self._resources = resources.pop_all()
+
+    def _open(self, resources: ExitStack) -> None:
         clock, limits = self._clock, self.limits
         self._storage.open(owner=f"{self.name}@{socket.gethostname()}:{os.getpid()}", now=clock.now())
+        resources.callback(self._storage.close)
         broker = transports.resolve(self._target)
-        self._transport = self._given_transport or transports.connect(broker, name=self.name)
+        self._transport = self._given_transport or transports.connect(broker, name=self.name, clock=clock)
+        resources.callback(self._transport.close)
         self._runner = self._given_runner or LocalRunner(
             threads=limits.threads,
             processes=limits.processes,
@@ -208,6 +225,7 @@ class Service(AbstractionCore):
             broker=broker,
             result_bytes_max=limits.message_bytes_max - _RESULT_ROOM_BYTES,
         )
+        resources.callback(self._runner.close)
         logger = self._logger.getLogger()
         outcomes = Outcomes(self._storage, logger)
         self._consumer = Consumer(self._storage, outcomes, logger, message_bytes_max=limits.message_bytes_max)
@@ -225,12 +243,11 @@ class Service(AbstractionCore):
         self._retained: list[ServiceEvent] = []
         self._interrupted: list[str] = []
         self._prune_at = clock.monotonic() + _PRUNE_EVERY_S
-        self._connect()
 
     def _connect(self) -> None:
-        turn = Turn()
         with self._storage.transaction():
-            self._runs.report_interrupted(turn, now=self._clock.now())
+            # Their answers are in the outbox, like those that an earlier service left there.
+            self._runs.report_interrupted(Turn(), now=self._clock.now())
         self._runner.listen(self._inbox.put)
         self._transport.listen(self._inbox.put)
         queue = QueueSpec(name=self._request_queue, has_dead_letters=True)
@@ -239,46 +256,37 @@ class Service(AbstractionCore):
 
     def step(self, event: ServiceEvent | None) -> None:
         """Do one turn with `event` and whatever else is in the inbox. Only one thread may step."""
-        events = self._take(event)
+        events = self._obey(self._take(event))
         if self._pause.is_on:
             self._retained = events
-            self._stop_without_storage(events)
-            return
-        turn, settled = Turn(), [one for one in events if isinstance(one, ReplySettled)]
-        try:
-            with self._storage.transaction():
-                self._decide(events, turn, self._clock.now())
-            self._pause.over()
-            self._after_commit(turn, settled)
-        except StorageError as error:
-            self._storage_failed(error, events)
+        else:
+            self._turn(events)
+        if self._pause.error is not None:
+            self._stop_without_storage(self._pause.error)
 
     def wait_s(self) -> float | None:
         """Return the seconds until the next turn is due without an event, or None."""
-        if self._pause.is_on:
-            return self._pause.wait_s()
-        if self._retained:
-            return 0.0
-        try:
-            due_s = self._runs.wait_s(now=self._clock.now(), is_starting=self._stopping.phase is Phase.RUNNING)
-        except StorageError as error:
-            self._pause.begin(error)
-            return self._pause.wait_s()
-        waits = [
-            due_s,
-            self._stopping.wait_s(),
-            self._publisher.wait_s(),
-            max(0.0, self._prune_at - self._clock.monotonic()),
-        ]
-        return min(wait for wait in waits if wait is not None)
+        if not self._pause.is_on:
+            if self._retained:
+                return 0.0
+            try:
+                due_s = self._runs.wait_s(now=self._clock.now(), is_starting=self._stopping.phase is Phase.RUNNING)
+            except StorageError as error:
+                self._pause.begin(error)
+            else:
+                prune_s = max(0.0, self._prune_at - self._clock.monotonic())
+                return _earliest(due_s, self._stopping.wait_s(), self._publisher.wait_s(), prune_s)
+        return _earliest(self._pause.wait_s(), self._stopping.wait_s())
 
     def close(self) -> StopReport:
         """Kill what still runs, disconnect, and let go of the database. Closing twice does nothing."""
-        report = StopReport(interrupted=tuple(self._interrupted), unsent_replies=self._publisher.in_flight)
-        self._runner.close()
-        self._transport.close()
-        self._storage.close()
-        return report
+        resources, self._resources = self._resources, None
+        if resources is not None:
+            with resources:
+                self._report = StopReport(
+                    interrupted=tuple(self._interrupted), unsent_replies=self._publisher.count_unsent()
+                )
+        return self._report
 
     def _take(self, event: ServiceEvent | None) -> list[ServiceEvent]:
         events, self._retained = self._retained, []
@@ -292,11 +300,43 @@ class Service(AbstractionCore):
                 break
         return events
 
+    def _obey(self, events: list[ServiceEvent]) -> list[ServiceEvent]:
+        """Take what needs no database, once, whatever becomes of this turn; return the rest."""
+        rest: list[ServiceEvent] = []
+        for event in events:
+            match event:
+                case Stop():
+                    self._begin_to_stop(event.grace_s)
+                case ConsumeFailed():
+                    self._give_up(event.error)
+                case ConnectionChanged():
+                    pass  # the transport has logged it; what is under way waits for the connection
+                case _:
+                    rest.append(event)
+        return rest
+
+    def _turn(self, events: list[ServiceEvent]) -> None:
+        turn = Turn(is_grace_over=self._stopping.is_grace_over)
+        try:
+            with self._storage.transaction():
+                self._decide(events, turn, self._clock.now())
+        except StorageError as error:
+            self._storage_failed(error, events)
+            return
+        self._pause.over()
+        self._after_commit(turn, [one for one in events if isinstance(one, ReplySettled)])
+
     def _decide(self, events: list[ServiceEvent], turn: Turn, now: datetime) -> None:
         for event in events:
-            self._decide_one(event, turn, now)
+            match event:
+                case Delivery():
+                    self._consumer.take(event, turn, now=now)
+                case Finished():
+                    self._runs.finish(event, turn, now=now)
+                case ReplySettled():
+                    self._publisher.settle(event, turn)
         self._runs.give_up_overtime(turn, now=now)
-        if self._stopping.is_grace_over:
+        if turn.is_grace_over:
             self._runs.give_up_all(turn, now=now)
         elif self._stopping.phase is Phase.RUNNING:
             self._runs.start_due(turn, now=now)
@@ -304,36 +344,27 @@ class Service(AbstractionCore):
             self._storage.remove_replies(turn.sent)
         self._prune(now)
 
-    def _decide_one(self, event: ServiceEvent, turn: Turn, now: datetime) -> None:
-        match event:
-            case Delivery():
-                self._consumer.take(event, turn, now=now)
-            case Finished():
-                self._runs.finish(event, turn, now=now)
-            case ReplySettled():
-                self._publisher.settle(event, turn)
-            case Stop():
-                self._begin_to_stop(event.grace_s)
-            case ConsumeFailed():
-                self._give_up(event.error)
-            case ConnectionChanged():
-                pass  # the transport has logged it; what is under way waits for the connection
-
     def _after_commit(self, turn: Turn, settled: list[ReplySettled]) -> None:
         if turn.acks:
             self._transport.ack(turn.acks)
         for delivery, reason in turn.rejects:
             self._transport.reject(delivery, reason)
-        if self._stopping.is_grace_over:
-            self._interrupted += turn.abandoned
+        self._interrupted += turn.interrupted
         self._runs.after_commit(turn)
         self._publisher.after_commit(settled, turn.replies)
-        self._publisher.send_waiting()
+        try:
+            self._publisher.send_waiting()
+        except StorageError as error:
+            self._storage_failed(error, [])  # the turn itself is on disk
         self._stopping.advance(is_working=bool(self._runs.running), is_sending=self._is_sending())
 
     def _is_sending(self) -> bool:
-        is_up = self._transport.status().state in {ConnectionState.UP, ConnectionState.BLOCKED}
-        return is_up and not self._publisher.is_empty
+        """Whether an answer is left that the broker may take soon."""
+        status = self._transport.status()
+        # The first answer opens the connection for answers: then it is being made, and has not failed yet.
+        is_coming = status.state is ConnectionState.CONNECTING and not status.reason
+        is_there = is_coming or status.state in {ConnectionState.UP, ConnectionState.BLOCKED}
+        return is_there and not self._publisher.is_empty
 
     def _begin_to_stop(self, grace_s: float | None) -> None:
         if self._stopping.phase is Phase.RUNNING:
@@ -354,14 +385,21 @@ class Service(AbstractionCore):
             self._logger.critical("service %s stops without acking: %s", self.name, error)
             self._error = error
             self._stopping.phase = Phase.DONE
-            return
-        self._pause.begin(error)
-        self._stop_without_storage(events)
+        else:
+            self._pause.begin(error)
 
-    def _stop_without_storage(self, events: list[ServiceEvent]) -> None:
-        """Stop, when asked to while the database cannot be written: what is not stored stays with the broker."""
-        if self._stopping.phase is not Phase.RUNNING or any(isinstance(one, Stop) for one in events):
-            self._error = self._error or self._pause.error
+    def _stop_without_storage(self, error: StorageError) -> None:
+        """End a stop that the database holds up, unless it may still be written within the time that there is.
+
+        What is not stored stays with the broker, and what runs is reported at the next start.
+        """
+        phase = self._stopping.phase
+        if phase in {Phase.RUNNING, Phase.DONE}:
+            return
+        is_worth_waiting = self._runs.running if phase is Phase.DRAINING else self._publisher.in_flight
+        if not is_worth_waiting or self._stopping.is_over:
+            self._interrupted += self._runs.running
+            self._error = self._error or error
             self._stopping.phase = Phase.DONE
 
     def _prune(self, now: datetime) -> None:
@@ -372,6 +410,10 @@ class Service(AbstractionCore):
         )
         # More of them waiting: go on at once, in bites that do not hold up the tasks.
         self._prune_at = self._clock.monotonic() + (0.0 if pruned == _PRUNED_AT_ONCE_MAX else _PRUNE_EVERY_S)
+
+
+def _earliest(*waits_s: float | None) -> float | None:
+    return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
 
 def _limits(limits: ServiceLimits | None, **given: int | None) -> ServiceLimits:

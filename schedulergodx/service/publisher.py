@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from schedulergodx.errors import BrokerError, Closed, QueueMissing
+from schedulergodx.errors import BrokerError, Closed, QueueMissing, StorageError
 from schedulergodx.utils.abstractions import Outgoing, Reply, ReplySettled
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 RETRY_S = 5.0
 """Pause before an answer that the broker did not take is offered again."""
+_COUNTED_AT_ONCE = 50
 
 
 class Publisher:
@@ -52,6 +53,16 @@ class Publisher:
         """How many answers are under way."""
         return len(self._in_flight)
 
+    def count_unsent(self) -> int:
+        """Return how many answers the broker does not have; only those under way, if the outbox cannot be read."""
+        count, after = 0, 0
+        try:
+            while page := self._storage.replies(after=after, limit=_COUNTED_AT_ONCE):
+                count, after = count + len(page), page[-1].number
+        except StorageError:
+            return self.in_flight
+        return count
+
     def settle(self, settled: ReplySettled, turn: Turn) -> None:
         """Within a transaction: take an answer out of the outbox that the broker has, or that nobody can get."""
         if settled.error is None:
@@ -85,7 +96,9 @@ class Publisher:
                 self._send(reply)
 
     def wait_s(self) -> float | None:
-        """Return the seconds until there is something to offer again, or None."""
+        """Return the seconds until there is something to offer, or to offer again, or None."""
+        if self._has_more and len(self._in_flight) < self._in_flight_max:
+            return 0.0
         return None if self._retry_at is None else max(0.0, self._retry_at - self._clock.monotonic())
 
     def _send(self, reply: Reply) -> None:

@@ -93,7 +93,10 @@ class Runs:
     def give_up_all(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_INTERRUPTED for everything that still runs: the service stops."""
         for message_id, run in self._running.items():
+            if message_id in turn.ended or message_id in turn.abandoned:
+                continue  # it has its own outcome
             turn.abandoned.append(message_id)
+            turn.interrupted.append(message_id)
             self._outcomes.end(message_id, _STOPPED, turn, client=run.client, now=now)
 
     def report_interrupted(self, turn: Turn, *, now: datetime) -> None:

@@ -59,13 +59,19 @@ class Stopping:
     @property
     def is_grace_over(self) -> bool:
         """Whether running tasks have had their time."""
-        return self.phase is Phase.DRAINING and self._is_over()
+        return self.phase is Phase.DRAINING and self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this phase has had its time."""
+        return self.phase is not Phase.RUNNING and self._clock.monotonic() >= self._deadline
 
     def advance(self, *, is_working: bool, is_sending: bool) -> None:
         """Step on to the next phase, where this one has nothing left to wait for."""
-        if self.phase is Phase.DRAINING and (not is_working or self._is_over()):
+        # Not by the clock: whatever still runs must be given up first, by the turn that finds the grace over.
+        if self.phase is Phase.DRAINING and not is_working:
             self.phase, self._deadline = Phase.FLUSHING, self._clock.monotonic() + self._reply_flush_s
-        if self.phase is Phase.FLUSHING and (not is_sending or self._is_over()):
+        if self.phase is Phase.FLUSHING and (not is_sending or self.is_over):
             self.phase = Phase.DONE
 
     def wait_s(self) -> float | None:
@@ -73,6 +79,3 @@ class Stopping:
         if self.phase is Phase.RUNNING:
             return None
         return max(0.0, self._deadline - self._clock.monotonic())
-
-    def _is_over(self) -> bool:
-        return self._clock.monotonic() >= self._deadline

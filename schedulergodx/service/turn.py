@@ -15,6 +15,7 @@ class Turn:
     """Collects what is to be done after the commit. If the commit fails, it is thrown away, and nothing was done.
 
     Attributes:
+        is_grace_over: whether the service stops, and running tasks have had their time.
         acks: deliveries that are stored or answered.
         rejects: deliveries that break the protocol, each with its reason.
         replies: answers that are in the outbox now.
@@ -22,8 +23,10 @@ class Turn:
         starts: tasks to start.
         ended: runs that have ended by themselves.
         abandoned: runs that are over time, or that the service cannot wait for.
+        interrupted: those of them that the service cannot wait for.
     """
 
+    is_grace_over: bool = False
     acks: list[Delivery] = field(default_factory=list)
     rejects: list[tuple[Delivery, str]] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
@@ -31,3 +34,4 @@ class Turn:
     starts: list[TaskSpec] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
+    interrupted: list[str] = field(default_factory=list)

@@ -1,0 +1,154 @@
+"""How answers leave the outbox: each is sent until the broker has it, or nobody can get it any more."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schedulergodx.errors import BrokerUnavailable, QueueFull, QueueMissing
+from schedulergodx.utils.abstractions import ConsumeFailed
+
+if TYPE_CHECKING:
+    from tests.unit.doubles import Bench
+
+
+def settle(bench: Bench, error: Exception | None = None) -> int:
+    """Settle all that was published and not settled yet; return how many."""
+    waiting, bench.transport.waiting = bench.transport.waiting, []
+    for outgoing in waiting:
+        outgoing.on_settled(outgoing, error)
+    return len(waiting)
+
+
+@pytest.fixture
+def slow(make_bench) -> Bench:
+    """A service whose broker confirms only when told to."""
+    bench = make_bench()
+    bench.confirms = bench.transport.confirms = False
+    return bench.open()
+
+
+def finish(bench: Bench, *names: str) -> None:
+    """Launch tasks and end them."""
+    for name in names:
+        bench.launch(name)
+    bench.turn()
+    for name in names:
+        bench.runner.finish(name)
+    bench.turn()
+
+
+def in_outbox(bench: Bench) -> list[str]:
+    """Return the ids of the answers in the database."""
+    return [reply.message_id for reply in bench.storage.database.replies(after=0, limit=1000)]
+
+
+def test_an_answer_stays_in_the_database_until_the_broker_has_it(slow: Bench) -> None:
+    """It leaves the outbox in the turn that hears of the confirm."""
+    finish(slow, "a")
+    assert in_outbox(slow) == ["a"]
+    settle(slow)
+    slow.settle_down()
+    assert in_outbox(slow) == []
+
+
+def test_answers_that_were_not_confirmed_are_sent_again_after_a_restart(slow: Bench) -> None:
+    """At once, without waiting for anything else to happen, and in their order."""
+    finish(slow, "a", "b")
+    slow.crash()
+    slow.calls.clear()
+    slow.open()
+    assert slow.service.wait_s() == 0.0
+    slow.settle_down()
+    assert slow.facts("publish") == ["a", "b"]
+
+
+def test_an_answer_whose_queue_is_gone_is_dropped(slow: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Its client is gone. The outcome stays in the database, to be asked for."""
+    caplog.set_level(logging.INFO)
+    finish(slow, "a")
+    settle(slow, QueueMissing("no queue"))
+    slow.settle_down()
+    assert in_outbox(slow) == []
+    assert "nobody waits for this answer any more (message a)" in caplog.text
+    slow.ask("a", reply_to="service-client.late.1")
+    slow.settle_down()
+    assert len(slow.outcomes("a")) == 1
+
+
+@pytest.mark.parametrize("error", [QueueFull("full"), BrokerUnavailable("away")])
+def test_an_answer_that_was_not_taken_is_offered_again_later(slow: Bench, error: Exception) -> None:
+    """After a pause, not in a loop; the line says why, and which message."""
+    finish(slow, "a")
+    settle(slow, error)
+    slow.settle_down()
+    assert in_outbox(slow) == ["a"]
+    assert slow.transport.waiting == []
+    slow.wait(seconds=5)
+    assert slow.facts("publish") == ["a", "a"]
+    settle(slow)
+    slow.settle_down()
+    assert in_outbox(slow) == []
+
+
+def test_no_more_answers_are_under_way_than_allowed(make_bench) -> None:
+    """The rest waits in the database, and follows in order as confirms come."""
+    bench = make_bench(replies_in_flight_max=3, threads=20)
+    bench.transport.confirms = False
+    bench.open()
+    names = [f"{number:02}" for number in range(10)]
+    finish(bench, *names)
+    assert bench.facts("publish") == names[:3]
+    while settle(bench):
+        bench.settle_down()
+        assert len(bench.transport.waiting) <= 3
+    assert bench.facts("publish") == names
+    assert in_outbox(bench) == []
+
+
+def test_new_answers_do_not_overtake_those_that_wait(make_bench) -> None:
+    """The outbox is a queue."""
+    bench = make_bench(replies_in_flight_max=1)
+    bench.transport.confirms = False
+    bench.open()
+    finish(bench, "a", "b")
+    settle(bench)
+    finish(bench, "c")
+    while settle(bench):
+        bench.settle_down()
+    assert bench.facts("publish") == ["a", "b", "c"]
+
+
+def test_an_answer_that_fails_does_not_hold_up_the_others(slow: Bench) -> None:
+    """One full queue is one client's matter."""
+    finish(slow, "a", "b")
+    full, fine = slow.transport.waiting
+    full.on_settled(full, QueueFull("full"))
+    fine.on_settled(fine, None)
+    slow.settle_down()
+    finish(slow, "c")
+    assert slow.facts("publish") == ["a", "b", "c"]
+    assert in_outbox(slow) == ["a", "c"]
+
+
+def test_a_launch_without_a_queue_for_answers_is_recorded_and_not_answered(bench: Bench) -> None:
+    """Its outcome can be asked for."""
+    bench.launch("a", reply_to="")
+    bench.turn()
+    bench.runner.finish("a")
+    bench.settle_down()
+    assert bench.facts("publish") == []
+    bench.ask("a")
+    bench.settle_down()
+    assert bench.codes("a") == ["OK"]
+
+
+def test_a_service_that_may_not_consume_ends_with_the_reason(bench: Bench) -> None:
+    """It stops in order, and `start` raises what the transport told."""
+    error = BrokerUnavailable("another service takes from it")
+    bench.service._inbox.put(ConsumeFailed(queue="client-service", error=error))
+    bench.run()
+    assert bench.is_done
+    assert bench.error is error

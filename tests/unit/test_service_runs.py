@@ -1,0 +1,323 @@
+"""When a service starts tasks, and when it gives up on them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
+
+if TYPE_CHECKING:
+    from tests.unit.doubles import Bench
+
+
+def test_a_delayed_task_starts_at_its_moment_and_not_before(bench: Bench) -> None:
+    """The service sleeps exactly until then."""
+    bench.launch("a", delay_s=12.5)
+    bench.turn()
+    assert bench.service.wait_s() == 12.5
+    bench.wait(seconds=12.25)
+    assert bench.facts("start") == []
+    bench.wait(seconds=0.25)
+    assert bench.facts("start") == ["a"]
+
+
+def test_the_earliest_of_many_wakes_the_service(bench: Bench) -> None:
+    """A later launch with an earlier moment moves the alarm."""
+    for name, delay_s in (("a", 30), ("b", 10), ("c", 20)):
+        bench.launch(name, delay_s=delay_s)
+    bench.turn()
+    bench.wait(seconds=30)
+    assert bench.facts("start") == ["b", "c", "a"]
+
+
+def test_no_more_start_than_there_is_room_for(make_bench) -> None:
+    """Soft and hard tasks have rooms of their own; a place that gets free is filled by the next, in order."""
+    bench = make_bench(threads=2, processes=1).open()
+    for name in ("s1", "s2", "s3"):
+        bench.launch(name)
+    for name in ("h1", "h2"):
+        bench.launch(name, hard=True)
+    bench.settle_down()
+    assert sorted(bench.facts("start")) == ["h1", "s1", "s2"]
+    bench.runner.finish("h1")
+    bench.settle_down()
+    bench.runner.finish("s2")
+    bench.settle_down()
+    assert bench.facts("start")[3:] == ["h2", "s3"]
+
+
+def test_a_full_service_sleeps_instead_of_turning(make_bench) -> None:
+    """Tasks that are due and have no room are no reason to wake up."""
+    bench = make_bench(threads=1).open()
+    bench.launch("a")
+    bench.launch("b")
+    bench.settle_down()
+    wait_s = bench.service.wait_s()
+    assert wait_s is not None
+    assert wait_s > 1
+
+
+def test_hard_tasks_wait_without_holding_up_soft_ones(make_bench) -> None:
+    """A full house of processes says nothing about threads."""
+    bench = make_bench(processes=1).open()
+    bench.launch("h1", hard=True)
+    bench.launch("h2", hard=True)
+    bench.launch("s1")
+    bench.settle_down()
+    assert set(bench.facts("start")) == {"h1", "s1"}
+
+
+def test_an_outcome_is_committed_before_it_is_answered(bench: Bench) -> None:
+    """Commit, then publish: an answer never tells what a crash can undo."""
+    bench.launch("a")
+    bench.turn()
+    bench.runner.finish("a", Report(code=Code.OK, result="5"))
+    assert bench.names(bench.turn()) == ["commit", "publish"]
+    assert bench.answers("a")[0]["result"] == 5
+    assert bench.status("a") is TaskStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (Code.ERROR_IN_TASK, TaskStatus.ERROR),
+        (Code.TASK_KILLED, TaskStatus.ERROR),
+        (Code.TASK_EXITED, TaskStatus.ERROR),
+        (Code.BAD_PAYLOAD, TaskStatus.ERROR),
+        (Code.RESULT_UNSERIALIZABLE, TaskStatus.COMPLETED),
+    ],
+)
+def test_every_end_of_a_run_is_answered(bench: Bench, code: Code, status: TaskStatus) -> None:
+    """Type, message and traceback travel as text."""
+    bench.launch("a")
+    bench.turn()
+    bench.runner.finish("a", Report(code=code, exception_type="ValueError", message="no", traceback="Trace"))
+    bench.settle_down()
+    [outcome] = bench.outcomes("a")
+    assert (outcome.code, outcome.status, outcome.report.message) == (code, status, "no")
+    if status is TaskStatus.ERROR:
+        assert (outcome.report.exception_type, outcome.report.traceback) == ("ValueError", "Trace")
+
+
+# --- lifetimes
+
+
+def test_a_soft_overrun_is_answered_at_its_deadline_and_its_late_end_is_discarded(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """TASK_TIMEOUT comes at the deadline, says that the thread may go on, and stays the only outcome."""
+    caplog.set_level(logging.INFO)
+    bench.launch("a", lifetime_s=3)
+    bench.turn()
+    bench.wait(seconds=2.75)
+    assert bench.codes("a") == []
+    bench.wait(seconds=0.25)
+    [answer] = bench.answers("a")
+    assert answer["code"] == "TASK_TIMEOUT"
+    assert "lifetime of 3 s" in answer["message"]
+    assert "thread" in answer["message"]
+    assert bench.facts("abandon") == ["a"]
+    bench.runner.finish("a", Report(code=Code.OK, result="1"))
+    bench.settle_down()
+    assert bench.codes("a") == ["TASK_TIMEOUT"]
+    assert bench.status("a") is TaskStatus.ERROR
+    assert "ended after its outcome was told (message a)" in caplog.text
+
+
+def test_a_hard_overrun_is_recorded_before_it_is_killed(bench: Bench) -> None:
+    """Commit, then kill: whatever happens in between, the outcome is known."""
+    bench.launch("a", hard=True, lifetime_s=3)
+    bench.turn()
+    bench.clock.advance(3)
+    assert bench.names(bench.turn()) == ["commit", "abandon", "publish"]
+    assert "its process and its children were killed" in bench.answers("a")[0]["message"]
+
+
+def test_a_run_that_ends_in_the_turn_of_its_deadline_has_ended(bench: Bench) -> None:
+    """What is in the inbox by then counts: the result is there, so it is told."""
+    bench.launch("a", lifetime_s=3)
+    bench.turn()
+    bench.clock.advance(5)
+    bench.runner.finish("a")
+    bench.settle_down()
+    assert bench.codes("a") == ["OK"]
+    assert bench.facts("abandon") == []
+
+
+def test_the_place_of_an_overrun_is_given_to_the_next(make_bench) -> None:
+    """At the deadline, without waiting for the thread."""
+    bench = make_bench(threads=1).open()
+    bench.launch("a", lifetime_s=3)
+    bench.launch("b")
+    bench.settle_down()
+    bench.wait(seconds=3)
+    bench.settle_down()
+    assert bench.facts("start") == ["a", "b"]
+
+
+def test_a_task_without_lifetime_is_never_given_up(bench: Bench) -> None:
+    """None means without limit."""
+    bench.launch("a")
+    bench.turn()
+    bench.wait(seconds=10**5)
+    assert bench.facts("abandon") == []
+
+
+# --- overdue
+
+
+def test_a_task_that_is_late_by_more_than_the_grace_is_skipped_and_its_client_told(make_bench) -> None:
+    """The service was down for longer than the grace; the answer says how late, and which grace."""
+    bench = make_bench(overdue_grace_s=60).open()
+    bench.launch("a", delay_s=10)
+    bench.turn()
+    bench.crash()
+    bench.clock.advance(10 + 60.5)
+    bench.open().settle_down()
+    [answer] = bench.answers("a")
+    assert answer["code"] == "OVERDUE_SKIPPED"
+    assert "60.500 s late, more than the grace of 60 s" in answer["message"]
+    assert bench.status("a") is TaskStatus.OVERDUE
+    assert bench.facts("start") == []
+
+
+def test_a_task_that_is_late_within_the_grace_runs(make_bench) -> None:
+    """The grace itself still counts as in time."""
+    bench = make_bench(overdue_grace_s=60).open()
+    bench.launch("a", delay_s=10)
+    bench.turn()
+    bench.crash()
+    bench.clock.advance(10 + 60)
+    bench.open().settle_down()
+    assert bench.facts("start") == ["a"]
+
+
+def test_an_overdue_task_of_a_client_that_wants_it_runs_late(make_bench) -> None:
+    """`enable_overdue=True`, however late."""
+    bench = make_bench(overdue_grace_s=0).open()
+    bench.launch("a", delay_s=10, enable_overdue=True)
+    bench.turn()
+    bench.crash()
+    bench.clock.advance(10**6)
+    bench.open().settle_down()
+    assert bench.facts("start") == ["a"]
+
+
+def test_a_task_that_was_to_run_at_once_is_never_overdue(make_bench) -> None:
+    """Only who names a moment can miss it."""
+    bench = make_bench(threads=1, overdue_grace_s=0).open()
+    bench.launch("a")
+    bench.launch("b")
+    bench.settle_down()
+    bench.clock.advance(10**5)
+    bench.runner.finish("a")
+    bench.settle_down()
+    assert bench.facts("start") == ["a", "b"]
+
+
+def test_many_overdue_tasks_are_all_answered(make_bench) -> None:
+    """They are skipped in order of their moments, in bounded bites, without a pause in between."""
+    bench = make_bench(threads=3).open()
+    for number in range(20):
+        bench.launch(f"{number:02}", delay_s=number)
+    bench.turn()
+    bench.crash()
+    bench.clock.advance(10**5)
+    bench.open().settle_down()
+    skipped = [one.message_id for one in bench.transport.waiting]
+    assert skipped == [f"{number:02}" for number in range(20)]
+
+
+# --- what cannot be run, and what was left
+
+
+def test_a_hard_task_where_processes_cannot_be_killed_is_refused(make_bench) -> None:
+    """The outcome is HARD_NOT_SUPPORTED, and says that it did not run."""
+    bench = make_bench()
+    bench.runner.can_hard = False
+    bench.open()
+    bench.launch("a", hard=True)
+    bench.settle_down()
+    [answer] = bench.answers("a")
+    assert answer["code"] == "HARD_NOT_SUPPORTED"
+    assert "it did not run" in answer["message"]
+    assert bench.facts("start") == []
+    assert bench.status("a") is TaskStatus.ERROR
+
+
+def test_what_ran_when_the_service_died_is_interrupted_at_the_next_boot(bench: Bench) -> None:
+    """It is told to whoever waits, not run again; what waited goes on waiting and runs."""
+    bench.launch("a")
+    bench.launch("b", delay_s=30)
+    bench.turn()
+    bench.crash()
+    bench.open().settle_down()
+    [answer] = bench.answers("a")
+    assert answer["code"] == "TASK_INTERRUPTED"
+    assert "may have done part of its work" in answer["message"]
+    bench.wait(seconds=30)
+    assert bench.facts("start") == ["a", "b"]
+
+
+def test_a_crash_of_the_recovery_itself_changes_nothing(bench: Bench) -> None:
+    """The interrupted ones are told once, however often the boot is cut off after its commit."""
+    bench.confirms = False
+    bench.launch("a")
+    bench.turn()
+    for _ in range(3):
+        bench.crash()
+        bench.open()
+    bench.settle_down()
+    assert len(bench.outcomes("a")) == 1
+
+
+# --- time
+
+
+def test_a_wall_clock_that_goes_back_makes_nothing_start_early(bench: Bench) -> None:
+    """An hour back: the task waits for the wall time that it was given."""
+    bench.launch("a", delay_s=10)
+    bench.turn()
+    bench.clock.wall_offset_s = -3600
+    bench.wait(seconds=3609)
+    assert bench.facts("start") == []
+    bench.wait(seconds=1)
+    assert bench.facts("start") == ["a"]
+
+
+def test_a_wall_clock_that_jumps_does_not_touch_lifetimes(bench: Bench) -> None:
+    """Lifetimes are measured on the monotonic clock."""
+    bench.launch("a", lifetime_s=3)
+    bench.turn()
+    bench.clock.wall_offset_s = 10**6
+    bench.settle_down()
+    assert bench.facts("abandon") == []
+    bench.wait(seconds=3)
+    assert bench.facts("abandon") == ["a"]
+
+
+def test_outcomes_are_forgotten_after_their_time(make_bench) -> None:
+    """Pruned once a minute, also when nothing else happens; before that they can be asked for."""
+    bench = make_bench(keep_outcomes_s=1000).open()
+    bench.launch("a")
+    bench.turn()
+    bench.runner.finish("a")
+    bench.settle_down()
+    bench.wait(seconds=990)
+    assert bench.status("a") is TaskStatus.COMPLETED
+    bench.wait(seconds=90)
+    assert bench.status("a") is None
+
+
+def test_a_task_that_has_not_ended_is_never_pruned(make_bench) -> None:
+    """However old."""
+    bench = make_bench(keep_outcomes_s=10).open()
+    bench.launch("a")
+    bench.launch("b", delay_s=10**6)
+    bench.turn()
+    bench.wait(seconds=10**5)
+    assert bench.status("a") is TaskStatus.WORK
+    assert bench.status("b") is TaskStatus.WAITING
