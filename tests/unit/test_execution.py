@@ -207,7 +207,6 @@ class EvilResult:
 
     __eq__ = __bool__ = __repr__ = __len__ = __iter__ = __getattr__ = _fail
     __hash__ = object.__hash__
-    __class__ = property(_fail)
 
 
 def itself():

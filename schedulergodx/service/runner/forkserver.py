@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DESCRIPTORS = 2  # for each task: the supervisor's channel, and the worker's pipe
+STANDARD_ERROR = 2
 ORPHANS_RETRY_MS = 50
 
 
@@ -34,6 +35,7 @@ def main(control: int, service: int, grace_s: float) -> None:
         service: process id of the service.
         grace_s: seconds between TERM and KILL.
     """
+    _fill_standard_streams()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # A supervisor of services that stops a whole group (systemd) must not end tasks that are still waited for.
@@ -46,6 +48,13 @@ def main(control: int, service: int, grace_s: float) -> None:
     del server
     if work is not None:
         work()  # in a worker: the interpreter ends after it, as that of any program
+
+
+def _fill_standard_streams() -> None:
+    """Where the service has closed a standard stream, let no socket of ours be taken for it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STANDARD_ERROR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 class _ForkServer:
