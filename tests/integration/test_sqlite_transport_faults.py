@@ -3,7 +3,9 @@
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -151,6 +153,23 @@ def test_a_foreign_file_is_refused_and_not_changed(open_transport: Open, path: P
     assert isinstance(error, BrokerRefused)
     assert isinstance(error.__cause__, DatabaseUnsupported)
     assert path.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_many_may_open_a_new_file_at_once(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever comes while another one makes the tables waits, and takes it for nothing foreign."""
+    monkeypatch.setattr(queue_file, "BUSY_WAIT_S", 10.0)
+    for _ in range(20):
+        barrier = threading.Barrier(8)
+
+        def use(barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(10)
+            QueueFile(path, SystemClock()).close()
+
+        with ThreadPoolExecutor(8) as pool:
+            for opening in [pool.submit(use) for _ in range(8)]:
+                opening.result()
+        path.unlink()
 
 
 def test_the_file_is_private_and_safe(path: Path):

@@ -154,7 +154,7 @@ def test_harnesses_do_not_nest():
 
 
 def test_choosing_imports_nothing_slow():
-    """pika is not imported before its transport is made."""
+    """Nothing imports pika before its transport is made."""
     code = (
         "import sys, schedulergodx.transport as t; t.address('amqp://broker'); t.address('sqlite:///q.db');"
         "print('pika' in sys.modules)"

@@ -298,9 +298,11 @@ def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
         raise DatabaseUnsupported(
             f"the sqlite:// transport needs SQLite 3.37, and this Python has {sqlite3.sqlite_version}", path=str(path)
         )
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (objects,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    # In one statement, so of one moment: another process may be making the tables.
+    application_id, version, objects = connection.execute(
+        "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version), "
+        "(SELECT count(*) FROM sqlite_schema)"
+    ).fetchone()
     if application_id != APPLICATION_ID and (application_id, version, objects) != (0, 0, 0):
         raise DatabaseUnsupported(
             f"{path} is a database of something else (application_id {application_id:#010x}), not a queue file; "
