@@ -56,6 +56,10 @@ class Consumer:
         """Have `move` called with the queue and the message id, if `delivery` is still ours to reject."""
         self.link.call(lambda: self._reject(delivery, move))
 
+    def knows(self, name: str) -> bool:
+        """Return whether that queue is, or was, consumed."""
+        return name in self._subscriptions
+
     def delete_queue(self, name: str) -> None:
         """Delete a queue, and do not make it anew for consuming."""
         self.link.call(lambda: self._delete_queue(name))
@@ -96,6 +100,8 @@ class Consumer:
         if older is not None and not older.has_ended:
             logger.warning("queue %r is consumed already; nothing was changed", wish.queue.name)
             return
+        if older is not None:
+            older.give_all_back()
         subscription = Subscription(wish, link=self.link, errors=self._errors, emit=self._emit)
         self._subscriptions[wish.queue.name] = subscription
         if self._declarer is not None:

@@ -62,6 +62,7 @@ class Publisher:
         self._to_send: deque[Outgoing] = deque()
         self._queues: dict[str, QueueSpec] = {}
         self._undeclared: dict[str, QueueSpec] = {}
+        self._declared: set[str] = set()
         self._is_closed = False
         # Of the link's thread only:
         self._channel: Channel | None = None
@@ -101,17 +102,27 @@ class Publisher:
             return True
 
     def declare(self, queue: QueueSpec) -> None:
-        """Declare `queue` before anything that is published later."""
+        """Declare `queue` before anything that is published later, unless it was declared so on this connection.
+
+        Should it be gone meanwhile, the first message to it brings it back.
+        """
         with self._lock:
+            if queue.name in self._declared and self._queues.get(queue.name) == queue:
+                return
             self._queues[queue.name] = queue
             self._undeclared[queue.name] = queue
+            self._declared.discard(queue.name)
         self.link.wake()
 
-    def delete_queue(self, name: str) -> None:
-        """Delete a queue and do not declare it again."""
+    def forget_queue(self, name: str) -> None:
+        """Do not declare a queue again."""
         with self._lock:
             self._queues.pop(name, None)
             self._undeclared.pop(name, None)
+            self._declared.discard(name)
+
+    def delete_queue(self, name: str) -> None:
+        """Delete a queue."""
         self.link.call(lambda: self._delete_queue(name))
 
     def close(self, timeout_s: float) -> None:
@@ -138,6 +149,7 @@ class Publisher:
         self._refused_queues.clear()
         with self._lock:
             self._undeclared = dict(self._queues)
+            self._declared.clear()
         self._forget_channel()
 
     def on_refused(self, reason: str) -> None:
@@ -157,6 +169,8 @@ class Publisher:
         if channel is None or connection is None or not self._is_confirming or self.link.is_blocked:
             return
         if self._again:
+            if self._in_flight:
+                return  # others of that queue may come back too: they keep their order if it is made after all of them
             with self._lock:
                 self._to_send.extendleft(reversed(self._again))
             self._again.clear()
@@ -188,7 +202,11 @@ class Publisher:
     def _on_declared(self, queue: QueueSpec, error: BaseException | None) -> None:
         self._declaring = None
         self._refused_queues.pop(queue.name, None)
-        if error is not None:
+        if error is None:
+            with self._lock:
+                if self._queues.get(queue.name) == queue:
+                    self._declared.add(queue.name)
+        else:
             self._refused_queues[queue.name] = error
             logger.error("queue %r cannot be declared: %s", queue.name, reason_text(error))
         self.link.wake()
@@ -332,6 +350,7 @@ class Publisher:
             if queue is not None and outgoing in self._unsettled and outgoing not in self._sent_twice:
                 self._sent_twice.add(outgoing)
                 self._undeclared[queue.name] = queue
+                self._declared.discard(queue.name)
                 self._again.append(outgoing)
                 return
         logger.warning("message %s: no queue %r", outgoing.message_id, outgoing.queue)

@@ -129,6 +129,13 @@ class Subscription:
                 intake.channel.basic_cancel(intake.consumer_tag, callback=lambda _frame: None)
             intake.consumer_tag = ""
 
+    def give_all_back(self) -> None:
+        """Close the channel after `stop`: what is unacked goes back to its queue."""
+        intake, self.intake = self.intake, None
+        if intake is not None and intake.channel.is_open:
+            with suppress(AMQPError):
+                intake.channel.close()
+
     def fail(self, error: BrokerError) -> None:
         """End for good and tell why."""
         if not self.has_ended:
@@ -215,9 +222,7 @@ class Subscription:
         """
         if self.intake is None or channel is not self.intake.channel:
             return
-        self.intake = None
-        with suppress(AMQPError):
-            channel.close()
+        self.give_all_back()
         self._begin_again("the broker cancelled the consumer; the queue was probably deleted")
 
     def _on_channel_closed(self, channel: Channel, reason: Exception) -> None:

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from schedulergodx.clock import SystemClock
+from schedulergodx.config import whole_number
 from schedulergodx.errors import BrokerError, Closed
 from schedulergodx.transport.rabbitmq.connection import Link
 from schedulergodx.transport.rabbitmq.consumer import Consumer
@@ -98,7 +99,9 @@ class RabbitMQTransport:
 
         Raises:
             Closed: the transport was closed.
+            InvalidParameter: `prefetch` is not from 1 to 65535.
         """
+        whole_number("prefetch", prefetch, least=1, most=65535)
         if self._is_closed:
             raise Closed(f"the transport was closed; nothing is consumed from {queue.name!r}")
         self._consumer.consume(Wish(queue=queue, prefetch=prefetch, is_exclusive=is_exclusive, is_standby=is_standby))
@@ -126,8 +129,10 @@ class RabbitMQTransport:
             self._consumer.give_back(tuple(deliveries))
 
     def delete_queue(self, name: str) -> None:
-        """Delete a queue, over whichever connection is up."""
-        if self._publishing.is_up:
+        """Delete a queue, over whichever connection is up. It is not consumed any more, nor declared by itself."""
+        self._publisher.forget_queue(name)
+        # Over the connection that consumes it, where that can be stopped before.
+        if self._publishing.is_up and not (self._consuming.is_up and self._consumer.knows(name)):
             self._publisher.delete_queue(name)
         elif self._consuming.is_up:
             self._consumer.delete_queue(name)

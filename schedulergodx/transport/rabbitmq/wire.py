@@ -1,7 +1,7 @@
 """pika's connection with two additions: writes can be gathered, and it can be cut.
 
 The only module that uses names of pika which are not public. Without `_adapter_emit_data` nothing would be gathered,
-and all would still work; `tests/integration/test_rabbitmq_transport.py` shows that cutting works.
+and all would still work; `tests/integration/rabbitmq_transport/test_losses.py` shows that cutting works.
 """
 
 from __future__ import annotations
