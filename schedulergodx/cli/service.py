@@ -1,0 +1,80 @@
+"""`schedulergodx service`: run a service until it is asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import schedulergodx
+from schedulergodx import transport as transports
+from schedulergodx.cli.exits import EXIT_OK, EXIT_UNFINISHED, SERVICE_EXITS
+from schedulergodx.cli.settings import SERVICE_SETTINGS
+from schedulergodx.cli.texts import add_command, complain, exits_text
+from schedulergodx.config import ServiceLimits
+from schedulergodx.service.core import Service
+from schedulergodx.utils.logger import LINE_FORMAT
+
+if TYPE_CHECKING:
+    import argparse
+
+    from schedulergodx.service.stopping import StopReport
+
+_SIGNALS = """\
+  SIGTERM, Ctrl-C   stop: take no more, let running tasks end within the grace, send the
+                    last answers, leave
+  a second one      end at once; what ran is reported TASK_INTERRUPTED at the next start"""
+_EXAMPLES = """\
+  schedulergodx service
+  schedulergodx service --url sqlite:///queues.db --db tasks.db
+  SCHEDULERGODX_URL=amqp://me:secret@rabbit.example/ schedulergodx service --threads 32"""
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = add_command(
+        commands,
+        "service",
+        "run a service, which stores tasks, runs them and answers, until it is asked to stop",
+        {"signals": _SIGNALS, "exit codes": exits_text(SERVICE_EXITS), "examples": _EXAMPLES},
+    )
+    for setting in SERVICE_SETTINGS:
+        setting.add_to(parser)
+    parser.set_defaults(run=run, settings=SERVICE_SETTINGS, parser=parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the service and return how it ended. It logs to stderr.
+
+    Raises:
+        SchedulerError: it could not start, or cannot go on.
+    """
+    logging.basicConfig(stream=sys.stderr, level=arguments.log_level, format=LINE_FORMAT)
+    service = Service(
+        name=arguments.name,
+        db=arguments.db,
+        url=arguments.url,
+        request_queue=arguments.request_queue,
+        threads=arguments.threads,
+        processes=arguments.processes,
+        is_standby=arguments.standby,
+        limits=ServiceLimits(stop_grace_s=arguments.stop_grace),
+    )
+    complain(
+        f"{schedulergodx.__version__}, process {os.getpid()}: service {arguments.name!r} takes tasks from queue "
+        f"{arguments.request_queue!r} of {transports.address(arguments.url)} into {arguments.db}; "
+        "Ctrl-C or SIGTERM stops it"
+    )
+    return conclude(service.start())
+
+
+def conclude(report: StopReport) -> int:
+    """Say what was not handed over, if anything, and return the exit code."""
+    if report.is_clean:
+        return EXIT_OK
+    if report.interrupted:
+        complain(f"{len(report.interrupted)} tasks were interrupted: {', '.join(report.interrupted)}")
+    if report.unsent_replies:
+        complain(f"{report.unsent_replies} answers were not sent; they go out at the next start")
+    return EXIT_UNFINISHED
