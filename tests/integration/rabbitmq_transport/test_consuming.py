@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.rabbitmq
 
 
-@pytest.mark.slow
-def test_a_channel_that_the_broker_closes_is_noticed(connect: Connect, broker: RabbitMQ, queue: QueueSpec) -> None:
+def test_a_channel_that_the_broker_closes_is_noticed(connect: Connect, queue: QueueSpec) -> None:
     """The connection stays open and pika says nothing by itself; the consumer begins again on a new channel."""
     transport = connect()
     recorder = sender_of(transport, queue)

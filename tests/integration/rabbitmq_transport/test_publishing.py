@@ -119,6 +119,7 @@ def test_a_name_that_amqp_cannot_say_harms_nobody_else(connect: Connect, queue: 
     assert after.error() is None
 
 
+@pytest.mark.slow
 def test_a_message_too_large_for_the_broker_is_the_only_one_that_fails(
     connect: Connect, broker: RabbitMQ, queue: QueueSpec
 ) -> None:
