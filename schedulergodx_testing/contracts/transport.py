@@ -194,6 +194,7 @@ class TransportContract:
         for name in (queue.name, f"{queue.name}.missing"):
             sending = Sending(sender, name, b"a")
             sending.error()
+            assert sending.outgoing.was_sent
             assert not sender.withdraw(sending.outgoing)
 
     # --- Consuming
@@ -396,8 +397,6 @@ class TransportContract:
         publish(sender, queue.name, b"end")
         assert other.delivery().body == b"end"
 
-    # --- The life of queues
-
     def test_a_deleted_queue_is_consumed_again(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """A consumer whose queue is deleted notices, makes it anew and gets what is published there from then on."""
         recorder = consume(connect(), queue)
@@ -419,7 +418,8 @@ class TransportContract:
         abandoned, used = (
             QueueSpec(name=f"{queue.name}.{word}", expires_after_s=EXPIRES_AFTER_S) for word in ("abandoned", "used")
         )
-        recorder, closing = consume(connect(), used), connect()
+        using, closing = connect(), connect()
+        recorder = consume(using, used)
         consume(closing, abandoned).change(ConnectionState.UP)
         sender.declare(used)
         closing.declare(abandoned)
@@ -434,8 +434,8 @@ class TransportContract:
             assert recorder.delivery_within(PAUSE_S) is None
         else:
             pytest.fail("the queue did not expire")
-        publish(publisher, used.name, b"still there")
-        assert recorder.delivery().body == b"still there"
+        using.close()
+        assert consume(connect(), used).delivery().body == b"waits"
 
     # --- The life of a transport
 
