@@ -13,6 +13,7 @@ from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.utils.message import payload, results
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from schedulergodx.rules.tasks import TaskSpec
@@ -26,7 +27,15 @@ CUT = "\n[… cut …]\n"
 _PACKAGE = Path(__file__).parents[1]
 
 
-def run_payload(task: TaskSpec, *, start_number: int, broker: object | None, result_bytes_max: int) -> Report:
+def run_payload(  # noqa: PLR0913 - the last two are for test harnesses
+    task: TaskSpec,
+    *,
+    start_number: int,
+    broker: object | None,
+    result_bytes_max: int,
+    load: Callable[[TaskSpec], payload.Loaded] = payload.load,
+    passes: tuple[type[BaseException], ...] = (),
+) -> Report:
     """Run the function of `task` to its end and report what came of it. Never raises, whatever the function raises.
 
     A coroutine is run to completion by `asyncio.run`. `SystemExit` and `KeyboardInterrupt` are outcomes like others.
@@ -36,11 +45,15 @@ def run_payload(task: TaskSpec, *, start_number: int, broker: object | None, res
         start_number: 1 for its first start.
         broker: the service's own way to the broker, for clients inside the function; see `context.RunningTask`.
         result_bytes_max: a result whose text is larger is told as RESULT_TOO_LARGE; the task is completed all the same.
+        load: makes the function and its arguments of the stored task.
+        passes: what is raised on, instead of being an outcome.
     """
     try:
-        loaded = payload.load(task)
+        loaded = load(task)
     except payload.PayloadError as error:
         return Report(code=error.code, message=bounded(error.message))
+    except passes:
+        raise
     except BaseException as error:  # noqa: BLE001 - unpickling and importing run code of the sender
         what = f"loading the task raised {results.type_name(type(error))}: {_text_of(error)}"
         return Report(code=Code.BAD_PAYLOAD, message=bounded(what))
@@ -48,6 +61,8 @@ def run_payload(task: TaskSpec, *, start_number: int, broker: object | None, res
     token = context.current.set(running)
     try:
         return _success(_call(loaded), result_bytes_max)
+    except passes:
+        raise
     except BaseException as error:  # noqa: BLE001 - every end of the function is an outcome
         return _failure(error, sys.exc_info()[2], is_hard=task.is_hard)
     finally:

@@ -45,13 +45,13 @@ RE_EXPORTS = {"schedulergodx", "schedulergodx.utils"}
 """Packages whose `__init__` only re-exports, for users; code inside the library imports the modules."""
 
 ONLY_IN = {
-    "time": ["schedulergodx/clock.py", "schedulergodx_testing/rabbitmq/"],
+    "time": ["schedulergodx/clock.py", "schedulergodx_testing/rabbitmq/", "schedulergodx_testing/world/interpose/"],
     "pika": ["schedulergodx/transport/rabbitmq/"],
     "sqlite3": ["schedulergodx/utils/storage/", "schedulergodx/transport/sqlite/"],
     "cloudpickle": ["schedulergodx/utils/message/payload.py"],
     "pickle": ["schedulergodx/utils/message/payload.py"],
     "fcntl": ["schedulergodx/file_lock.py", "schedulergodx/service/runner/worker.py"],
-    "random": ["schedulergodx/transport/rabbitmq/"],
+    "random": ["schedulergodx/transport/rabbitmq/", "schedulergodx_testing/"],
     "uuid": ["schedulergodx/utils/message/results.py", "schedulergodx_testing/contracts/"],
     "concurrent.futures": [],
     "multiprocessing": [],

@@ -1,0 +1,142 @@
+"""A clock that stands still until somebody moves it. Wall time and monotonic time are apart, as in a real machine."""
+
+from __future__ import annotations
+
+import math
+import threading
+from datetime import UTC, datetime, timedelta
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, TypeVar
+
+from schedulergodx.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""When a fake clock begins, unless it is told otherwise."""
+_US = 1_000_000
+_MONOTONIC_START_S = 1_000.0  # not 0, so that nobody takes a moment for a length of time
+_TOLERANCE_US = 1e-3  # floats of seconds are not exact: 0.1 + 0.2
+
+
+class FakeClock:
+    """A `Clock` for tests. It counts whole microseconds, so that sums of waits are exact. Safe from any thread.
+
+    Used alone, `wait_for` jumps over the wait; within a `Harness`, the harness decides what happens meanwhile.
+
+    Args:
+        start: the wall time at the beginning, aware.
+
+    Raises:
+        InvalidParameter: `start` has no time zone.
+    """
+
+    def __init__(self, start: datetime = START) -> None:
+        self._wall_us = _microseconds(_aware("start", start))
+        self._monotonic_us = int(_MONOTONIC_START_S * _US)
+        self._lock = threading.Lock()
+        self._waiting: Callable[[SimpleQueue[object], float | None], object] | None = None
+
+    def now(self) -> datetime:
+        """Return the wall time, aware, in UTC."""
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._wall_us)
+
+    def monotonic(self) -> float:
+        """Return the monotonic time in seconds."""
+        return self._monotonic_us / _US
+
+    def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
+        """Return the next thing in `inbox`; when there is none, jump over `timeout_s` seconds and return None.
+
+        With None there is nothing to jump to, and it returns at once.
+        """
+        if self._waiting is not None:
+            return self._waiting(inbox, timeout_s)  # type: ignore[arg-type, return-value]  # what is in the inbox
+        try:
+            return inbox.get_nowait()
+        except Empty:
+            if timeout_s is not None and timeout_s > 0:
+                self._forward(microseconds_up(timeout_s))
+            return None
+
+    def advance(
+        self,
+        delta: timedelta | None = None,
+        *,
+        seconds: float = 0.0,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+    ) -> None:
+        """Let time pass: wall and monotonic time go on together.
+
+        Raises:
+            InvalidParameter: the time is negative, NaN or infinite: clocks that jump back are for `jump_wall`.
+        """
+        self._forward(microseconds_up(span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)))
+
+    def travel_to(self, moment: datetime) -> None:
+        """Let time pass until the wall shows `moment`.
+
+        Raises:
+            InvalidParameter: it has no time zone, or is over: use `jump_wall` for a clock that is set back.
+        """
+        left_us = _microseconds(_aware("moment", moment)) - self._wall_us
+        if left_us < 0:
+            raise InvalidParameter(f"{moment} is over: it is {self.now()}; jump_wall sets a wall clock back")
+        self._forward(left_us)
+
+    def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
+        """Set the wall clock, forward or back, as an operator or NTP does. No time passes by it."""
+        by_s = seconds + hours * 3600 + (0.0 if delta is None else delta.total_seconds())
+        if not math.isfinite(by_s):
+            raise InvalidParameter(f"a clock cannot be set by {by_s!r} seconds")
+        with self._lock:
+            self._wall_us += round(by_s * _US)
+
+    def _forward(self, by_us: int) -> None:
+        with self._lock:
+            self._wall_us += by_us
+            self._monotonic_us += by_us
+
+    # For the harness:
+
+    def monotonic_us(self) -> int:
+        """Return the monotonic time in whole microseconds."""
+        return self._monotonic_us
+
+    def forward_to_us(self, moment_us: int) -> None:
+        """Let time pass until that monotonic moment; nothing, if it is over."""
+        self._forward(max(0, moment_us - self._monotonic_us))
+
+    def wait_through(self, waiting: Callable[[SimpleQueue[object], float | None], object] | None) -> None:
+        """Have `waiting` do every wait from now on; None: the clock itself again."""
+        self._waiting = waiting
+
+
+def span_s(
+    delta: timedelta | None, *, seconds: float = 0.0, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0
+) -> float:
+    """Return a length of time in seconds. Raises InvalidParameter when it is negative, NaN or infinite."""
+    total_s = seconds + minutes * 60 + hours * 3600 + days * 86400 + (0.0 if delta is None else delta.total_seconds())
+    if not math.isfinite(total_s) or total_s < 0:
+        raise InvalidParameter(f"time passes forward only, by a finite number of seconds; got {total_s!r}")
+    return total_s
+
+
+def microseconds_up(seconds: float) -> int:
+    """Return seconds as whole microseconds, rounded up, so that who waited so long has waited long enough."""
+    return max(0, math.ceil(seconds * _US - _TOLERANCE_US))
+
+
+def _aware(name: str, moment: datetime) -> datetime:
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise InvalidParameter(f"{name} needs a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
+    return moment
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)

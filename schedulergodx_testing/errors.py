@@ -1,0 +1,29 @@
+"""Errors of the testing half. Each says what the test did, and what to do instead."""
+
+from __future__ import annotations
+
+from schedulergodx.errors import SchedulerError
+
+
+class HarnessError(SchedulerError):
+    """A harness was used in a way that it cannot serve."""
+
+
+class NotEmulated(HarnessError):
+    """A broker can do this, but the one in memory does not. Use a real one for this test."""
+
+
+class NothingLeftToHappen(HarnessError):
+    """A wait can never end: nothing runs, nothing is due, nothing is on its way."""
+
+
+class TooManyEvents(HarnessError):
+    """Things go on and on, e.g. a task that launches itself without a delay."""
+
+
+class ThreadStuck(HarnessError):
+    """A task, or a thread of it, runs on without any wait that virtual time can see."""
+
+
+class LeftBehind(HarnessError):
+    """At its end, the test left something that a strict harness does not accept."""

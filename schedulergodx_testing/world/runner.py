@@ -1,0 +1,140 @@
+"""A `Runner` whose threads and processes live in a world: they take no real time, and their order is the seed's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.service.execution import run_payload
+from schedulergodx.utils.abstractions import Capacity, Finished
+from schedulergodx.utils.message import payload
+from schedulergodx_testing.world.interpose.processes import VirtualExit
+from schedulergodx_testing.world.threads import VirtualKill
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Mapping
+
+    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx_testing.world.scheduler import World
+    from schedulergodx_testing.world.threads import VirtualThread
+
+_ABANDONED_MAX_PER_THREAD = 4  # as in production: further abandoned runs take room from others
+
+
+class VirtualRunner:
+    """Runs soft tasks on threads of the world, and hard ones on threads that stand for processes, which can be killed.
+
+    Args:
+        world: where they live.
+        threads: soft tasks at a time.
+        processes: hard tasks at a time.
+        result_bytes_max: a larger result is told as RESULT_TOO_LARGE.
+        load: makes a function and arguments of a stored task.
+        on_run: told when a run starts and ends, with the task and "start", "end" or "kill".
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        threads: int,
+        processes: int,
+        result_bytes_max: int,
+        load: Callable[[TaskSpec], payload.Loaded] = payload.load,
+        on_run: Callable[[TaskSpec, str], None] = lambda _task, _what: None,
+    ) -> None:
+        self._world = world
+        self._threads = threads
+        self._processes = processes
+        self._result_bytes_max = result_bytes_max
+        self._load = load
+        self._on_run = on_run
+        self._on_finished: Callable[[Finished], None] = lambda _finished: None
+        self._running: dict[str, tuple[TaskSpec, VirtualThread]] = {}
+        self._abandoned: dict[str, tuple[TaskSpec, VirtualThread]] = {}
+        self._is_closed = False
+
+    def listen(self, on_finished: Callable[[Finished], None]) -> None:
+        """Hand every `Finished` to `on_finished`, from the world's threads."""
+        self._on_finished = on_finished
+
+    def can_run_hard(self) -> bool:
+        """Return True: virtual processes can be killed on every system."""
+        return True
+
+    def capacity(self) -> Capacity:
+        """Return how many more runs can start now."""
+        soft = sum(not task.is_hard for task, _ in self._running.values())
+        hard = len(self._running) - soft
+        beyond = max(0, len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads)
+        return Capacity(soft=max(0, self._threads - soft - beyond), hard=max(0, self._processes - hard))
+
+    def start(self, task: TaskSpec, *, start_number: int) -> None:
+        """Add the run to the world; its first turn comes later."""
+        kind = "process" if task.is_hard else "thread"
+        thread = self._world.spawn(f"{kind} of {task.name} {task.message_id}", lambda: self._run(task, start_number))
+        thread.is_process = task.is_hard
+        self._running[task.message_id] = (task, thread)
+
+    def _run(self, task: TaskSpec, start_number: int) -> None:
+        self._on_run(task, "start")
+        try:
+            report = run_payload(
+                task,
+                start_number=start_number,
+                broker=None,
+                result_bytes_max=self._result_bytes_max,
+                load=self._load,
+                passes=(VirtualKill,),
+            )
+        except VirtualExit as end:
+            report = _of_exit(end.status)
+        except VirtualKill:
+            self._on_run(task, "kill")
+            self._finish(task, _KILLED)
+            raise
+        self._on_run(task, "end")
+        self._finish(task, report)
+
+    def _finish(self, task: TaskSpec, report: Report) -> None:
+        self._running.pop(task.message_id, None)
+        self._abandoned.pop(task.message_id, None)
+        if not self._is_closed:
+            self._on_finished(Finished(message_id=task.message_id, report=report))
+
+    def abandon(self, message_id: str) -> None:
+        """Kill a virtual process where it waits; let go of a soft run, which goes on."""
+        task, thread = self._running.get(message_id, (None, None))
+        if task is None or thread is None:
+            return
+        if task.is_hard:
+            self._world.kill(thread)
+            if message_id in self._running:  # it was killed before its first turn
+                self._finish(task, _KILLED)
+        else:
+            self._abandoned[message_id] = self._running.pop(message_id)
+
+    def abandoned(self) -> int:
+        """Return how many soft runs go on after `abandon`."""
+        return len(self._abandoned)
+
+    def threads(self) -> Mapping[str, threading.Thread]:
+        """Return the system's threads behind the runs, by name."""
+        runs = [*self._running.values(), *self._abandoned.values()]
+        return {thread.name: thread.thread for _, thread in runs}
+
+    def close(self, timeout_s: float = 5.0) -> None:  # noqa: ARG002 - nothing here takes real time
+        """End every run, as the end of the service's process does."""
+        self._is_closed = True
+        for _, thread in [*self._running.values(), *self._abandoned.values()]:
+            self._world.kill(thread)
+
+
+_KILLED = Report(code=Code.TASK_KILLED, message="the process was killed")
+
+
+def _of_exit(status: int) -> Report:
+    if status < 0:
+        return Report(code=Code.TASK_KILLED, message=f"the process was killed by signal {-status}")
+    return Report(code=Code.TASK_EXITED, message=f"the process exited with {status} and no report")
