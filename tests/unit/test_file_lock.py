@@ -141,3 +141,10 @@ def test_a_fork_of_the_holder_neither_holds_nor_breaks_the_lock(path: Path):
     lock.release()
     for descriptor in (to_parent, from_child, to_child, from_parent):
         os.close(descriptor)
+
+
+def test_without_fcntl_the_error_says_what_is_needed(path: Path, monkeypatch: pytest.MonkeyPatch):
+    """On Windows importing works, and locking is refused in words."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(OSError, match="POSIX"):
+        FileLock(path).acquire("me")
