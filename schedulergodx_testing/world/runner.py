@@ -34,7 +34,7 @@ class VirtualRunner:
         on_run: told when a run starts and ends, with the task and "start", "end" or "kill".
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - bounds of a service, and two hooks
         self,
         world: World,
         *,

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from schedulergodx_testing.clock import FakeClock, microseconds_up
-from schedulergodx_testing.errors import NothingLeftToHappen, TooManyEvents, ThreadStuck
+from schedulergodx_testing.errors import NothingLeftToHappen, ThreadStuck, TooManyEvents
 from schedulergodx_testing.world.threads import Parked, VirtualThread
 
 if TYPE_CHECKING:

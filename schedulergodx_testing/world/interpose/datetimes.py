@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def install(patches: Patches, world: World, time_zone: tzinfo) -> None:
     """Patch them."""
-    real_now, real_utcnow, real_today = datetime.now, datetime.utcnow, date.today  # noqa: DTZ003, DTZ011 - passed on
+    real_now, real_utcnow, real_today = datetime.now, datetime.utcnow, date.today
 
     def timestamp() -> float:
         return world.clock.now().timestamp()

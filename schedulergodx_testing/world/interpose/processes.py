@@ -27,7 +27,7 @@ class VirtualExit(VirtualKill):
 
 def install(patches: Patches, world: World) -> None:
     """Patch `os._exit`, `os.abort` and `os.kill` of the own process."""
-    real_exit, real_abort, real_kill = os._exit, os.abort, os.kill  # noqa: SLF001 - the name of the function
+    real_exit, real_abort, real_kill = os._exit, os.abort, os.kill
 
     def is_virtual_process() -> bool:
         thread = world.current()
