@@ -21,11 +21,11 @@ EXIT_INTERRUPTED = 130  # Ctrl-C, as shells know it: 128 and the number of SIGIN
 
 SERVICE_EXITS: Mapping[int, str] = {
     EXIT_OK: "stopped when asked, and everything was handed over",
-    EXIT_KILLED: "ended at once by a second signal; what ran is reported at the next start",
+    EXIT_KILLED: "ended at once by a second signal",
     EXIT_USAGE: "wrong usage: an option, a value or an environment variable",
-    EXIT_BROKER: "the broker refused (password, virtual host, permission), or the queue is in use",
+    EXIT_BROKER: "the broker refused, or another service takes from the queue",
     EXIT_STORAGE: "the database cannot be used",
-    EXIT_UNFINISHED: "stopped when asked, but some tasks were interrupted or some answers not sent",
+    EXIT_UNFINISHED: "stopped when asked; some tasks were interrupted, or answers not sent",
 }
 LOOK_EXITS: Mapping[int, str] = {
     EXIT_OK: "shown",

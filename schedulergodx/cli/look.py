@@ -57,7 +57,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     tasks = add_command(
         commands,
         "tasks",
-        "list the newest tasks of a service's database, which may be in use; never their arguments",
+        "list the newest tasks in a service's database; never arguments",
         {"exit codes": exits_text(LOOK_EXITS), "examples": _TASKS_EXAMPLES},
     )
     tasks.add_argument(
@@ -78,7 +78,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     show = add_command(
         commands,
         "show",
-        "show all that a service's database knows of one task; never its arguments",
+        "show all that a service's database has of one task; no arguments",
         {"exit codes": exits_text(SHOW_EXITS), "examples": _SHOW_EXAMPLES},
     )
     show.add_argument("id", metavar="ID", help="the id that launch() returned, as the logs name it")

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from schedulergodx.service.stopping import StopReport
 
 _SIGNALS = """\
-  SIGTERM, Ctrl-C   stop: take no more, let running tasks end within the grace, send the
-                    last answers, leave
-  a second one      end at once; what ran is reported TASK_INTERRUPTED at the next start"""
+  SIGTERM, Ctrl-C   stop: take no more, let running tasks end within the grace,
+                    send the last answers, leave
+  a second one      end at once; what ran counts as interrupted at the next start"""
 _EXAMPLES = """\
   schedulergodx service
   schedulergodx service --url sqlite:///queues.db --db tasks.db
-  SCHEDULERGODX_URL=amqp://me:secret@rabbit.example/ schedulergodx service --threads 32"""
+  SCHEDULERGODX_URL=amqp://me:secret@rabbit.example/ schedulergodx service"""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,7 +36,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = add_command(
         commands,
         "service",
-        "run a service, which stores tasks, runs them and answers, until it is asked to stop",
+        "run a service: it stores tasks, runs them, and answers",
         {"signals": _SIGNALS, "exit codes": exits_text(SERVICE_EXITS), "examples": _EXAMPLES},
     )
     for setting in SERVICE_SETTINGS:

@@ -81,11 +81,11 @@ def table(
     widths = [max(len(row[place]) for row in cells) for place in places]
     left_out: list[str] = []
     while width is not None and (excess := _total([widths[place] for place in places]) - width) > 0:
-        if _shrink(columns, widths, places, excess):
-            break
+        room = {place: widths[place] - least for place in places if (least := columns[place].shrinks_to) is not None}
         place = max(places, key=lambda place: columns[place].drops)
-        if not columns[place].drops:
-            break  # what is left has to stay, and the terminal wraps it
+        if _total_room(room) >= excess or not columns[place].drops:
+            _shrink(widths, room, excess)
+            break  # what is still too wide has to stay, and the terminal wraps it
         places.remove(place)
         left_out.append(columns[place].title)
     lines = [
@@ -99,18 +99,16 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
-def _shrink(columns: Sequence[Column], widths: list[int], places: Sequence[int], excess: int) -> bool:
-    """Make columns narrower by `excess` together and return True; or change nothing, if they cannot be."""
-    room = {
-        place: max(0, widths[place] - least) for place in places if (least := columns[place].shrinks_to) is not None
-    }
-    if sum(room.values()) < excess:
-        return False
+def _total_room(room: Mapping[int, int]) -> int:
+    return sum(max(0, most) for most in room.values())
+
+
+def _shrink(widths: list[int], room: Mapping[int, int], excess: int) -> None:
+    """Make columns narrower by `excess` together, or by all that there is `room` for."""
     for place, most in room.items():
-        taken = min(most, excess)
+        taken = max(0, min(most, excess))
         widths[place] -= taken
         excess -= taken
-    return True
 
 
 def add_command(

@@ -46,7 +46,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = add_command(
         commands,
         "demo",
-        "start a service in a process of its own, launch real work, watch it, and check every outcome",
+        "start a service, launch real work, watch it, and check every outcome",
         {"signals": _SIGNALS, "exit codes": exits_text(DEMO_EXITS), "examples": _EXAMPLES},
     )
     parser.add_argument(
