@@ -6,6 +6,8 @@ import argparse
 import json
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -265,6 +267,30 @@ def test_tasks_lists_the_newest_first(stored: str, capsys: pytest.CaptureFixture
         ["waits", "WAITING", "-"],
     ]
     assert numbers == "3 of 3 tasks (1 WAITING, 1 COMPLETED, 1 ERROR); moments are in UTC"
+
+
+def test_a_narrow_terminal_gets_what_fits(
+    stored: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In 80 columns no line is longer, ids stay whole, and what was left out is named."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    cli.main(["tasks", "--db", stored])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert last.startswith("No room here for client")
+    assert lines[1].startswith("done  ")
+
+
+@pytest.mark.slow
+def test_whoever_reads_may_stop_reading(stored: str) -> None:
+    """`schedulergodx tasks | head -0` is no error."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "schedulergodx", "tasks", "--db", stored]
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (exits.EXIT_OK, b"")
 
 
 def test_tasks_can_be_chosen(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
