@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from schedulergodx import redirection
 from schedulergodx import transport as transports
 from schedulergodx.clock import CurrentClock
 from schedulergodx.config import ServiceLimits, printable_name, queue_name, seconds
@@ -165,6 +166,11 @@ class Service(AbstractionCore):
             BrokerRefused: wrong password, virtual host or permission.
             Closed: this service was started before; make a new one.
         """
+        if redirection.active() is not None:
+            raise SchedulerError(
+                f"service {self.name!r} cannot be started for real while a test harness is open: the harness runs one "
+                "(scheduler.service), and scheduler.new_service() makes more"
+            )
         with on_stop_signal(lambda: self._inbox.put(Stop())):
             self.open()
             try:
@@ -264,6 +270,10 @@ class Service(AbstractionCore):
         if self._pause.error is not None:
             self._stop_without_storage(self._pause.error)
 
+    def has_events(self) -> bool:
+        """Return whether an event waits for the next turn."""
+        return not self._inbox.empty()
+
     def wait_s(self) -> float | None:
         """Return the seconds until the next turn is due without an event, or None."""
         if not self._pause.is_on:
@@ -274,8 +284,8 @@ class Service(AbstractionCore):
             except StorageError as error:
                 self._pause.begin(error)
             else:
-                prune_s = max(0.0, self._prune_at - self._clock.monotonic())
-                return _earliest(due_s, self._stopping.wait_s(), self._publisher.wait_s(), prune_s)
+                # Pruning sets no timer: the clock wakes an idle service at least every 30 s.
+                return _earliest(due_s, self._stopping.wait_s(), self._publisher.wait_s())
         return _earliest(self._pause.wait_s(), self._stopping.wait_s())
 
     def close(self) -> StopReport:

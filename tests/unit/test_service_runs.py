@@ -55,9 +55,7 @@ def test_a_full_service_sleeps_instead_of_turning(make_bench) -> None:
     bench.launch("a")
     bench.launch("b")
     bench.settle_down()
-    wait_s = bench.service.wait_s()
-    assert wait_s is not None
-    assert wait_s > 1
+    assert bench.service.wait_s() is None
 
 
 def test_hard_tasks_wait_without_holding_up_soft_ones(make_bench) -> None:
@@ -300,7 +298,7 @@ def test_a_wall_clock_that_jumps_does_not_touch_lifetimes(bench: Bench) -> None:
 
 
 def test_outcomes_are_forgotten_after_their_time(make_bench) -> None:
-    """Pruned once a minute, also when nothing else happens; before that they can be asked for."""
+    """Pruned at most once a minute, in a turn: the clock wakes an idle service often enough."""
     bench = make_bench(keep_outcomes_s=1000).open()
     bench.launch("a")
     bench.turn()
@@ -309,6 +307,7 @@ def test_outcomes_are_forgotten_after_their_time(make_bench) -> None:
     bench.wait(seconds=990)
     assert bench.status("a") is TaskStatus.COMPLETED
     bench.wait(seconds=90)
+    bench.turn()
     assert bench.status("a") is None
 
 

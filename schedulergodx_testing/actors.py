@@ -1,0 +1,88 @@
+"""What the driver of a world steps: the broker, and the services."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schedulergodx_testing.clock import microseconds_up
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedulergodx.service import Service
+    from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.memory import MemoryBroker
+
+
+class BrokerActor:
+    """A broker in memory. It comes first: what is on its way arrives before anybody acts upon it."""
+
+    name = "broker"
+    is_first = True
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def is_ready(self) -> bool:
+        """Return whether something is on its way, or due."""
+        return self._broker.is_ready
+
+    def step(self) -> None:
+        """Do one happening."""
+        self._broker.step()
+
+    def next_us(self) -> int | None:
+        """Return the moment of the next timed happening."""
+        moment_s = self._broker.next_timer()
+        return None if moment_s is None else microseconds_up(moment_s)
+
+
+class ServiceActor:
+    """A service, stepped a turn at a time.
+
+    Args:
+        service: it is open.
+        clock: its clock.
+        on_crash: told when a turn was ended by a crash that a test asked for.
+    """
+
+    is_first = False
+
+    def __init__(self, service: Service, clock: FakeClock, on_crash: Callable[[ServiceActor], None]) -> None:
+        self.name = f"service {service.name}"
+        self.service = service
+        self._clock = clock
+        self._on_crash = on_crash
+        self._next_us: int | None = None
+        self._is_stale = True
+
+    def is_ready(self) -> bool:
+        """Return whether an event waits, or something is due."""
+        if self.service.has_events():
+            return True
+        moment_us = self.next_us()
+        return moment_us is not None and moment_us <= self._clock.monotonic_us()
+
+    def step(self) -> None:
+        """Do one turn."""
+        self._is_stale = True
+        try:
+            self.service.step(None)
+        except ServiceCrash:
+            self._on_crash(self)
+
+    def next_us(self) -> int | None:
+        """Return the moment at which something is due."""
+        if self._is_stale:
+            wait_s = self.service.wait_s()
+            self._next_us = None if wait_s is None else self._clock.monotonic_us() + microseconds_up(wait_s)
+            self._is_stale = False
+        return self._next_us
+
+    def refresh(self) -> None:
+        """Ask the service again when something is due: the wall clock was set."""
+        self._is_stale = True
+
+
+class ServiceCrash(BaseException):
+    """Ends a service's process in the middle of a turn, as SIGKILL does. Nothing of the library catches it."""

@@ -1,0 +1,71 @@
+"""Wrappers around the seams of a service that are told of every call, and can make it fail, or be the last one."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+STORAGE_CALLS = (
+    "open",
+    "add",
+    "start",
+    "finish",
+    "add_watcher",
+    "add_reply",
+    "remove_replies",
+    "prune",
+)
+"""Calls of a `Storage` that change something; `commit` is the end of a transaction."""
+TRANSPORT_CALLS = ("publish", "ack", "reject", "give_back", "consume", "stop_consuming")
+RUNNER_CALLS = ("start", "abandon")
+
+
+class Watcher(Protocol):
+    """Who is told of calls."""
+
+    def before(self, seam: str, call: str, args: tuple[Any, ...]) -> None:
+        """Take note of a call that is about to happen; raising prevents it."""
+
+    def after(self, seam: str, call: str, args: tuple[Any, ...], result: Any) -> None:
+        """Take note of a call that has happened; raising hides its result."""
+
+
+class Watched:
+    """A seam whose calls are watched. Everything else passes through to the real one."""
+
+    def __init__(self, inner: Any, seam: str, calls: tuple[str, ...], watcher: Watcher) -> None:
+        self.inner = inner
+        self._seam = seam
+        self._watcher = watcher
+        for call in calls:
+            setattr(self, call, self._watched(call, getattr(inner, call)))
+
+    def _watched(self, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self._watcher.before(self._seam, call, args)
+            result = real(*args, **kwargs)
+            self._watcher.after(self._seam, call, args, result)
+            return result
+
+        return watched
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class WatchedStorage(Watched):
+    """A `Storage` whose changes and commits are watched."""
+
+    def __init__(self, inner: Any, watcher: Watcher) -> None:
+        super().__init__(inner, "storage", STORAGE_CALLS, watcher)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all changes of the block together; `commit` is watched before and after."""
+        with self.inner.transaction():
+            yield
+            self._watcher.before("storage", "commit", ())
+        self._watcher.after("storage", "commit", (), None)
