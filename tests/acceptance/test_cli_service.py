@@ -202,7 +202,6 @@ def test_a_second_signal_ends_it_at_once(url: str, db: str, client: Client, fifo
 def test_without_a_broker_it_waits_and_still_stops(db: str) -> None:
     """It says once that the broker is not there, shows no password, and SIGTERM ends it within a moment."""
     with service("--db", db, SCHEDULERGODX_URL=UNREACHABLE) as running:
-        running.wait_until_it_takes_tasks()
         running.wait_for_line("not reached")
         running.signal()
         began = SystemClock().monotonic()
