@@ -1,1 +1,64 @@
-"""Placeholder."""
+"""Test scheduled work without a broker and without waiting.
+
+`Harness` (fixture `scheduler`) runs the real client and service in one process, over a broker in memory, under a clock
+that the test moves. Its parts can be used alone. See docs/testing.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.errors import (
+        HarnessError,
+        LeftBehind,
+        NotEmulated,
+        NothingLeftToHappen,
+        ThreadStuck,
+        TooManyEvents,
+    )
+    from schedulergodx_testing.harness import Harness
+    from schedulergodx_testing.launched import ANY, Launch
+    from schedulergodx_testing.memory import MemoryBroker
+    from schedulergodx_testing.timeline import Timeline
+
+_HOMES = {
+    "ANY": "launched",
+    "FakeClock": "clock",
+    "Harness": "harness",
+    "HarnessError": "errors",
+    "Launch": "launched",
+    "LeftBehind": "errors",
+    "MemoryBroker": "memory",
+    "NotEmulated": "errors",
+    "NothingLeftToHappen": "errors",
+    "ThreadStuck": "errors",
+    "Timeline": "timeline",
+    "TooManyEvents": "errors",
+}
+
+__all__ = [
+    "ANY",
+    "FakeClock",
+    "Harness",
+    "HarnessError",
+    "Launch",
+    "LeftBehind",
+    "MemoryBroker",
+    "NotEmulated",
+    "NothingLeftToHappen",
+    "ThreadStuck",
+    "Timeline",
+    "TooManyEvents",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name when it is first used: pytest loads this package in every run, also where nobody needs it."""
+    from importlib import import_module  # noqa: PLC0415 - see above
+
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -25,7 +25,7 @@ class BrokerActor:
 
     def is_ready(self) -> bool:
         """Return whether something is on its way, or due."""
-        return self._broker.is_ready
+        return not self._broker.is_idle
 
     def step(self) -> None:
         """Do one happening."""

@@ -174,7 +174,7 @@ class Service(AbstractionCore):
         with on_stop_signal(lambda: self._inbox.put(Stop())):
             self.open()
             try:
-                while self._stopping.phase is not Phase.DONE:
+                while not self.is_done:
                     self.step(self._clock.wait_for(self._inbox, self.wait_s()))
             finally:
                 report = self.close()
@@ -269,6 +269,11 @@ class Service(AbstractionCore):
             self._turn(events)
         if self._pause.error is not None:
             self._stop_without_storage(self._pause.error)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the service has stopped turning, and waits to be closed."""
+        return self._stopping.phase is Phase.DONE
 
     def has_events(self) -> bool:
         """Return whether an event waits for the next turn."""

@@ -22,6 +22,7 @@ _NOT_OURS = (
     "coverage",
     "faulthandler",
     "schedulergodx",
+    "schedulergodx_testing",
     "pika",
     "subprocess",
     "multiprocessing",

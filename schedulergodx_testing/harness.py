@@ -1,0 +1,395 @@
+"""`Harness`: clients, a service and a broker in one process, under one clock that a test moves."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from schedulergodx import redirection
+from schedulergodx.client import Client
+from schedulergodx.errors import InvalidParameter
+from schedulergodx.rules.lifecycle import Outcome, TaskStatus
+from schedulergodx.utils.message import payload
+from schedulergodx_testing.actors import BrokerActor
+from schedulergodx_testing.assertions import Assertions
+from schedulergodx_testing.clock import START, FakeClock, microseconds_up, span_s
+from schedulergodx_testing.errors import HarnessError, LeftBehind, TooManyEvents
+from schedulergodx_testing.launched import Launch, launch_of
+from schedulergodx_testing.memory import MemoryBroker
+from schedulergodx_testing.memory.happenings import KINDS
+from schedulergodx_testing.served import Served
+from schedulergodx_testing.timeline import Timeline
+from schedulergodx_testing.world.choices import Choices
+from schedulergodx_testing.world.interpose import interposed
+from schedulergodx_testing.world.scheduler import World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from schedulergodx.redirection import Launching
+    from schedulergodx.rules.tasks import TaskSpec, TaskState
+    from schedulergodx.service import Service
+    from schedulergodx.utils.abstractions import Transport
+    from schedulergodx_testing.memory import Happening
+
+_TOLD = frozenset(KINDS - {"connected", "declared", "consuming", "kept", "acked", "closed", "killed"})
+"""Happenings of the broker that stand in the timeline; the others go as they always do."""
+RUN_ALL_LIMIT = 10_000
+"""Timers that `run_all` runs through before it gives up."""
+
+
+class Harness(Assertions):
+    """A world for one test: everything of this process that launches or serves lives in it while it is open.
+
+    Programs under test stay as they are. Nothing happens, and no time passes, but by what the test calls: `advance`,
+    `run_until_idle`, `run_until`, `run_all`, or by waiting (`id.result()`, `time.sleep`, …). A context manager; the
+    fixture `scheduler` is an open one. One thread, the one that opens it, uses it.
+
+    Args:
+        start: the wall time at the beginning, aware.
+        time_zone: name of the local time zone, for naive local times of the code under test.
+        seed: what the order of things is drawn from, where several could come first.
+        client: parameters of `client`, as for `Client`.
+        service: parameters of `service`, as for `Service`.
+        copies: run the function as it was deserialized, as in production. By default the original function runs, with
+            copies of its arguments, so that a list or a mock of the test sees what the task did.
+        is_capturing: record launches, and run nothing.
+        is_strict: at the end, every launch must have an outcome, and nothing may be in the dead letters.
+        patience_s: real seconds that a task may spin before it is reported as stuck.
+        replay: choices to repeat, from the line that a failing test prints.
+
+    Raises:
+        InvalidParameter: a parameter is outside its range.
+    """
+
+    def __init__(  # noqa: PLR0913 - every one is documented above and optional
+        self,
+        *,
+        start: datetime = START,
+        time_zone: str = "UTC",
+        seed: int = 0,
+        client: Mapping[str, Any] | None = None,
+        service: Mapping[str, Any] | None = None,
+        copies: bool = False,
+        is_capturing: bool = False,
+        is_strict: bool = False,
+        patience_s: float = 5.0,
+        replay: tuple[int, ...] = (),
+    ) -> None:
+        self.seed = seed
+        self._time_zone: tzinfo = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
+        self._client_parameters = dict(client or {})
+        self._service_parameters = dict(service or {})
+        self._copies = copies
+        self._is_capturing = is_capturing
+        self._is_strict = is_strict
+        self._random = random.Random(f"ids {seed}")
+        self.clock = FakeClock(start)
+        self.choices = Choices(seed, replay)
+        self.world = World(self.clock, self.choices, patience_s=patience_s)
+        self.broker = MemoryBroker(self.clock, seed=seed, choose=self.choices.one_of)
+        self.broker.on_happening = self._happening
+        self.timeline = Timeline(start.astimezone(UTC))
+        self.launched: list[Launch] = []
+        self._originals: dict[str, Launch] = {}
+        self._client: Client | None = None
+        self._services: list[Served] = []
+        self._exit = ExitStack()
+        self._state = "new"
+
+    # --- opening and closing ---------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Take over the clients of this process, and start the service.
+
+        Raises:
+            HarnessError: it was open before; or another one is open (they do not nest).
+        """
+        if self._state != "new":
+            raise HarnessError("a harness opens once: make a new one for each test")
+        try:
+            self._exit.enter_context(redirection.redirect(self))
+        except RuntimeError as error:
+            raise HarnessError(str(error)) from None
+        self._state = "open"
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix="schedulergodx-", dir=_memory_folder()))
+            self._exit.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            self.clock.wait_through(self.world.wait_for)
+            self._exit.callback(self.clock.wait_through, None)
+            self._exit.enter_context(interposed(self.world, self._time_zone))
+            self.world.actors.append(BrokerActor(self.broker))
+            if not self._is_capturing:
+                self.new_service(**self._service_parameters)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End what runs, and give everything back as it was. Closing twice does nothing.
+
+        Raises:
+            LeftBehind: a thread of a task could not be ended.
+        """
+        if self._state != "open":
+            return
+        self._state = "closed"
+        try:
+            stuck = self.world.end()
+            for served in self._services:
+                served.close()
+        finally:
+            self._exit.close()
+        if stuck:
+            raise LeftBehind(f"these threads could not be ended, and go on: {', '.join(stuck)}")
+
+    def check(self) -> None:
+        """Assert what a strict harness asks for at the end: all launches answered, no dead letters.
+
+        Raises:
+            LeftBehind: with what was left, and what to do about it.
+        """
+        open_launches = [launch for launch in self.launched if self.outcome(launch.message_id) is None]
+        dead = {
+            name: queue for name, queue in self.broker.queues.items() if name.endswith(".dead") and len(queue.ready)
+        }
+        if not self._is_capturing and open_launches:
+            raise LeftBehind(
+                f"{len(open_launches)} launches have no outcome at the end of a strict test, e.g. {open_launches[0]}. "
+                "Let them end by run_all() or advance(…), or open the harness with is_strict=False."
+            )
+        if dead:
+            raise LeftBehind(f"messages were rejected to {', '.join(dead)}; look at broker.queues[…] for the reasons")
+
+    def __enter__(self) -> Self:
+        """Open."""
+        self.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; a strict harness checks first, unless the block has failed anyhow."""
+        try:
+            if kind is None and self._is_strict:
+                self.check()
+        finally:
+            self.close()
+
+    # --- who takes part --------------------------------------------------------------------------------------------
+
+    @property
+    def client(self) -> Client:
+        """A client with the parameters given to the harness; made at the first use."""
+        if self._client is None:
+            self._client = self.new_client(**self._client_parameters)
+        return self._client
+
+    @property
+    def service(self) -> Service:
+        """The (first) service. After `crash_service` and `start_service` it is a new object on the same database."""
+        return self._first().actor.service
+
+    def new_client(self, **parameters: Any) -> Client:
+        """Return a further client, with parameters as for `Client`."""
+        self._must_be_open()
+        return Client(**parameters)
+
+    def new_service(self, **parameters: Any) -> Service:
+        """Start a further service, with parameters as for `Service`; by default with a database of its own."""
+        self._must_be_open()
+        name = parameters.setdefault("name", f"service{len(self._services) + 1}" if self._services else "service")
+        parameters.setdefault("db", str(self._folder / f"{name}.db"))
+        served = Served(self, parameters)
+        self._services.append(served)
+        served.start()
+        return served.actor.service
+
+    def crash_service(self, index: int = 0) -> None:
+        """End a service as SIGKILL does: what ran is cut off, what was not committed is gone."""
+        self._must_be_open()
+        self._served(index).crash()
+
+    def stop_service(self, index: int = 0, *, grace_s: float | None = None) -> None:
+        """Stop a service as SIGTERM does; virtual time passes while running tasks end."""
+        self._must_be_open()
+        self._served(index).stop(grace_s)
+
+    def start_service(self, index: int = 0) -> Service:
+        """Start a stopped or crashed service again, on its database."""
+        self._must_be_open()
+        served = self._services[index] if index < len(self._services) else None
+        if served is None or served.is_up:
+            raise HarnessError("there is no stopped service to start: new_service() makes a further one")
+        served.start()
+        return served.actor.service
+
+    # --- time and events -------------------------------------------------------------------------------------------
+
+    def advance(
+        self,
+        delta: timedelta | None = None,
+        *,
+        seconds: float = 0.0,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+    ) -> None:
+        """Let time pass, and everything happen that happens in it, up to and including its last moment.
+
+        Raises:
+            InvalidParameter: the time is negative, NaN or infinite.
+        """
+        self._must_be_open()
+        by_s = span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
+        self.note("test", f"advance by {timedelta(seconds=by_s)}")
+        until_us = self.clock.monotonic_us() + microseconds_up(by_s)
+        self.world.run(lambda: False, until_us, "advance")
+
+    def run_until_idle(self) -> None:
+        """Let everything happen that can happen now. No time passes."""
+        self._must_be_open()
+        self.world.run(lambda: False, None, "run_until_idle", may_time_pass=False)
+
+    def run_until(self, what: str | Callable[[], bool], *, timeout_s: float | None = None) -> None:
+        """Let things happen, and time pass as far as needed, until a launch has ended or a condition holds.
+
+        Args:
+            what: the id of a launch, or a function that returns whether the condition holds.
+            timeout_s: virtual seconds to wait at most; None: as long as anything can still happen.
+
+        Raises:
+            NothingLeftToHappen: it can never come.
+            HarnessError: not in time.
+        """
+        self._must_be_open()
+        until = what if callable(what) else lambda: self.outcome(what) is not None
+        deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
+        if not self.world.run(until, deadline_us, f"run_until({what!r:.80})"):
+            raise HarnessError(f"run_until({what!r:.80}): not within {timeout_s:g} virtual seconds\n{self.timeline}")
+
+    def run_all(self, limit: int = RUN_ALL_LIMIT) -> None:
+        """Go from timer to timer until no task waits or runs.
+
+        Raises:
+            TooManyEvents: `limit` timers were not enough; the message says which tasks keep launching.
+        """
+        self._must_be_open()
+        self.run_until_idle()
+        for _ in range(limit):
+            if not self._is_busy():
+                return
+            next_us = self.world.next_us()
+            if next_us is None:
+                return
+            self.world.run(lambda: False, max(next_us, self.clock.monotonic_us() + 1), "run_all")
+        counts: dict[str, int] = {}
+        for launch in self.launched:
+            counts[launch.name] = counts.get(launch.name, 0) + 1
+        most = sorted(counts.items(), key=lambda item: -item[1])[:5]
+        told = ", ".join(f"{name} {count} times" for name, count in most)
+        raise TooManyEvents(f"run_all went through {limit} timers, and tasks still wait. Launched most: {told}")
+
+    def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
+        """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
+        self._must_be_open()
+        self.clock.jump_wall(delta, seconds=seconds, hours=hours)
+        self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
+        for served in self._services:
+            served.refresh()
+
+    # --- what came of it -------------------------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> list[TaskState]:
+        """What the services' databases hold: each task, and where it is; the newest last."""
+        return [state for served in self._services for state in reversed(served.tasks())]
+
+    def outcome(self, message_id: str) -> Outcome | None:
+        """Return how a launch ended, as the service recorded it; None until it has ended."""
+        for served in self._services:
+            state = served.find(message_id)
+            if state is not None:
+                return state.outcome
+        return None
+
+    def note(self, lane: Any, what: str, message_id: str = "") -> None:
+        """Add a line to the timeline."""
+        self.timeline.add(self.clock.now(), lane, what, message_id)
+
+    # --- as a redirection ------------------------------------------------------------------------------------------
+
+    def connect(self, target: object, *, name: str) -> Transport:  # noqa: ARG002 - whatever broker a program names
+        """Return a transport to the broker in memory, for a client of this process."""
+        return self.broker.transport(name)
+
+    def random_bits(self, bits: int) -> int:
+        """Return random bits for an id, from the seed."""
+        return self._random.getrandbits(bits)
+
+    def launching(self, launch: Launching) -> None:
+        """Record a launch."""
+        record = launch_of(launch, self.clock.now())
+        self.launched.append(record)
+        self._originals[launch.message_id] = record
+        self.note("client", f"launch {record}", launch.message_id)
+
+    def _happening(self, happening: Happening) -> None:
+        if happening.kind in _TOLD:
+            facts = [fact for fact in (happening.queue or happening.transport, happening.detail) if fact]
+            self.note("broker", f"{happening.kind}: {', '.join(facts)}", happening.message_id)
+
+    # --- for its parts ---------------------------------------------------------------------------------------------
+
+    def load(self, task: TaskSpec) -> payload.Loaded:
+        """Deserialize a task, as in production; then put the original function in, unless copies are wanted."""
+        loaded = payload.load(task)
+        record = self._originals.get(task.message_id)
+        if self._copies or record is None:
+            return loaded
+        return payload.Loaded(function=record.function, args=loaded.args, kwargs=loaded.kwargs)
+
+    def _is_busy(self) -> bool:
+        if self.world.threads or not self.broker.is_idle:
+            return True
+        return any(served.count(TaskStatus.WAITING) + served.count(TaskStatus.WORK) for served in self._services)
+
+    def _first(self) -> Served:
+        if not self._services:
+            raise HarnessError(
+                "this harness only captures launches and has no service; open it with is_capturing=False"
+            )
+        return self._services[0]
+
+    def _served(self, index: int) -> Served:
+        self._first()
+        served = self._services[index]
+        if not served.is_up:
+            raise HarnessError("this service is down already; start_service() starts it")
+        return served
+
+    def _must_be_open(self) -> None:
+        if self._state != "open":
+            raise HarnessError(f"this harness is {self._state}: use it inside `with Harness() as scheduler:`")
+
+
+def _memory_folder() -> str | None:
+    """Return a folder in memory, where a test's fsync costs nothing; None where there is none."""
+    folder = Path("/dev/shm")  # noqa: S108 - private folders are made inside it
+    return str(folder) if folder.is_dir() else None
+
+
+def parse_start(text: str | datetime) -> datetime:
+    """Return a start time for the marker: an aware datetime, or its ISO text. Raises InvalidParameter."""
+    moment = datetime.fromisoformat(text) if isinstance(text, str) else text
+    if moment.tzinfo is None:
+        raise InvalidParameter("start needs a time zone, e.g. '2026-03-29T00:30:00+01:00'")
+    return moment
