@@ -6,15 +6,20 @@ It imports pytest and nothing else: a test suite that uses none of the fixtures 
 # Imports inside the functions are the point of this file, see above.
 # ruff: noqa: PLC0415
 
+import shlex
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 if TYPE_CHECKING:
+    from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.harness import Harness
+    from schedulergodx_testing.memory import MemoryBroker
     from schedulergodx_testing.rabbitmq import RabbitMQ, RabbitMQPool
 
+_HARNESS: Final = pytest.StashKey["Harness"]()
 REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
 REQUIRE_DOCKER: Final = "--require-docker"
 
@@ -37,6 +42,72 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, instead of skipping, the tests that find no Docker or no RabbitMQ image",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line(
+        "markers",
+        "scheduler(**options): how the fixture `scheduler` opens its harness, as for schedulergodx_testing.Harness",
+    )
+
+
+# Virtual time
+
+
+@pytest.fixture
+def scheduler(request: pytest.FixtureRequest) -> Iterator["Harness"]:
+    """An open `Harness`: clients and a service of this process, over a broker in memory, under a clock that you move.
+
+    Options come from `@pytest.mark.scheduler(...)`; of several markers, the nearest to the test wins.
+    """
+    import os
+
+    from schedulergodx_testing import replay
+    from schedulergodx_testing.harness import Harness
+
+    options: dict[str, Any] = {}
+    for marker in request.node.iter_markers("scheduler"):
+        options = marker.kwargs | options
+    if wanted := os.environ.get(replay.VARIABLE):
+        options["seed"], options["replay"] = replay.parse(wanted)
+    harness = Harness(**options)
+    request.node.stash[_HARNESS] = harness
+    with harness:
+        yield harness
+
+
+@pytest.fixture
+def fake_clock() -> "FakeClock":
+    """A clock that stands still until it is moved; see `schedulergodx_testing.FakeClock`."""
+    from schedulergodx_testing.clock import FakeClock
+
+    return FakeClock()
+
+
+@pytest.fixture
+def memory_broker(fake_clock: "FakeClock") -> Iterator["MemoryBroker"]:
+    """A broker in memory, stepped by hand, under `fake_clock`; see `schedulergodx_testing.MemoryBroker`."""
+    from schedulergodx_testing.memory import MemoryBroker
+
+    with MemoryBroker(fake_clock) as broker:
+        yield broker
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to the report of a failed test what happened in virtual time, and the line that replays it."""
+    report = yield
+    harness = item.stash.get(_HARNESS, None)
+    if harness is not None and report.failed and call.when == "call":
+        from schedulergodx_testing import replay
+
+        token = replay.token(harness.seed, harness.choices.taken)
+        again = f"{replay.VARIABLE}={token} pytest {shlex.quote(item.nodeid)}"
+        report.sections.append(("virtual time", f"{harness.timeline}\n\nReplay it: {again}"))
+    return report
 
 
 # RabbitMQ
