@@ -423,7 +423,7 @@ class Service(AbstractionCore):
         pruned = self._storage.prune(
             ended_before=now - timedelta(seconds=self.limits.keep_outcomes_s), limit=_PRUNED_AT_ONCE_MAX
         )
-        # More of them waiting: go on at once, in bites that do not hold up the tasks.
+        # More of them waiting: go on in the next turn, in bites that do not hold up the tasks.
         self._prune_at = self._clock.monotonic() + (0.0 if pruned == _PRUNED_AT_ONCE_MAX else _PRUNE_EVERY_S)
 
 

@@ -74,11 +74,16 @@ class Publisher:
 
     def after_commit(self, settled: list[ReplySettled], fresh: list[Reply]) -> None:
         """Forget what is settled, and send what is new, as far as the window allows."""
-        for one in settled:
-            self._in_flight.discard(one.reply.number)
-            if one.error is not None and not isinstance(one.error, (QueueMissing, Closed)):
-                self._logger.warning("an answer waits, since %s (message %s)", one.error, one.reply.message_id)
-                self._retry_at = self._clock.monotonic() + RETRY_S
+        self._in_flight.difference_update(one.reply.number for one in settled)
+        failed = [one for one in settled if one.error is not None and not isinstance(one.error, QueueMissing)]
+        if failed:
+            self._logger.warning(
+                "%d answers wait for another try, the first since %s (message %s)",
+                len(failed),
+                failed[0].error,
+                failed[0].reply.message_id,
+            )
+            self._retry_at = self._clock.monotonic() + RETRY_S
         for reply in fresh:
             if self._has_more or len(self._in_flight) >= self._in_flight_max:
                 self._has_more = True

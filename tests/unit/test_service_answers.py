@@ -93,6 +93,16 @@ def test_an_answer_that_was_not_taken_is_offered_again_later(slow: Bench, error:
     assert in_outbox(slow) == []
 
 
+def test_many_answers_that_were_not_taken_make_one_line(slow: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that goes away with a thousand of them must not fill the log."""
+    names = [f"{number}" for number in range(8)]
+    finish(slow, *names)
+    settle(slow, BrokerUnavailable("the broker is away"))
+    slow.settle_down()
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == ["8 answers wait for another try, the first since the broker is away (message 0)"]
+
+
 def test_no_more_answers_are_under_way_than_allowed(make_bench) -> None:
     """The rest waits in the database, and follows in order as confirms come."""
     bench = make_bench(replies_in_flight_max=3, threads=20)
@@ -131,6 +141,16 @@ def test_an_answer_that_fails_does_not_hold_up_the_others(slow: Bench) -> None:
     finish(slow, "c")
     assert slow.facts("publish") == ["a", "b", "c"]
     assert in_outbox(slow) == ["a", "c"]
+
+
+def test_an_answer_that_is_under_way_is_not_offered_a_second_time(slow: Bench) -> None:
+    """Trying one again after its pause leaves those alone that may yet be confirmed."""
+    finish(slow, "a", "b")
+    full, _under_way = slow.transport.waiting
+    full.on_settled(full, QueueFull("full"))
+    slow.settle_down()
+    slow.wait(seconds=5)
+    assert slow.facts("publish") == ["a", "b", "a"]
 
 
 def test_a_launch_without_a_queue_for_answers_is_recorded_and_not_answered(bench: Bench) -> None:

@@ -71,6 +71,7 @@ def test_what_breaks_the_protocol_is_rejected_with_its_reason(bench: Bench, body
     assert rejected == tag
     assert said.startswith(f"{reason}: ")
     assert bench.facts("ack") == []
+    assert bench.facts("publish") == []
     bench.launch("next")
     bench.turn()
     assert bench.facts("start") == ["next"]
@@ -269,6 +270,14 @@ def test_the_greeting_of_an_old_client_is_answered(bench: Bench) -> None:
     bench.deliver(message_body(Message.INITIALIZATION, message_id="hello"))
     bench.settle_down()
     assert bench.answers("hello") == [{"responce": 0}]
+
+
+def test_a_greeting_without_a_queue_for_answers_is_acked(bench: Bench) -> None:
+    """Nobody waits for the answer, so nothing goes out."""
+    tag = bench.deliver(message_body(Message.INITIALIZATION, reply_to=""))
+    bench.settle_down()
+    assert bench.facts("ack") == [[tag]]
+    assert bench.facts("publish") == []
 
 
 def test_an_info_message_is_logged_and_acked(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

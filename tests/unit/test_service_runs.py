@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
+from schedulergodx.service import core
 
 if TYPE_CHECKING:
     from tests.unit.doubles import Bench
@@ -320,3 +321,21 @@ def test_a_task_that_has_not_ended_is_never_pruned(make_bench) -> None:
     bench.wait(seconds=10**5)
     assert bench.status("a") is TaskStatus.WORK
     assert bench.status("b") is TaskStatus.WAITING
+
+
+def test_pruning_goes_in_bites_turn_by_turn(make_bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A week's outcomes that become old together hold up no task, and do not wait a minute for each bite."""
+    monkeypatch.setattr(core, "_PRUNED_AT_ONCE_MAX", 2)
+    bench = make_bench(keep_outcomes_s=1000).open()
+    for name in "abcde":
+        bench.launch(name)
+    bench.turn()
+    for name in "abcde":
+        bench.runner.finish(name)
+    bench.settle_down()
+    bench.clock.advance(2000)
+    left = []
+    for _ in range(3):
+        bench.turn()
+        left.append(sum(bench.status(name) is not None for name in "abcde"))
+    assert left == [3, 1, 0]

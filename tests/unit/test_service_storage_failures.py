@@ -72,6 +72,17 @@ def test_the_pauses_grow_and_are_bounded(bench: Bench, caplog: pytest.LogCapture
     assert len([line for line in lines if "can be written again" in line]) == 1
 
 
+def test_each_failure_begins_with_a_short_pause(bench: Bench) -> None:
+    """A database that was busy for an hour in the morning is tried again at once in the evening."""
+    for _ in range(2):
+        bench.storage.failure = DatabaseBusy("busy")
+        bench.turn()
+        assert bench.service.wait_s() == 0.5
+        bench.wait(seconds=100)
+        bench.storage.failure = None
+        bench.wait(seconds=30)
+
+
 def test_events_do_not_shorten_the_pause(bench: Bench) -> None:
     """A busy broker must not make the service try in a loop."""
     bench.storage.failure = DatabaseFull("full")
