@@ -54,6 +54,14 @@ __all__ = [
 ]
 
 
+def register_memory() -> None:
+    """Let `schedulergodx.transport.connect` understand `memory://name`. It calls this itself at the first such URL."""
+    from schedulergodx.transport import MEMORY_SCHEME, register  # noqa: PLC0415 - see below
+    from schedulergodx_testing.memory.registry import connect  # noqa: PLC0415
+
+    register(MEMORY_SCHEME, connect)
+
+
 def __getattr__(name: str) -> Any:
     """Import a name when it is first used: pytest loads this package in every run, also where nobody needs it."""
     from importlib import import_module  # noqa: PLC0415 - see above

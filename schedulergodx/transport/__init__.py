@@ -12,6 +12,7 @@ Every function here may be called from any thread.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
@@ -33,6 +34,8 @@ URL_VARIABLE = "SCHEDULERGODX_URL"
 RABBITMQ_SCHEMES = ("amqp", "amqps")
 SQLITE_SCHEME = "sqlite"
 MEMORY_SCHEME = "memory"
+TESTING_PACKAGE = "schedulergodx_testing"
+"""Provides `memory://`. Never imported here."""
 
 
 class Factory(Protocol):
@@ -116,12 +119,16 @@ def _factory(target: Target) -> Factory:
     if url.scheme == SQLITE_SCHEME:
         _sqlite_path(url)
         return _sqlite
+    testing = sys.modules.get(TESTING_PACKAGE)
+    if url.scheme == MEMORY_SCHEME and url.scheme not in _registered and testing is not None:
+        # Whoever imported that package registers here only now: it must not load this library in every pytest run.
+        testing.register_memory()
     with _lock:
         if factory := _registered.get(url.scheme):
             return factory
         known = sorted({*RABBITMQ_SCHEMES, SQLITE_SCHEME, *_registered})
     if url.scheme == MEMORY_SCHEME:
-        raise InvalidParameter("memory:// is for tests: import schedulergodx_testing first, which provides it")
+        raise InvalidParameter(f"memory:// is for tests: import {TESTING_PACKAGE} first, which provides it")
     raise InvalidParameter(f"the URL of a broker begins with {', '.join(f'{scheme}://' for scheme in known)}")
 
 

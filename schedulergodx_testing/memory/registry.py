@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from schedulergodx.errors import InvalidParameter
-from schedulergodx.transport import MEMORY_SCHEME
 from schedulergodx_testing.memory.broker import MemoryBroker
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def connect(target: Target, /, *, name: str, clock: Clock | None = None) -> Memo
     Raises:
         InvalidParameter: the URL names no broker.
     """
-    broker = str(target).removeprefix(f"{MEMORY_SCHEME}://")
-    if not broker.strip("/") or not isinstance(target, str):
-        raise InvalidParameter("the URL of a broker in memory is memory://name")
-    return named_broker(broker).transport(name)
+    if isinstance(target, str):
+        url = urlsplit(target)
+        # Without user and password, as for other brokers: the name is shown.
+        if broker := f"{url.netloc.rpartition('@')[2]}{url.path}".strip("/"):
+            return named_broker(broker).transport(name)
+    raise InvalidParameter("the URL of a broker in memory is memory://name")

@@ -94,8 +94,9 @@ def test_what_is_no_text_is_refused():
         transport.connect(Path("q.db"), name="me")
 
 
-def test_memory_needs_the_testing_package():
+def test_memory_needs_the_testing_package(monkeypatch: pytest.MonkeyPatch):
     """Unregistered, `memory://` names the package to import; registered, it is used."""
+    monkeypatch.delitem(sys.modules, "schedulergodx_testing", raising=False)
     with pytest.raises(InvalidParameter, match="schedulergodx_testing"):
         transport.connect("memory://broker", name="me")
     transport.register("memory", Made)
