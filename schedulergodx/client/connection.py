@@ -161,7 +161,12 @@ class Connection:
         if transport is not None:
             transport.delete_queue(self.reply_to)
             transport.close(timeout_s)
-        self.answers.end(Closed(f"client {self._client!r} was closed while somebody waited for an answer"))
+        self.answers.end(
+            Closed(
+                f"client {self._client!r} is closed and hears no answers any more; ask for the outcome by its id, with "
+                "another client"
+            )
+        )
 
     def _ack(self, delivery: Delivery) -> None:
         if self._transport is not None:  # it delivers only after it was made

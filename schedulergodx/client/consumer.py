@@ -53,7 +53,7 @@ class Answers:
     def is_known(self, message_id: str) -> bool:
         """Return whether an answer is here, or is on its way by itself."""
         with self._lock:
-            return message_id in self._outcomes or message_id in self._expected - self._doubtful
+            return message_id in self._outcomes or (message_id in self._expected and message_id not in self._doubtful)
 
     def is_mine(self, message_id: str) -> bool:
         """Return whether this client launched it, or asked for it, and has not forgotten it."""
@@ -126,6 +126,13 @@ class Answers:
             self._waiters.clear()
         for on_heard in waiters:
             on_heard(error)
+
+    def raise_if_ended(self) -> None:
+        """Raise the error for which there are no more answers, if there is one."""
+        with self._lock:
+            error = self._end
+        if error is not None:
+            raise error.with_traceback(None)
 
     def resume(self) -> None:
         """Take `end` back: answers come again."""

@@ -281,11 +281,18 @@ class Client(AbstractionCore):
         """Return how a launch ended, or None while nothing has been heard. Does not wait.
 
         For a launch of another client, or one long ago, the service is asked, so that a later call has it.
+
+        Raises:
+            Closed: the client is closed, and heard nothing before.
+            BrokerError: no answers can be received.
         """
+        message_id = _checked_id(message_id)
         connection = self._current()
         outcome = connection.answers.get(message_id)
-        if outcome is None and not connection.answers.is_known(message_id):
-            connection.ask([message_id])
+        if outcome is None:
+            connection.answers.raise_if_ended()
+            if not connection.answers.is_known(message_id):
+                connection.ask([message_id])
         return outcome
 
     def get_response(self, message_id: str) -> MessageDisassemble | None:
@@ -324,6 +331,7 @@ class Client(AbstractionCore):
     def _wait_for(self, message_id: str, timeout_s: float | None) -> Outcome:
         if timeout_s is not None:
             config.seconds("timeout_s", timeout_s)
+        message_id = _checked_id(message_id)
         connection = self._current()
         inbox: SimpleQueue[Heard] = SimpleQueue()
         on_heard = inbox.put
@@ -342,6 +350,7 @@ class Client(AbstractionCore):
         return _outcome(heard)
 
     async def _async_wait_for(self, message_id: str) -> Outcome:
+        message_id = _checked_id(message_id)
         connection = self._current()
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[Heard] = loop.create_future()
@@ -441,9 +450,19 @@ class Client(AbstractionCore):
         return self._broker
 
 
+def _checked_id(message_id: object) -> str:
+    """Return an id that can be asked for. Another one has no task, and a question about it would have no answer."""
+    if not envelope.is_message_id(message_id):
+        raise InvalidParameter(
+            f"message_id must be a printable text of 1 to {envelope.MESSAGE_ID_BYTES_MAX} bytes, as launch() returns "
+            f"it, got {message_id!r:.100}"
+        )
+    return str(message_id)
+
+
 def _outcome(heard: Heard) -> Outcome:
     if isinstance(heard, SchedulerError):
-        raise heard
+        raise heard.with_traceback(None)  # one error may wake many: each begins its own traceback
     return heard
 
 

@@ -61,7 +61,7 @@ class TaskParameters:
         object.__setattr__(self, "delay", config.delay(self.delay) or None)
         object.__setattr__(self, "task_lifetime", config.lifetime("task_lifetime", self.task_lifetime))
         object.__setattr__(self, "hard_task_lifetime", config.lifetime("hard_task_lifetime", self.hard_task_lifetime))
-        object.__setattr__(self, "by_value_modules", tuple(self.by_value_modules))
+        object.__setattr__(self, "by_value_modules", _module_names(self.by_value_modules))
         for name in ("hard", "enable_overdue"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidParameter(f"{name} must be True or False, got {type(getattr(self, name)).__name__}")
@@ -76,6 +76,12 @@ class TaskParameters:
     def lifetime_s(self) -> float | None:
         """The lifetime that counts: of hard or of soft runs."""
         return self.hard_task_lifetime if self.hard else self.task_lifetime
+
+
+def _module_names(names: object) -> tuple[str, ...]:
+    if isinstance(names, (list, tuple, set, frozenset)) and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    raise InvalidParameter("by_value_modules must be a list of the names of modules, e.g. ['shop.prices']")
 
 
 class Task(Generic[P, R]):
@@ -138,12 +144,9 @@ class Task(Generic[P, R]):
 
         Raises:
             InvalidParameter: `moment` has no time zone, so that it means different things to client and service.
+            Others: as `launch`.
         """
-        if getattr(moment, "tzinfo", None) is None or moment.utcoffset() is None:
-            raise InvalidParameter(
-                "launch_at needs a datetime with a time zone, e.g. datetime(2026, 1, 31, 12, tzinfo=timezone.utc)"
-            )
-        return self._client.send_launch(self, args, kwargs, run_at=moment.astimezone(UTC))
+        return self._client.send_launch(self, args, kwargs, run_at=_in_utc(moment))
 
     def set_parameters(self, **changes: Unpack[ParameterChanges]) -> None:
         """Change how this task is launched from now on; what is not named stays. See `TaskParameters`.
@@ -169,6 +172,18 @@ class Task(Generic[P, R]):
     def __repr__(self) -> str:
         """Show what is launched, and how."""
         return f"<Task {self.name} of client {self._client.name!r}>"
+
+
+def _in_utc(moment: object) -> datetime:
+    if isinstance(moment, datetime) and moment.utcoffset() is not None:
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:  # its moment in UTC is beyond the calendar
+            pass
+    raise InvalidParameter(
+        "launch_at needs a datetime with a time zone, within the years 1 to 9999 of UTC, "
+        "e.g. datetime(2026, 1, 31, 12, tzinfo=timezone.utc)"
+    )
 
 
 def _arrive(func: Callable[..., Any], client: Client, parameters: TaskParameters) -> Task[..., Any]:

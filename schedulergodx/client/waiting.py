@@ -70,7 +70,7 @@ def gave_up(transport: Transport, outgoing: Outgoing, waited_s: float) -> Broker
 
 def named(error: BrokerError, message_id: str) -> BrokerError:
     """Return `error`, with the launch that it is about in it."""
-    if error.message_id is not None:
+    if error.message_id == message_id and message_id in str(error):
         return error
     kind = type(error)
     said = f"launch {message_id}: {error}"
