@@ -268,6 +268,7 @@ class Service(AbstractionCore):
         else:
             self._turn(events)
         if self._pause.error is not None:
+            self._runs.kill_overtime(ended={one.message_id for one in self._retained if isinstance(one, Finished)})
             self._stop_without_storage(self._pause.error)
 
     @property

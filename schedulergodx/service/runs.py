@@ -9,6 +9,7 @@ from schedulergodx.rules import due
 from schedulergodx.rules.lifecycle import Code, Report
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from datetime import datetime
     from logging import Logger
 
@@ -24,6 +25,10 @@ class _Run:
     is_hard: bool
     lifetime_s: float | None
     deadline: float | None  # on the monotonic clock
+
+    def is_over(self, moment: float) -> bool:
+        """Whether it has had its lifetime at `moment`."""
+        return self.deadline is not None and self.deadline <= moment
 
 
 class Runs:
@@ -46,6 +51,7 @@ class Runs:
         self._logger = logger
         self._overdue_grace_s = overdue_grace_s
         self._running: dict[str, _Run] = {}
+        self._killed: set[str] = set()  # over time, and abandoned before that could be recorded
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -79,6 +85,8 @@ class Runs:
         if run is None:
             self._logger.info("a run ended after its outcome was told (message %s)", finished.message_id)
             return
+        if finished.message_id in self._killed:
+            return  # `give_up_overtime` says how it ended
         turn.ended.append(finished.message_id)
         self._outcomes.end(finished.message_id, finished.report, turn, client=run.client, now=now)
 
@@ -86,7 +94,7 @@ class Runs:
         """Record TASK_TIMEOUT for every run that is over its lifetime."""
         moment = self._clock.monotonic()
         for message_id, run in self._running.items():
-            if run.deadline is not None and run.deadline <= moment and message_id not in turn.ended:
+            if run.is_over(moment) and message_id not in turn.ended:
                 turn.abandoned.append(message_id)
                 self._outcomes.end(message_id, _overtime(run), turn, client=run.client, now=now)
 
@@ -113,13 +121,27 @@ class Runs:
         for message_id in turn.ended:
             self._running.pop(message_id, None)
         for message_id in turn.abandoned:
-            if self._running.pop(message_id, None) is not None:
+            del self._running[message_id]
+            if message_id in self._killed:
+                self._killed.remove(message_id)
+            else:
                 self._runner.abandon(message_id)
         for task in turn.starts:
             deadline = None if task.lifetime_s is None else self._clock.monotonic() + task.lifetime_s
             self._running[task.message_id] = _Run(task.client, task.is_hard, task.lifetime_s, deadline)
             self._logger.info("task %s started (message %s)", task.name, task.message_id)
             self._runner.start(task, start_number=1)
+
+    def kill_overtime(self, *, ended: Container[str]) -> None:
+        """Kill hard runs that are over time, though that cannot be recorded now; `ended` are not recorded either.
+
+        A database that cannot be written is no reason to let them go on. Their outcome follows when it can be.
+        """
+        moment = self._clock.monotonic()
+        for message_id, run in self._running.items():
+            if run.is_hard and run.is_over(moment) and message_id not in ended and message_id not in self._killed:
+                self._killed.add(message_id)
+                self._runner.abandon(message_id)
 
     def wait_s(self, *, now: datetime, is_starting: bool) -> float | None:
         """Return the seconds until a run is over time, or (`is_starting`) a task is due that there is room for."""

@@ -286,9 +286,12 @@ class Bench:
         raise AssertionError(f"still busy after {turns_max} turns")
 
     def wait(self, *, seconds: float) -> None:
-        """Let time pass, in the steps that the service itself wants, doing a turn at each."""
+        """Let time pass, in the steps that the service itself wants, doing a turn at each and at every event."""
         until = self.clock.seconds + seconds
         for _ in range(10_000):
+            if self.service.has_events():
+                self.turn()
+                continue
             wait_s = self.service.wait_s()
             left_s = until - self.clock.seconds
             if wait_s is None or wait_s > left_s:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx.errors import DatabaseBusy, DatabaseDamaged, DatabaseFull, DatabaseUnsupported, StorageError
+from schedulergodx.rules.lifecycle import Code, Report
 
 if TYPE_CHECKING:
     from tests.unit.doubles import Bench
@@ -147,6 +148,39 @@ def test_a_database_that_fails_at_the_start_leaves_nothing_open(make_bench) -> N
     bench.make()
     bench.open().settle_down()
     assert bench.codes("a") == ["TASK_INTERRUPTED"]
+
+
+# --- overruns meanwhile
+
+
+def test_a_hard_overrun_is_killed_though_it_cannot_be_recorded(bench: Bench) -> None:
+    """A full disk is no reason to let it go on; its outcome is TASK_TIMEOUT all the same, whatever its process says."""
+    bench.launch("a", hard=True, lifetime_s=3)
+    bench.launch("soft", lifetime_s=3)
+    bench.turn()
+    bench.storage.failure = DatabaseFull("full")
+    bench.wait(seconds=40)
+    assert bench.facts("abandon") == ["a"]
+    bench.runner.finish("a", Report(code=Code.TASK_KILLED))
+    bench.wait(seconds=40)
+    bench.storage.failure = None
+    bench.wait(seconds=40)
+    assert bench.codes("a") == bench.codes("soft") == ["TASK_TIMEOUT"]
+    assert bench.facts("abandon") == ["a", "soft"]
+
+
+def test_a_hard_task_that_ended_in_time_keeps_its_result_though_it_is_recorded_late(bench: Bench) -> None:
+    """Its end came within its lifetime; only the database was late."""
+    bench.launch("a", hard=True, lifetime_s=3)
+    bench.turn()
+    bench.storage.failure = DatabaseFull("full")
+    bench.clock.advance(1)
+    bench.runner.finish("a")
+    bench.wait(seconds=40)
+    bench.storage.failure = None
+    bench.wait(seconds=40)
+    assert bench.codes("a") == ["OK"]
+    assert bench.facts("abandon") == []
 
 
 # --- stopping meanwhile
