@@ -13,12 +13,15 @@ from zoneinfo import ZoneInfo
 
 from schedulergodx import redirection
 from schedulergodx.client import Client
+from schedulergodx.context import current_task
 from schedulergodx.errors import InvalidParameter
 from schedulergodx.rules.lifecycle import Outcome, TaskStatus
 from schedulergodx.utils.message import payload
+from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
 from schedulergodx_testing.assertions import Assertions
 from schedulergodx_testing.clock import START, FakeClock, microseconds_up, span_s
+from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError, LeftBehind, TooManyEvents
 from schedulergodx_testing.launched import Launch, launch_of
 from schedulergodx_testing.memory import MemoryBroker
@@ -115,6 +118,7 @@ class Harness(Assertions):
         """
         if self._state != "new":
             raise HarnessError("a harness opens once: make a new one for each test")
+        foreign_clocks.refuse()
         try:
             self._exit.enter_context(redirection.redirect(self))
         except RuntimeError as error:
@@ -250,7 +254,7 @@ class Harness(Assertions):
         """
         self._must_be_open()
         by_s = span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
-        self.note("test", f"advance by {timedelta(seconds=by_s)}")
+        self.note("test", f"advance by {duration(timedelta(seconds=by_s))}")
         until_us = self.clock.monotonic_us() + microseconds_up(by_s)
         self.world.run(lambda: False, until_us, "advance")
 
@@ -337,10 +341,19 @@ class Harness(Assertions):
 
     def launching(self, launch: Launching) -> None:
         """Record a launch."""
+        foreign_clocks.refuse_frozen(launch.arguments, launch.name)
+        foreign_clocks.refuse()
         record = launch_of(launch, self.clock.now())
         self.launched.append(record)
         self._originals[launch.message_id] = record
-        self.note("client", f"launch {record}", launch.message_id)
+        parent = current_task()
+        self.timeline.add(
+            self.clock.now(),
+            "client",
+            f"launch {record.told()}",
+            launch.message_id,
+            caused_by="" if parent is None else parent.message_id,
+        )
 
     def _happening(self, happening: Happening) -> None:
         if happening.kind in _TOLD:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx.utils.message import payload
 from schedulergodx.utils.message.functions import function_name
+from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -68,6 +70,13 @@ class Launch:
         facts = [f"delay={self.delay:g}"] if self.delay is not None else []
         facts += ["hard=True"] if self.hard else []
         return f"{self.name}{shown_call(self.args, self.kwargs)}{' with ' if facts else ''}{', '.join(facts)}"
+
+    def told(self) -> str:
+        """Tell it for the timeline: as a call, with durations for reading."""
+        facts = [f"due in {duration(self.run_at - self.at)}"] if self.run_at is not None else []
+        facts += [f"lifetime {duration(timedelta(seconds=self.lifetime_s))}"] if self.lifetime_s is not None else []
+        facts += ["hard"] if self.hard else []
+        return ", ".join([f"{self.name}{shown_call(self.args, self.kwargs)}", *facts])
 
 
 def launch_of(launching: Launching, at: datetime) -> Launch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.seams import RUNNER_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage
 
 if TYPE_CHECKING:
@@ -44,7 +45,11 @@ class ServiceWatcher:
     def after(self, seam: str, call: str, args: tuple[Any, ...], result: Any) -> None:
         """Note a call that tells something about a task."""
         if seam == "storage" and call == "add":
-            self._note("storage", f"store {args[0].name}: {result.value}", args[0].message_id)
+            task = args[0]
+            due = f", due in {duration(task.run_at - task.issued_at)}" if task.is_delayed else ""
+            self._note("storage", f"store {task.name}: {result.value}{due}", task.message_id)
+        elif seam == "storage" and call == "start" and result:
+            self._note("service", "due: take it for its run", args[0])
         elif seam == "storage" and call == "finish" and result is not None:
             self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
         elif seam == "transport" and call == "reject":
