@@ -16,9 +16,9 @@ from schedulergodx.utils.message.kinds import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from logging import Logger
 
     from schedulergodx.utils.abstractions import Clock
+    from schedulergodx.utils.logger import CoreLogger
     from schedulergodx.utils.rmq_property import RmqConnect
 
 _PREFETCH = 1000
@@ -47,7 +47,7 @@ class Connection:
         self,
         broker: Callable[[], str | RmqConnect | None],
         clock: Clock,
-        logger: Logger,
+        logger: CoreLogger,
         *,
         client: str,
         request_queue: str,

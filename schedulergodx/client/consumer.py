@@ -13,7 +13,8 @@ from schedulergodx.utils.message import answers, envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from logging import Logger
+
+    from schedulergodx.utils.logger import CoreLogger
 
 Heard: TypeAlias = Outcome | SchedulerError
 """What a waiter gets: the outcome, or why there will be none."""
@@ -147,7 +148,7 @@ class Consumer:
     def __init__(
         self,
         answers_: Answers,
-        logger: Logger,
+        logger: CoreLogger,
         *,
         message_bytes_max: int,
         ack: Callable[[Delivery], None],

@@ -29,7 +29,7 @@ from schedulergodx.errors import (
 )
 from schedulergodx.utils.abstractions import AbstractionCore
 from schedulergodx.utils.id_generators import CurrentIds, MessageId
-from schedulergodx.utils.logger import LoggerConstructor
+from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
 from schedulergodx.utils.message import answers, envelope
 from schedulergodx.utils.message.kinds import Message, MessageDisassemble
 from schedulergodx.utils.rmq_property import RmqConnect
@@ -60,7 +60,7 @@ class Client(AbstractionCore):
 
     Args:
         name: who launches; stands in the service's database and in the name of the queue of answers.
-        core_name: stands before each log line.
+        core_name: stands before each of its log lines.
         rmq_connect: where the RabbitMQ is; `url` is the shorter way to say it. At most one of the two.
         id_generator: yields an id for each launch, never the same twice; by default ULIDs.
         task_lifetime: seconds that a soft task may run, unless it says otherwise; None: without limit.
@@ -102,7 +102,7 @@ class Client(AbstractionCore):
         if url is not None and rmq_connect is not None:
             raise InvalidParameter("give either url or rmq_connect, not both")
         self.name = config.printable_name("name", name)
-        self.core_name = core_name
+        self.core_name = config.printable_name("core_name", core_name)
         self.rmq_connect = rmq_connect
         self.id_generator = CurrentIds() if id_generator is None else id_generator
         self.parameters = TaskParameters(
@@ -117,11 +117,12 @@ class Client(AbstractionCore):
         self._message_bytes_max = config.message_bytes("message_bytes_max", message_bytes_max)
         self._clock = clock or CurrentClock()
         self._logger = LoggerConstructor(f"schedulergodx.client.{self.name}", log_level=None)
+        self._lines = CoreLogger(self._logger.getLogger(), self.core_name)
         self._launcher = Launcher(
             self.name,
             self.id_generator,
             self._clock,
-            self._logger.getLogger(),
+            self._lines,
             message_bytes_max=self._message_bytes_max,
         )
         self._lock = threading.Lock()
@@ -431,7 +432,7 @@ class Client(AbstractionCore):
         return Connection(
             self._broker_here,
             self._clock,
-            self._logger.getLogger(),
+            self._lines,
             client=self.name,
             request_queue=self._request_queue,
             reply_queue=self._reply_queue,

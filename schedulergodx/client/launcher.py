@@ -11,18 +11,18 @@ from schedulergodx.utils.message import envelope, launches, payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from logging import Logger
 
     from schedulergodx.client.connection import Connection
     from schedulergodx.client.task import Task
     from schedulergodx.utils.abstractions import Clock
+    from schedulergodx.utils.logger import CoreLogger
 
 
 class Launcher:
     """Makes the messages of one client's launches. Safe from any thread, if the id generator is."""
 
     def __init__(
-        self, client: str, ids: Iterator[str], clock: Clock, logger: Logger, *, message_bytes_max: int
+        self, client: str, ids: Iterator[str], clock: Clock, logger: CoreLogger, *, message_bytes_max: int
     ) -> None:
         self._client = client
         self._ids = ids

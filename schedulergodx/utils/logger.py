@@ -7,7 +7,7 @@ tasks and addresses of brokers; never arguments, results, keys or passwords.
 from __future__ import annotations
 
 import logging
-from logging import FileHandler, Filter, Formatter, Handler, Logger
+from logging import FileHandler, Filter, Formatter, Handler, Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -71,3 +71,17 @@ class LoggerConstructor:
         if name == "logger":  # not there yet: while unpickling or copying
             raise AttributeError(name)
         return getattr(self.logger, name)
+
+
+class CoreLogger(LoggerAdapter[Logger]):
+    """The logger of a client or service, with the name of its core before each line, as in 1.0.0: `core - line`."""
+
+    def __init__(self, logger: Logger, core_name: str) -> None:
+        super().__init__(logger, {})
+        self._core_name = core_name
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a line, as `logging.Logger.log` does."""
+        if self.isEnabledFor(level):
+            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # the place of a line is where it was written
+            self.logger.log(level, f"%s - {msg}", self._core_name, *args, **kwargs)  # noqa: G004 - `msg` is the format

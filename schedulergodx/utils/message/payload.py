@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import platform
+import re
 import sys
 import threading
 from collections import OrderedDict
@@ -170,12 +171,18 @@ def _not_serializable(function: Callable[..., Any], name: str, modules: Sequence
         _, failure = _dump(value, modules)
         if failure is not None:
             return TaskNotSerializable(
-                f"task {name} cannot travel: its {variable} ({type(value).__qualname__}) cannot be pickled: "
-                f"{failure}. Create it inside the function, or move the function to a module that the service can "
-                "import.",
+                f"task {name} cannot travel: its {variable} ({type(value).__qualname__}) cannot be pickled"
+                f"{_reason(failure)}. Create it inside the function, or move the function to a module that the "
+                "service can import.",
                 variable=variable,
             )
     return TaskNotSerializable(f"task {name} cannot be pickled; move it to a module", variable=name)
+
+
+def _reason(failure: Exception) -> str:
+    """Return what kind of object stood in the way, where pickle says just that: other texts may show values."""
+    text = str(failure) if type(failure) is TypeError else ""
+    return f": {text}" if re.fullmatch(r"cannot pickle '[\w.]+' object", text) else f" ({type(failure).__name__})"
 
 
 def _argument_not_serializable(
@@ -185,7 +192,7 @@ def _argument_not_serializable(
         _, failure = _dump(value, ())
         if failure is not None:
             return TaskNotSerializable(
-                f"{variable} of task {name} ({type(value).__qualname__}) cannot be pickled: {failure}. "
+                f"{variable} of task {name} ({type(value).__qualname__}) cannot be pickled{_reason(failure)}. "
                 "Pass what it can be made from (a path, an id), and make it inside the function.",
                 variable=variable,
             )
