@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.harness import Harness
     from schedulergodx_testing.launched import ANY, Launch
     from schedulergodx_testing.memory import MemoryBroker
+    from schedulergodx_testing.portable import assert_portable
     from schedulergodx_testing.timeline import Timeline
 
 _HOMES = {
@@ -36,6 +37,7 @@ _HOMES = {
     "ThreadStuck": "errors",
     "Timeline": "timeline",
     "TooManyEvents": "errors",
+    "assert_portable": "portable",
 }
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "ThreadStuck",
     "Timeline",
     "TooManyEvents",
+    "assert_portable",
 ]
 
 

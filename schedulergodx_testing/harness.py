@@ -119,6 +119,7 @@ class Harness(Assertions):
         if self._state != "new":
             raise HarnessError("a harness opens once: make a new one for each test")
         foreign_clocks.refuse()
+        foreign_clocks.refuse()
         try:
             self._exit.enter_context(redirection.redirect(self))
         except RuntimeError as error:
@@ -341,6 +342,8 @@ class Harness(Assertions):
 
     def launching(self, launch: Launching) -> None:
         """Record a launch."""
+        foreign_clocks.refuse_frozen(launch.arguments, launch.name)
+        foreign_clocks.refuse()
         foreign_clocks.refuse_frozen(launch.arguments, launch.name)
         foreign_clocks.refuse()
         record = launch_of(launch, self.clock.now())
