@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import MessageRejected
@@ -13,7 +14,6 @@ from schedulergodx.utils.message.kinds import Message
 
 if TYPE_CHECKING:
     from datetime import datetime
-    from logging import Logger
 
     from schedulergodx.service.outcomes import Outcomes
     from schedulergodx.service.turn import Turn
@@ -27,10 +27,9 @@ QUESTIONS_MAX = 1000
 class Consumer:
     """Takes deliveries in. Used within a transaction of the loop; nothing that a message holds raises out of it."""
 
-    def __init__(self, storage: Storage, outcomes: Outcomes, logger: Logger, *, message_bytes_max: int) -> None:
+    def __init__(self, storage: Storage, outcomes: Outcomes, *, message_bytes_max: int) -> None:
         self._storage = storage
         self._outcomes = outcomes
-        self._logger = logger
         self._message_bytes_max = message_bytes_max
 
     def take(self, delivery: Delivery, turn: Turn, *, now: datetime) -> None:
@@ -41,7 +40,8 @@ class Consumer:
             self._reject(delivery, error, turn)
             return
         if message.unknown_fields:
-            self._logger.debug("%d unknown fields passed over (message %s)", message.unknown_fields, message.message_id)
+            what = "%d unknown fields passed over (message %s)"
+            turn.say(logging.DEBUG, what, message.unknown_fields, message.message_id)
         try:
             self._take_message(message, turn, now)
         except MessageRejected as error:
@@ -67,7 +67,8 @@ class Consumer:
             case Message.INITIALIZATION:
                 self._outcomes.greet(message.message_id, message.reply_to, turn, client=message.client)
             case Message.INFO:
-                self._logger.info("info message from client %s (message %s)", message.client, message.message_id)
+                what = "info message from client %s (message %s)"
+                turn.say(logging.INFO, what, message.client, message.message_id)
             case Message.ERROR:
                 raise MessageRejected("a service takes no messages of type 2 (ERROR)", reason="UNKNOWN_TYPE")
 
@@ -77,9 +78,9 @@ class Consumer:
         state = None if added is Added.NEW else self._storage.find(task.message_id)
         match on_launch(added, is_ended=state is not None and state.outcome is not None):
             case Intake.KEEP:
-                self._logger.info("task %s stored (message %s)", task.name, task.message_id)
+                turn.say(logging.INFO, "task %s stored (message %s)", task.name, task.message_id)
             case Intake.ANSWER if state is not None and state.outcome is not None:
-                self._logger.info("launched again, answered again (message %s)", task.message_id)
+                turn.say(logging.INFO, "launched again, answered again (message %s)", task.message_id)
                 if task.reply_to:
                     self._outcomes.tell(state.outcome, task.reply_to, turn, client=task.client)
             case Intake.WATCH:
@@ -89,9 +90,8 @@ class Consumer:
                 self._refuse_conflict(task.message_id, message, turn)
 
     def _refuse_conflict(self, message_id: str, message: Envelope, turn: Turn) -> None:
-        self._logger.warning(
-            "refused: client %s launched another task under a known id (message %s)", message.client, message_id
-        )
+        what = "refused: client %s launched another task under a known id (message %s)"
+        turn.say(logging.WARNING, what, message.client, message_id)
         self._outcomes.refuse(
             message_id,
             message.reply_to,
@@ -137,5 +137,5 @@ class Consumer:
             )
 
     def _reject(self, delivery: Delivery, error: MessageRejected, turn: Turn) -> None:
-        self._logger.warning("message rejected to the dead letters: %s: %s", error.reason, error)
+        turn.say(logging.WARNING, "message rejected to the dead letters: %s: %s", error.reason, error)
         turn.rejects.append((delivery, f"{error.reason}: {error}"))

@@ -233,8 +233,8 @@ class Service(AbstractionCore):
         )
         resources.callback(self._runner.close)
         logger = self._logger.getLogger()
-        outcomes = Outcomes(self._storage, logger)
-        self._consumer = Consumer(self._storage, outcomes, logger, message_bytes_max=limits.message_bytes_max)
+        outcomes = Outcomes(self._storage)
+        self._consumer = Consumer(self._storage, outcomes, message_bytes_max=limits.message_bytes_max)
         self._publisher = Publisher(
             self._storage,
             self._transport,
@@ -251,9 +251,11 @@ class Service(AbstractionCore):
         self._prune_at = clock.monotonic() + _PRUNE_EVERY_S
 
     def _connect(self) -> None:
+        turn = Turn()
         with self._storage.transaction():
             # Their answers are in the outbox, like those that an earlier service left there.
-            self._runs.report_interrupted(Turn(), now=self._clock.now())
+            self._runs.report_interrupted(turn, now=self._clock.now())
+        self._log(turn)
         self._runner.listen(self._inbox.put)
         self._transport.listen(self._inbox.put)
         queue = QueueSpec(name=self._request_queue, has_dead_letters=True)
@@ -360,7 +362,12 @@ class Service(AbstractionCore):
             self._storage.remove_replies(turn.sent)
         self._prune(now)
 
+    def _log(self, turn: Turn) -> None:
+        for level, message, facts in turn.lines:
+            self._logger.log(level, message, *facts)
+
     def _after_commit(self, turn: Turn, settled: list[ReplySettled]) -> None:
+        self._log(turn)
         if turn.acks:
             self._transport.ack(turn.acks)
         for delivery, reason in turn.rejects:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
@@ -11,7 +12,6 @@ from schedulergodx.utils.message.kinds import Message, MessageErrorStatus, Messa
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from logging import Logger
 
     from schedulergodx.rules.lifecycle import Outcome
     from schedulergodx.rules.tasks import TaskState
@@ -22,19 +22,16 @@ if TYPE_CHECKING:
 class Outcomes:
     """Ends tasks in the storage and puts the answers into the outbox. Used within a transaction of the loop."""
 
-    def __init__(self, storage: Storage, logger: Logger) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
-        self._logger = logger
 
     def end(self, message_id: str, report: Report, turn: Turn, *, client: str, now: datetime) -> None:
         """Record the outcome of a task and answer everybody who waits for it; nothing if it has ended already."""
         outcome = self._storage.finish(message_id, report, now=now)
         if outcome is None:
             return
-        level = "info" if outcome.status is TaskStatus.COMPLETED else "warning"
-        getattr(self._logger, level)(
-            "task ended: %s, %s (message %s)", outcome.status.name, outcome.code.value, message_id
-        )
+        level = logging.INFO if outcome.status is TaskStatus.COMPLETED else logging.WARNING
+        turn.say(level, "task ended: %s, %s (message %s)", outcome.status.name, outcome.code.value, message_id)
         for queue in self._storage.watchers(message_id):
             self.tell(outcome, queue, turn, client=client)
 

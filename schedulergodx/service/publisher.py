@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import BrokerError, Closed, QueueMissing, StorageError
@@ -69,7 +70,7 @@ class Publisher:
             turn.sent.append(settled.reply.number)
         elif isinstance(settled.error, QueueMissing):
             # Its client is gone, and its queue with it. The outcome stays, and can be asked for by id.
-            self._logger.info("nobody waits for this answer any more (message %s)", settled.reply.message_id)
+            turn.say(logging.INFO, "nobody waits for this answer any more (message %s)", settled.reply.message_id)
             turn.sent.append(settled.reply.number)
 
     def after_commit(self, settled: list[ReplySettled], fresh: list[Reply]) -> None:

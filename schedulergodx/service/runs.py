@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,7 @@ class Runs:
         """Record what a run brought; nothing, when its outcome was recorded at its deadline."""
         run = self._running.get(finished.message_id)
         if run is None:
-            self._logger.info("a run ended after its outcome was told (message %s)", finished.message_id)
+            turn.say(logging.INFO, "a run ended after its outcome was told (message %s)", finished.message_id)
             return
         if finished.message_id in self._killed:
             return  # `give_up_overtime` says how it ended

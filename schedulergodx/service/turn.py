@@ -15,6 +15,7 @@ class Turn:
     """Collects what is to be done after the commit. If the commit fails, it is thrown away, and nothing was done.
 
     Attributes:
+        lines: what to log; a turn that was thrown away has not happened.
         is_grace_over: whether the service stops, and running tasks have had their time.
         acks: deliveries that are stored or answered.
         rejects: deliveries that break the protocol, each with its reason.
@@ -35,3 +36,8 @@ class Turn:
     ended: list[str] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
     interrupted: list[str] = field(default_factory=list)
+    lines: list[tuple[int, str, tuple[object, ...]]] = field(default_factory=list)
+
+    def say(self, level: int, message: str, *facts: object) -> None:
+        """Log this after the commit, as `logging` does."""
+        self.lines.append((level, message, facts))

@@ -84,6 +84,23 @@ def test_each_failure_begins_with_a_short_pause(bench: Bench) -> None:
         bench.wait(seconds=30)
 
 
+def test_a_turn_that_failed_has_logged_nothing_of_what_it_wanted(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line that says "stored" or "ended" is true, and stands once."""
+    caplog.set_level(logging.DEBUG)
+    bench.storage.failure = DatabaseFull("full")
+    bench.launch("a")
+    bench.deliver(b"not JSON")
+    bench.turn()
+    bench.wait(seconds=100)
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    bench.storage.failure = None
+    bench.wait(seconds=30)
+    for once in ("stored (message a)", "rejected to the dead letters", "started (message a)"):
+        assert caplog.text.count(once) == 1
+
+
 def test_events_do_not_shorten_the_pause(bench: Bench) -> None:
     """A busy broker must not make the service try in a loop."""
     bench.storage.failure = DatabaseFull("full")
