@@ -222,7 +222,7 @@ class Service(AbstractionCore):
         self._storage.open(owner=f"{self.name}@{socket.gethostname()}:{os.getpid()}", now=clock.now())
         resources.callback(self._storage.close)
         broker = transports.resolve(self._target)
-        self._transport = self._given_transport or transports.connect(broker, name=self.name, clock=clock)
+        self._transport = self._given_transport or transports.connect(broker, name=self.name)
         resources.callback(self._transport.close)
         self._runner = self._given_runner or LocalRunner(
             threads=limits.threads,
