@@ -19,6 +19,7 @@ from schedulergodx.utils.message.kinds import Message
 VERSION = 1
 MESSAGE_ID_BYTES_MAX = 100
 _REPLY_QUEUE_BYTES_MAX = QUEUE_NAME_BYTES_MAX + NAME_BYTES_MAX + 30
+_VERSION_BYTES_MAX = 40
 _FIELDS = {"v", "id", "client", "type", "issued_at", "reply_to", "python", "cloudpickle", "arguments"}
 
 
@@ -82,9 +83,9 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
         client=name_field(fields, "client", bytes_max=NAME_BYTES_MAX),
         kind=_kind(fields),
         issued_at=None if fields.get("issued_at") is None else moment_field(fields, "issued_at"),
-        reply_to=name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX) if fields.get("reply_to") else "",
-        python=name_field(fields, "python", bytes_max=40) if fields.get("python") else "",
-        cloudpickle=name_field(fields, "cloudpickle", bytes_max=40) if fields.get("cloudpickle") else "",
+        reply_to=optional_name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX),
+        python=optional_name_field(fields, "python", bytes_max=_VERSION_BYTES_MAX),
+        cloudpickle=optional_name_field(fields, "cloudpickle", bytes_max=_VERSION_BYTES_MAX),
         arguments=object_field(fields, "arguments"),
         unknown_fields=len(fields.keys() - _FIELDS),
     )
@@ -103,6 +104,11 @@ def name_field(fields: dict[str, Any], name: str, *, bytes_max: int) -> str:
         return printable_name(name, value, bytes_max=bytes_max)
     except InvalidParameter:
         raise bad(name, f"a printable text of 1 to {bytes_max} bytes", value) from None
+
+
+def optional_name_field(fields: dict[str, Any], name: str, *, bytes_max: int) -> str:
+    """Return a field that is a printable text; "" when it is missing, null or empty. Raises MessageRejected."""
+    return "" if fields.get(name) in (None, "") else name_field(fields, name, bytes_max=bytes_max)
 
 
 def object_field(fields: dict[str, Any], name: str) -> dict[str, Any]:
@@ -136,7 +142,7 @@ def moment_field(fields: dict[str, Any], name: str) -> datetime:
 
 def moment_text(moment: datetime) -> str:
     """Return an aware moment as messages have it, in UTC with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def is_message_id(value: object) -> bool:

@@ -17,6 +17,7 @@ from schedulergodx.utils.message.envelope import (
     moment_field,
     moment_text,
     name_field,
+    optional_name_field,
 )
 from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.message.payload import CLOUDPICKLE_VERSION, PYTHON_VERSION, Packed
@@ -89,7 +90,7 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         digest=_digest(envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s),
         function=function,
         reference=reference,
-        code_digest=name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX) if fields.get("code_digest") else "",
+        code_digest=optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX),
         arguments=arguments,
         arguments_by_value=arguments_by_value,
         python=envelope.python,
@@ -129,9 +130,9 @@ def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> byt
 
 
 def _reference_field(fields: dict[str, Any]) -> str:
-    if not fields.get("reference"):
+    reference = optional_name_field(fields, "reference", bytes_max=_TEXT_BYTES_MAX)
+    if not reference:
         return ""
-    reference = name_field(fields, "reference", bytes_max=_TEXT_BYTES_MAX)
     module, _, qualname = reference.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), *qualname.split("."))):
         raise bad("reference", "'module:qualname'", reference)
