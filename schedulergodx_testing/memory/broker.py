@@ -66,14 +66,10 @@ class MemoryBroker:
         self._stepper = Stepper(clock or SystemClock(), choose or seeded(seed))
         self._hub = Hub(self._stepper, f"memory://{name}", profile_named(profile))
         self._pump = Pump(self._stepper, f"memory-broker-{name}", is_automatic=is_automatic)
-        self._transports: list[MemoryTransport] = []
 
     def transport(self, name: str) -> MemoryTransport:
         """Return a new way to this broker, for a program of that name."""
-        transport = MemoryTransport(self._hub, self._pump, name)
-        with self._stepper.lock:
-            self._transports.append(transport)
-        return transport
+        return MemoryTransport(self._hub, self._pump, name)
 
     # --- Stepping
 
@@ -161,7 +157,7 @@ class MemoryBroker:
     def close(self) -> None:
         """Close every transport. Twice is once."""
         with self._stepper.lock:
-            transports, self._transports = self._transports, []
+            transports = self._hub.transports.copy()
         for transport in transports:
             transport.close()
 

@@ -214,7 +214,7 @@ class ConsumingLink(Link):
 
     def _arrive_consume(self, wish: Wish) -> None:
         connection, store, name = self.connection, self.hub.store, wish.queue.name
-        if wish.has_ended or wish.channel is not None or connection is None or connection.is_half_open:
+        if wish.has_ended or wish.channel is not None or connection is None:
             return
         if wish.is_exclusive:
             owner = store.owner(name)
@@ -252,24 +252,20 @@ class ConsumingLink(Link):
             )
 
     def _arrive_stop(self, channel: Channel) -> None:
-        if not self._is_half_open:
-            self._log.add("consumer stopped", self.transport, channel.queue.name)
-            self.hub.store.stop(channel)
+        self._log.add("consumer stopped", self.transport, channel.queue.name)
+        self.hub.store.stop(channel)
 
     def _arrive_ack(self, what: tuple[Channel, list[int]]) -> None:
         channel, numbers = what
-        if not self._is_half_open:
-            name = channel.queue.name
-            for message in self.hub.store.ack(channel, numbers):
-                self._log.add("acked", self.transport, name, message.message_id)
+        for message in self.hub.store.ack(channel, numbers):
+            self._log.add("acked", self.transport, channel.queue.name, message.message_id)
 
     def _arrive_give_back(self, what: tuple[Channel, list[int]]) -> None:
         channel, numbers = what
-        if not self._is_half_open:
-            for number in numbers:
-                if (message := channel.unacked.get(number)) is not None:
-                    self._log.add("given back", self.transport, channel.queue.name, message.message_id)
-            self.hub.store.give_back(channel, numbers)
+        for number in numbers:
+            if (message := channel.unacked.get(number)) is not None:
+                self._log.add("given back", self.transport, channel.queue.name, message.message_id)
+        self.hub.store.give_back(channel, numbers)
 
     def _close_channel(self, wish: Wish) -> None:
         channel, wish.channel = wish.channel, None
@@ -278,13 +274,9 @@ class ConsumingLink(Link):
             self.put(self._arrive_close, channel)
 
     def _arrive_close(self, channel: Channel) -> None:
-        if not self._is_half_open and channel in self._channels:
+        if channel in self._channels:
             self._channels.remove(channel)
             self.hub.store.close(channel)
-
-    @property
-    def _is_half_open(self) -> bool:
-        return self.connection is not None and self.connection.is_half_open
 
     # --- What arrives here
 

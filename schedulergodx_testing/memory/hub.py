@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.memory.publishing import PublishingLink
     from schedulergodx_testing.memory.queues import Message
     from schedulergodx_testing.memory.stepper import Stepper
+    from schedulergodx_testing.memory.transport import MemoryTransport
 
 SHUTDOWN = "320 CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
 
@@ -21,7 +22,7 @@ class Hub:
     """What the broker is like at the moment. The lock of the stepper guards it.
 
     Attributes:
-        links: every link that was not closed, in the order of making.
+        transports, links, publishing: all that was not closed, in the order of making.
         is_away: nobody listens: connections fail and are tried again.
         refusal: why the broker refuses connections; "": it does not.
         is_alarmed: whether it takes no messages.
@@ -33,6 +34,7 @@ class Hub:
         self.profile = profile
         self.faults = Faults(self)
         self.store = Store(stepper, self.faults, profile)
+        self.transports: list[MemoryTransport] = []
         self.links: list[Link] = []
         self.publishing: list[PublishingLink] = []
         self.is_away = False

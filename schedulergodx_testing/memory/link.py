@@ -58,6 +58,7 @@ class Link:
         self.connection: Connection | None = None
         self.is_started = False
         self.is_closed = False
+        self.is_killed = False
         self._stepper = hub.stepper
         self._log = hub.stepper.log
         self._failures = 0
@@ -86,6 +87,9 @@ class Link:
         """Give up what waits: the broker refuses us."""
         raise NotImplementedError
 
+    def on_vanished(self, what: Any) -> None:
+        """Something was sent over a half-open connection: it will never arrive."""
+
     def receive(self) -> None:
         """Let the next thing arrive at the program. There is one, and it is still counted in the lane."""
         raise NotImplementedError
@@ -112,6 +116,7 @@ class Link:
 
     def kill(self) -> None:
         """End as a killed process ends: the broker notices, and nobody here hears of anything any more."""
+        self.is_killed = True
         if self._end() and self.is_started:
             self._log.add("killed", self.transport, detail=self.title)
         self.status = replace(self.status, state=ConnectionState.CLOSED)
@@ -263,7 +268,10 @@ class Link:
             return
         arrive, what = self._outgoing.popleft()
         self.outbound.take()
-        arrive(what)
+        if self.connection is not None and self.connection.is_half_open:
+            self.on_vanished(what)
+        else:
+            arrive(what)
 
     def _receive(self) -> None:
         faults = self.hub.faults

@@ -74,9 +74,13 @@ class PublishingLink(Link):
             del self.unsettled[outgoing]
             if error is not None:
                 self._log.add("failed", self.transport, outgoing.queue, outgoing.message_id, type(error).__name__)
-            self._stepper.call(outgoing.on_settled, outgoing, error)
+            self._stepper.call(self._hand, outgoing, error)
             if not self.unsettled:
                 self._stepper.notify()
+
+    def _hand(self, outgoing: Outgoing, error: BrokerError | None) -> None:
+        if not self.is_killed:
+            outgoing.on_settled(outgoing, error)
 
     # --- Its life
 
@@ -97,6 +101,11 @@ class PublishingLink(Link):
         on_its_way = next((what for arrive, what in self._outgoing if arrive == self._arrive), None)
         if on_its_way is not None and on_its_way in self.unsettled and self._stepper.choose(2):
             on_its_way.was_sent = True
+
+    def on_vanished(self, what: object) -> None:
+        """It counts as sent."""
+        if isinstance(what, Outgoing) and what in self.unsettled and what.queue not in self._refused:
+            what.was_sent = True
 
     def on_down(self) -> None:
         """Forget what was declared."""
@@ -127,8 +136,6 @@ class PublishingLink(Link):
             self.put(self._arrive_declare, queue)
 
     def _arrive_declare(self, queue: QueueSpec) -> None:
-        if self._is_half_open:
-            return
         self._refused.pop(queue.name, None)
         address = self.hub.address
         if failures.name_error(queue.name, address) is not None:
@@ -149,8 +156,6 @@ class PublishingLink(Link):
             self.settle(outgoing, refusal(outgoing.message_id))
             return
         outgoing.was_sent = True
-        if self._is_half_open:
-            return
         if self.hub.is_alarmed:
             self._hold(outgoing)
             return
@@ -201,10 +206,6 @@ class PublishingLink(Link):
         """Say at once what needs no disk: it overtakes the confirms."""
         self._answers.append((outgoing, do))
         self.inbound.add()
-
-    @property
-    def _is_half_open(self) -> bool:
-        return self.connection is not None and self.connection.is_half_open
 
     # --- What the broker says
 

@@ -125,12 +125,11 @@ class Store:
         self._fill(channel)
         return messages
 
-    def give_back(self, channel: Channel, numbers: Iterable[int]) -> list[Message]:
-        """Put messages of a channel back where they were. Return those that there were."""
+    def give_back(self, channel: Channel, numbers: Iterable[int]) -> None:
+        """Put messages of a channel back where they were."""
         messages = [message for number in numbers if (message := channel.unacked.pop(number, None)) is not None]
         self._put_back(channel.queue, messages, is_counted=self._profile.is_give_back_counted)
         self._fill(channel)
-        return messages
 
     def close(self, channel: Channel) -> None:
         """Take everything back from a channel, and forget it."""

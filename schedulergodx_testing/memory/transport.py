@@ -46,6 +46,7 @@ class MemoryTransport:
         self._publishing = PublishingLink(hub, name, self._emit)
         self._consuming = ConsumingLink(hub, name, self._emit)
         with self._stepper.lock:
+            hub.transports.append(self)
             hub.links += [self._publishing, self._consuming]
             hub.publishing.append(self._publishing)
 
@@ -210,12 +211,13 @@ class MemoryTransport:
             self._threads[thread.name] = thread
 
     def _leave(self) -> None:
+        hub = self._hub
         with self._stepper.lock:
-            for link in (self._publishing, self._consuming):
-                if link in self._hub.links:
-                    self._hub.links.remove(link)
-            if self._publishing in self._hub.publishing:
-                self._hub.publishing.remove(self._publishing)
+            if self in hub.transports:
+                hub.transports.remove(self)
+                hub.links.remove(self._publishing)
+                hub.links.remove(self._consuming)
+                hub.publishing.remove(self._publishing)
         self._pump.leave(self)
 
     def _delete(self, name: str) -> None:
