@@ -93,6 +93,9 @@ def message_bytes(name: str, value: object) -> int:
     return whole_number(name, value, least=1024, most=128 * 1024 * 1024)
 
 
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+
+
 def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX) -> str:
     """Return `value` as a name: printable, without spaces at its ends, not too long. Raises InvalidParameter.
 
@@ -101,7 +104,8 @@ def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX)
     rule = f"{name} must be a text of 1 to {bytes_max} bytes of UTF-8 without control characters"
     if not isinstance(value, str):
         raise InvalidParameter(f"{rule}, got {type(value).__name__}")
-    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in value):
+    # First what is quick: every launch and every answer has a dozen names.
+    if not value.isprintable() and any(unicodedata.category(character) in _UNPRINTABLE for character in value):
         raise InvalidParameter(f"{rule}; {ascii(value)[:80]} has some")
     if not 0 < len(value.encode()) <= bytes_max or value != value.strip():
         raise InvalidParameter(f"{rule}, and no spaces at its ends; got {value[:40]!r} ({len(value.encode())} bytes)")
