@@ -294,7 +294,7 @@ STATELESS = {
     "constants": lambda: (a_number, "text", (1, 2)),
     "modules and builtins": lambda: (sys.version, len("a"), threading.current_thread()),
     "other functions": lambda: plain(1),
-    "comprehensions and inner functions": lambda: [lambda: y for y in range(3)],
+    "comprehensions and inner functions": lambda: [(lambda x=y: x) for y in range(3)],
     "a class of a module": lambda: threading.Thread,
 }
 
