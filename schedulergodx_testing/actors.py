@@ -10,18 +10,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schedulergodx.service import Service
+    from schedulergodx_testing.calls import Calls
     from schedulergodx_testing.clock import FakeClock
     from schedulergodx_testing.memory import MemoryBroker
 
 
 class BrokerActor:
-    """A broker in memory. It comes first: what is on its way arrives before anybody acts upon it."""
+    """A broker in memory. It comes first: what is on its way arrives before anybody acts upon it.
+
+    Attributes:
+        after_step: called after each happening.
+    """
 
     name = "broker"
     is_first = True
 
-    def __init__(self, broker: MemoryBroker) -> None:
+    def __init__(self, broker: MemoryBroker, calls: Calls) -> None:
         self._broker = broker
+        self._calls = calls
+        self.after_step: list[Callable[[], None]] = []
 
     def is_ready(self) -> bool:
         """Return whether something is on its way, or due."""
@@ -29,7 +36,10 @@ class BrokerActor:
 
     def step(self) -> None:
         """Do one happening."""
+        self._calls.turn += 1
         self._broker.step()
+        for told in tuple(self.after_step):
+            told()
 
     def next_us(self) -> int | None:
         """Return the moment of the next timed happening."""
@@ -43,15 +53,19 @@ class ServiceActor:
     Args:
         service: it is open.
         clock: its clock.
+        calls: counts the turns.
         on_crash: told when a turn was ended by a crash that a test asked for.
     """
 
     is_first = False
 
-    def __init__(self, service: Service, clock: FakeClock, on_crash: Callable[[ServiceActor], None]) -> None:
+    def __init__(
+        self, service: Service, clock: FakeClock, calls: Calls, on_crash: Callable[[ServiceActor], None]
+    ) -> None:
         self.name = f"service {service.name}"
         self.service = service
         self._clock = clock
+        self._calls = calls
         self._on_crash = on_crash
         self._next_us: int | None = None
         self._is_stale = True
@@ -66,10 +80,13 @@ class ServiceActor:
     def step(self) -> None:
         """Do one turn."""
         self._is_stale = True
+        self._calls.turn += 1
         try:
             self.service.step(None)
         except ServiceCrash:
             self._on_crash(self)
+        finally:
+            self._calls.turn += 1
 
     def next_us(self) -> int | None:
         """Return the moment at which something is due."""
@@ -82,6 +99,38 @@ class ServiceActor:
     def refresh(self) -> None:
         """Ask the service again when something is due: the wall clock was set."""
         self._is_stale = True
+
+
+class Timer:
+    """Does something once, at a moment.
+
+    Args:
+        name: for error texts.
+        clock: what the moment is counted on.
+        after_s: seconds from now.
+        action: what is done.
+    """
+
+    is_first = False
+
+    def __init__(self, name: str, clock: FakeClock, after_s: float, action: Callable[[], None]) -> None:
+        self.name = name
+        self._clock = clock
+        self._at_us: int | None = clock.monotonic_us() + microseconds_up(after_s)
+        self._action = action
+
+    def is_ready(self) -> bool:
+        """Return whether its moment has come."""
+        return self._at_us is not None and self._at_us <= self._clock.monotonic_us()
+
+    def step(self) -> None:
+        """Do it."""
+        self._at_us = None
+        self._action()
+
+    def next_us(self) -> int | None:
+        """Return its moment, until it has come."""
+        return self._at_us
 
 
 class ServiceCrash(BaseException):

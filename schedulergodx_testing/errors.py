@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schedulergodx.errors import SchedulerError
+from schedulergodx.errors import BrokerError, SchedulerError
 
 
 class HarnessError(SchedulerError):
@@ -17,6 +17,10 @@ class NothingLeftToHappen(HarnessError):
     """A wait can never end: nothing runs, nothing is due, nothing is on its way."""
 
 
+class Deadlock(HarnessError):
+    """Threads wait for each other's locks, and will for ever."""
+
+
 class TooManyEvents(HarnessError):
     """Things go on and on, e.g. a task that launches itself without a delay."""
 
@@ -27,3 +31,7 @@ class ThreadStuck(HarnessError):
 
 class LeftBehind(HarnessError):
     """At its end, the test left something that a strict harness does not accept."""
+
+
+class ClientCrashed(BrokerError):
+    """The program of a client was killed by the test. Whatever it waited for ends with this."""

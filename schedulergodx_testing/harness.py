@@ -20,12 +20,17 @@ from schedulergodx.utils.message import payload
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
 from schedulergodx_testing.assertions import Assertions
+from schedulergodx_testing.calls import Calls
 from schedulergodx_testing.clock import START, FakeClock, microseconds_up, span_s
+from schedulergodx_testing.crashing import BrokerProgram, Crashing, CrashPoint
 from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError, LeftBehind, TooManyEvents
+from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.launched import Launch, launch_of
+from schedulergodx_testing.ledger import Ledger
 from schedulergodx_testing.memory import MemoryBroker
 from schedulergodx_testing.memory.happenings import KINDS
+from schedulergodx_testing.programs import ClientProgram
 from schedulergodx_testing.served import Served
 from schedulergodx_testing.timeline import Timeline
 from schedulergodx_testing.world.choices import Choices
@@ -49,7 +54,7 @@ RUN_ALL_LIMIT = 10_000
 """Timers that `run_all` runs through before it gives up."""
 
 
-class Harness(Assertions):
+class Harness(Assertions, Crashing):
     """A world for one test: everything of this process that launches or serves lives in it while it is open.
 
     Programs under test stay as they are. Nothing happens, and no time passes, but by what the test calls: `advance`,
@@ -67,6 +72,8 @@ class Harness(Assertions):
         is_capturing: record launches, and run nothing.
         is_strict: at the end, every launch must have an outcome, and nothing may be in the dead letters.
         patience_s: real seconds that a task may spin before it is reported as stuck.
+        restart_after_s: seconds after which a service that crashed starts again by itself, as under a supervisor; None:
+            by `start_service` only.
         replay: choices to repeat, from the line that a failing test prints.
 
     Raises:
@@ -85,6 +92,7 @@ class Harness(Assertions):
         is_capturing: bool = False,
         is_strict: bool = False,
         patience_s: float = 5.0,
+        restart_after_s: float | None = None,
         replay: tuple[int, ...] = (),
     ) -> None:
         self.seed = seed
@@ -100,6 +108,12 @@ class Harness(Assertions):
         self.world = World(self.clock, self.choices, patience_s=patience_s)
         self.broker = MemoryBroker(self.clock, seed=seed, choose=self.choices.one_of)
         self.broker.on_happening = self._happening
+        self.restart_after_s = restart_after_s
+        self.calls = Calls()
+        self.ledger = Ledger()
+        self.programs: list[ClientProgram] = []
+        self.crash_points: list[CrashPoint] = []
+        self._broker_program = BrokerProgram(self.calls, self.broker.crash)
         self.timeline = Timeline(start.astimezone(UTC))
         self.launched: list[Launch] = []
         self._originals: dict[str, Launch] = {}
@@ -131,7 +145,9 @@ class Harness(Assertions):
             self.clock.wait_through(self.world.wait_for)
             self._exit.callback(self.clock.wait_through, None)
             self._exit.enter_context(interposed(self.world, self._time_zone))
-            self.world.actors.append(BrokerActor(self.broker))
+            broker = BrokerActor(self.broker, self.calls)
+            broker.after_step.append(self._broker_program.after_step)
+            self.world.actors.append(broker)
             if not self._is_capturing:
                 self.new_service(**self._service_parameters)
         except BaseException:
@@ -217,6 +233,16 @@ class Harness(Assertions):
         self._services.append(served)
         served.start()
         return served.actor.service
+
+    @property
+    def faults(self) -> HarnessFaults:
+        """What can go wrong with the services' databases; `broker.faults` has what can with the broker."""
+        return HarnessFaults(self._served_at)
+
+    @property
+    def services(self) -> tuple[Served, ...]:
+        """The services, up or down, in the order of `new_service`; for parts of this package."""
+        return tuple(self._services)
 
     def crash_service(self, index: int = 0) -> None:
         """End a service as SIGKILL does: what ran is cut off, what was not committed is gone."""
@@ -334,7 +360,11 @@ class Harness(Assertions):
 
     def connect(self, target: object, *, name: str) -> Transport:  # noqa: ARG002 - whatever broker a program names
         """Return a transport to the broker in memory, for a client of this process."""
-        return self.broker.transport(name)
+        program = ClientProgram(
+            self.broker.transport(name), calls=self.calls, note=self.note, on_confirmed=self._confirmed
+        )
+        self.programs.append(program)
+        return program
 
     def random_bits(self, bits: int) -> int:
         """Return random bits for an id, from the seed."""
@@ -358,7 +388,12 @@ class Harness(Assertions):
             caused_by="" if parent is None else parent.message_id,
         )
 
+    def _confirmed(self, message_id: str, client: str) -> None:
+        if message_id in self._originals:  # questions and messages of one's own are no launches
+            self.ledger.confirmed[message_id] = client
+
     def _happening(self, happening: Happening) -> None:
+        self._broker_program.heard(happening)
         if happening.kind in _TOLD:
             facts = [fact for fact in (happening.queue or happening.transport, happening.detail) if fact]
             self.note("broker", f"{happening.kind}: {', '.join(facts)}", happening.message_id)
@@ -385,9 +420,12 @@ class Harness(Assertions):
             )
         return self._services[0]
 
-    def _served(self, index: int) -> Served:
+    def _served_at(self, index: int) -> Served:
         self._first()
-        served = self._services[index]
+        return self._services[index]
+
+    def _served(self, index: int) -> Served:
+        served = self._served_at(index)
         if not served.is_up:
             raise HarnessError("this service is down already; start_service() starts it")
         return served

@@ -18,7 +18,10 @@ STORAGE_CALLS = (
     "remove_replies",
     "prune",
 )
-"""Calls of a `Storage` that change something; `commit` is the end of a transaction."""
+"""Calls of a `Storage` that change something; `begin` and `commit` are the two ends of a transaction.
+
+Reading leaves nothing behind, so a crash before or after it is one at the call before or after.
+"""
 TRANSPORT_CALLS = ("publish", "ack", "reject", "give_back", "consume", "stop_consuming")
 RUNNER_CALLS = ("start", "abandon")
 
@@ -26,10 +29,10 @@ RUNNER_CALLS = ("start", "abandon")
 class Watcher(Protocol):
     """Who is told of calls."""
 
-    def before(self, seam: str, call: str, args: tuple[Any, ...]) -> None:
-        """Take note of a call that is about to happen; raising prevents it."""
+    def before(self, seam: str, call: str, args: tuple[Any, ...]) -> Any:
+        """Take note of a call that is about to happen; raising prevents it. What it returns goes to `after`."""
 
-    def after(self, seam: str, call: str, args: tuple[Any, ...], result: Any) -> None:
+    def after(self, note: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Take note of a call that has happened; raising hides its result."""
 
 
@@ -45,9 +48,9 @@ class Watched:
 
     def _watched(self, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **kwargs: Any) -> Any:
-            self._watcher.before(self._seam, call, args)
+            note = self._watcher.before(self._seam, call, args)
             result = real(*args, **kwargs)
-            self._watcher.after(self._seam, call, args, result)
+            self._watcher.after(note, args, kwargs, result)
             return result
 
         return watched
@@ -57,15 +60,17 @@ class Watched:
 
 
 class WatchedStorage(Watched):
-    """A `Storage` whose changes and commits are watched."""
+    """A `Storage` whose changes and transactions are watched."""
 
     def __init__(self, inner: Any, watcher: Watcher) -> None:
         super().__init__(inner, "storage", STORAGE_CALLS, watcher)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Keep all changes of the block together; `commit` is watched before and after."""
+        """Keep all changes of the block together; `begin` and `commit` are watched."""
+        begin = self._watcher.before("storage", "begin", ())
         with self.inner.transaction():
+            self._watcher.after(begin, (), {}, None)
             yield
-            self._watcher.before("storage", "commit", ())
-        self._watcher.after("storage", "commit", (), None)
+            commit = self._watcher.before("storage", "commit", ())
+        self._watcher.after(commit, (), {}, None)

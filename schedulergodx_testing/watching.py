@@ -1,27 +1,52 @@
-"""What a harness sees of a service: each call through its seams that matters to the story of a test."""
+"""What a harness sees of a service: each call through its seams, for the timeline, the ledger, and whoever kills it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from schedulergodx_testing.actors import ServiceCrash
 from schedulergodx_testing.drawing import duration
-from schedulergodx_testing.seams import RUNNER_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage
+from schedulergodx_testing.seams import RUNNER_CALLS, STORAGE_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from schedulergodx.errors import BrokerError
     from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.abstractions import Clock, Outgoing
+    from schedulergodx_testing.calls import Calls, Program, SeamCall
+    from schedulergodx_testing.ledger import DatabaseLedger
 
 
 class ServiceWatcher:
-    """Writes the timeline of one service, and lets others in before and after each call.
+    """Writes down what one service does between its start and its end, and lets it die in the middle.
 
     Args:
-        note: adds a line: lane, words, message id.
+        name: of the service.
+        program: what dies.
+        note: adds a line to the timeline: lane, words, message id.
+        calls: counts calls.
+        ledger: facts of its database.
+        clock: when runs start.
     """
 
-    def __init__(self, note: Callable[[Any, str, str], None]) -> None:
+    def __init__(  # noqa: PLR0913 - what a call is written down in
+        self,
+        name: str,
+        program: Program,
+        note: Callable[[Any, str, str], None],
+        *,
+        calls: Calls,
+        ledger: DatabaseLedger,
+        clock: Clock,
+    ) -> None:
+        self.is_dead = False
+        self._name = name
+        self._program = program
         self._note = note
+        self._calls = calls
+        self._ledger = ledger
+        self._clock = clock
 
     def storage(self, inner: Any) -> Any:
         """Return `inner`, watched."""
@@ -39,18 +64,49 @@ class ServiceWatcher:
         """Note the start, end or kill of a run."""
         self._note("worker", f"{what} {task.name}", task.message_id)
 
-    def before(self, seam: str, call: str, args: tuple[Any, ...]) -> None:
-        """Let a call happen."""
+    def before(self, seam: str, call: str, args: tuple[Any, ...]) -> SeamCall:
+        """Count a call, and let it happen, unless the service is dead or dies here."""
+        if self.is_dead:
+            raise ServiceCrash
+        if seam == "storage" and call == "begin":
+            self._ledger.begin()
+        changes = self._ledger.changes if call == "commit" else frozenset()
+        counted = self._calls.begin(f"{seam}.{call}", self._name, self._program, changes)
+        if seam == "transport" and call == "publish":
+            self._listen(args[0])
+        elif seam == "runner" and call == "start":
+            self._ledger.run(args[0], self._clock.now())
+        return counted
 
-    def after(self, seam: str, call: str, args: tuple[Any, ...], result: Any) -> None:
-        """Note a call that tells something about a task."""
-        if seam == "storage" and call == "add":
+    def after(self, note: SeamCall, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """Write down what a call brought."""
+        seam, _, call = note.name.partition(".")
+        if seam == "storage":
+            self._stored(call, args, kwargs, result)
+        elif note.name == "transport.reject":
+            self._note("service", f"reject: {args[1]:.60}", "")
+        self._calls.end(note, self._program)
+
+    def _stored(self, call: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        if call == "commit":
+            self._ledger.commit()
+        elif call in STORAGE_CALLS:
+            self._ledger.change(call, args, kwargs, result)
+        if call == "add":
             task = args[0]
             due = f", due in {duration(task.run_at - task.issued_at)}" if task.is_delayed else ""
             self._note("storage", f"store {task.name}: {result.value}{due}", task.message_id)
-        elif seam == "storage" and call == "start" and result:
+        elif call == "start" and result:
             self._note("service", "due: take it for its run", args[0])
-        elif seam == "storage" and call == "finish" and result is not None:
+        elif call == "finish" and result is not None:
             self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
-        elif seam == "transport" and call == "reject":
-            self._note("service", f"reject: {args[1]:.60}", "")
+
+    def _listen(self, outgoing: Outgoing) -> None:
+        """Hear how the broker takes a reply, before the service does."""
+        settled = outgoing.on_settled
+
+        def on_settled(sent: Outgoing, error: BrokerError | None) -> None:
+            self._ledger.settled(sent, error)
+            settled(sent, error)
+
+        outgoing.on_settled = on_settled

@@ -253,6 +253,11 @@ class DB:
             )
         return len(pruned)
 
+    @property
+    def connection(self) -> Connection:
+        """The open connection, for tools and tests that need more of SQLite than a `Storage` has. Raises Closed."""
+        return self._opened()
+
     def _opened(self) -> Connection:
         if self._connection is None:
             raise Closed(f"the database {self.path} is not open: it was closed, or `open` was not called yet")

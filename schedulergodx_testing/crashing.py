@@ -1,0 +1,206 @@
+"""Crash windows: the moments between two steps at which a program can die, by name, for a test to arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from schedulergodx.config import whole_number
+from schedulergodx.errors import InvalidParameter
+from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.seams import RUNNER_CALLS, STORAGE_CALLS, TRANSPORT_CALLS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedulergodx.client import Client
+    from schedulergodx_testing.calls import Calls, Program, SeamCall, When
+    from schedulergodx_testing.memory import Happening
+    from schedulergodx_testing.programs import ClientProgram
+
+_NTH_MAX = 1_000_000
+CALLS = frozenset(
+    {
+        *(f"storage.{call}" for call in (*STORAGE_CALLS, "begin", "commit")),
+        *(f"transport.{call}" for call in TRANSPORT_CALLS),
+        *(f"runner.{call}" for call in RUNNER_CALLS),
+        "client.publish",
+        "client.ack",
+        "broker.keep",
+    }
+)
+"""The calls at which a crash can be armed. `broker.keep`: the broker has taken a message, and told nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A crash window, as a seam call shows it.
+
+    Attributes:
+        call: the call at its edge.
+        when: which edge it is: the crash comes before the call, or after it.
+        change: of a commit: a call that its transaction must hold; "": any.
+        meaning: between what and what it lies.
+    """
+
+    call: str
+    when: When
+    change: str
+    meaning: str
+
+
+WINDOWS: dict[str, Window] = {
+    "W1": Window("client.publish", "before", "", "the client decides to launch, and publishes"),
+    "W2": Window("client.publish", "after", "", "the client publishes, and hears the confirm"),
+    "W3": Window("broker.keep", "after", "", "the broker takes the message, and has it on disk and confirms it"),
+    "W4": Window("storage.commit", "before", "add", "the service gets the delivery, and commits the task"),
+    "W5": Window("transport.ack", "before", "", "the service commits the task, and acks the delivery"),
+    "W6": Window("transport.ack", "after", "", "the service sends the ack, and the broker gets it"),
+    "W7": Window("storage.start", "before", "", "the task is stored, and claimed"),
+    "W8": Window("runner.start", "before", "", "the task is claimed, and the function has its first effect"),
+    "W9": Window("storage.commit", "before", "finish", "the function has an effect, and the outcome is committed"),
+    "W10": Window("transport.publish", "before", "", "the outcome is committed, and the broker has the reply"),
+    "W11": Window("storage.commit", "before", "remove_replies", "the broker has the reply, and the outbox forgets it"),
+    "W12": Window("client.ack", "before", "", "the client gets the reply, and acks it"),
+}
+"""The windows of docs/crash-windows.md."""
+
+_NOT_ARMED = {
+    "W13": "it is no crash: prune the outcome (advance beyond keep_outcomes_s), then send the same message again",
+    "W14": "a power loss is below the seams: what a disk keeps of a committed transaction cannot be seen in memory",
+}
+
+
+class CrashPoint:
+    """A crash that a test has armed.
+
+    Attributes:
+        what: where, in words.
+        has_happened: whether it has come.
+        call: the call at which it came, or None.
+    """
+
+    def __init__(self, call: str, when: When, nth: int, change: str, program: str, what: str) -> None:  # noqa: PLR0913, PLR0917 - what a call is told by
+        self.what = what
+        self.has_happened = False
+        self.call: SeamCall | None = None
+        self._name = call
+        self._when = when
+        self._left = nth
+        self._change = change
+        self._program = program
+
+    def hook(self, call: SeamCall, when: When, program: Program) -> None:
+        """Let the program die, if this is where."""
+        is_it = call.name == self._name and when == self._when and self._program in {"", call.program}
+        if self.has_happened or not is_it or (self._change and self._change not in call.changes):
+            return
+        self._left -= 1
+        if self._left == 0:
+            self.has_happened, self.call = True, call
+            program.die(f"{when} {call}")
+
+    def __repr__(self) -> str:
+        """Show where, and whether it came."""
+        return f"<CrashPoint {self.what}, {'has happened' if self.has_happened else 'has not happened'}>"
+
+
+class _World(Protocol):
+    calls: Calls
+    programs: list[ClientProgram]
+    crash_points: list[CrashPoint]
+
+    def _must_be_open(self) -> None: ...
+
+
+class Crashing:
+    """The crashes of a `Harness`."""
+
+    def crash_at(self: _World, point: str, *, when: When | None = None, n: int = 1, program: str = "") -> CrashPoint:
+        """Kill a program at a crash window (`"W5"`), or before or after a call through a seam (`"storage.commit"`).
+
+        The program is that whose call it is: a service, a client, or the broker. A service is ended as by SIGKILL and
+        starts again by `start_service()`, or by itself with `Harness(restart_after_s=…)`. A client's waits end with
+        `ClientCrashed`. The broker starts again at once, without what it had told nobody of.
+
+        Args:
+            point: a name of `WINDOWS`, or of `CALLS`.
+            when: "before" or "after" the call; None: as the window says, or before.
+            n: at the how manieth from now on.
+            program: name of the service or client that is to die; "": whoever makes the call.
+
+        Returns:
+            The armed crash, which tells whether it has happened.
+
+        Raises:
+            InvalidParameter: there is no such point.
+            HarnessError: it is a window that cannot be armed; the message says why.
+        """
+        self._must_be_open()
+        if point in _NOT_ARMED:
+            raise HarnessError(f"{point} cannot be armed: {_NOT_ARMED[point]}")
+        window = WINDOWS.get(point) or Window(point, "before", "", "")
+        if window.call not in CALLS or when not in {None, "before", "after"}:
+            raise InvalidParameter(
+                f"crash_at takes one of {', '.join(WINDOWS)}, or a call, with when='before' or 'after': "
+                f"{', '.join(sorted(CALLS))}; got {point!r:.40}"
+            )
+        whole_number("n", n, least=1, most=_NTH_MAX)
+        is_of_broker = window.call == "broker.keep"
+        armed = CrashPoint(
+            window.call,
+            "after" if is_of_broker else when or window.when,
+            n,
+            window.change,
+            program,
+            f"{point} ({window.meaning})" if window.meaning else f"{when or window.when} {point}",
+        )
+        self.crash_points.append(armed)
+        self.calls.hooks.append(armed.hook)
+        return armed
+
+    def crash_client(self: _World, client: Client) -> None:
+        """End the program of a client, as SIGKILL does. Whatever waits in it ends with `ClientCrashed`.
+
+        Its queue of answers stays until it expires. What it launched goes on; `new_client(...)`, of any name, can ask
+        for the outcomes by id.
+
+        Raises:
+            HarnessError: it has not connected in this harness, so there is nothing to end; or it was killed before.
+        """
+        self._must_be_open()
+        queue = client.rmq_consumer_que
+        program = next((program for program in self.programs if program.queue == queue), None)
+        if program is None or program.is_dead:
+            what = "was killed before" if program else "has not connected yet: it launched and asked nothing"
+            raise HarnessError(f"client {client.name!r} {what}; there is nothing to kill")
+        program.kill()
+
+
+class BrokerProgram:
+    """The broker as a program that can die once it has taken a message, and before it confirms it.
+
+    Args:
+        calls: counts `broker.keep`, as calls of the program that sent the message.
+        crash: kills the broker, and starts it again.
+    """
+
+    def __init__(self, calls: Calls, crash: Callable[[], None]) -> None:
+        self._calls = calls
+        self._crash = crash
+        self._is_to_die = False
+
+    def heard(self, happening: Happening) -> None:
+        """Count what it keeps."""
+        if happening.kind == "kept":
+            self._calls.end(self._calls.begin("broker.keep", happening.transport, self), self)
+
+    def die(self, _why: str) -> None:
+        """Die at the end of this step: what it does in one step, it does as one."""
+        self._is_to_die = True
+
+    def after_step(self) -> None:
+        """Die now, if that was wished."""
+        if self._is_to_die:
+            self._is_to_die = False
+            self._crash()

@@ -1,0 +1,134 @@
+"""What services and clients have done through their seams, as far as promises are about it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from schedulergodx.errors import QueueMissing
+from schedulergodx.rules.lifecycle import TaskStatus
+from schedulergodx.rules.tasks import Added
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from schedulergodx.errors import BrokerError
+    from schedulergodx.rules.lifecycle import Outcome
+    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.abstractions import Outgoing, Reply
+
+
+@dataclass(slots=True)
+class TaskRecord:
+    """What happened to one task in one database, as far as it was committed.
+
+    Attributes:
+        task: as it was stored.
+        statuses: the states that it came into, in order.
+        outcomes: the ends that were recorded; there should be at most one.
+        starts: when its run was started, each time.
+    """
+
+    task: TaskSpec
+    statuses: list[TaskStatus] = field(default_factory=lambda: [TaskStatus.WAITING])
+    outcomes: list[Outcome] = field(default_factory=list)
+    starts: list[datetime] = field(default_factory=list)
+
+
+class DatabaseLedger:
+    """The facts of one database, over all services that ran on it.
+
+    Attributes:
+        tasks: each task that was ever stored, by id.
+        early_starts: tasks whose run was started although they were not stored, and when.
+        outbox: replies that were put in and not taken out, by number.
+        told: (queue, id) of each reply that the broker has confirmed, or that nobody can get.
+        pruned_before: outcomes older than this may be gone; None: none was pruned.
+    """
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, TaskRecord] = {}
+        self.early_starts: dict[str, list[datetime]] = defaultdict(list)
+        self.outbox: dict[int, Reply] = {}
+        self.told: set[tuple[str, str]] = set()
+        self.pruned_before: datetime | None = None
+        self._pending: list[tuple[str, tuple[Any, ...], dict[str, Any], Any]] = []
+
+    def begin(self) -> None:
+        """A transaction begins; what an earlier one left unfinished never happened."""
+        self._pending.clear()
+
+    def change(self, call: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        """A call has changed something, which counts once it is committed."""
+        self._pending.append((call, args, kwargs, result))
+
+    @property
+    def changes(self) -> frozenset[str]:
+        """The calls of the open transaction."""
+        return frozenset(call for call, _args, _kwargs, _result in self._pending)
+
+    def commit(self) -> None:
+        """What the transaction has changed is kept."""
+        for call, args, kwargs, result in self._pending:
+            getattr(self, f"_{call}", _ignore)(args, kwargs, result)
+        self._pending.clear()
+
+    def run(self, task: TaskSpec, now: datetime) -> None:
+        """A run was started."""
+        record = self.tasks.get(task.message_id)
+        (self.early_starts[task.message_id] if record is None else record.starts).append(now)
+
+    def settled(self, outgoing: Outgoing, error: BrokerError | None) -> None:
+        """The broker has a reply, or has no place for it."""
+        if error is None or isinstance(error, QueueMissing):
+            self.told.add((outgoing.queue, outgoing.message_id))
+
+    def is_pruned(self, message_id: str) -> bool:
+        """Return whether a task ended so long ago that its row may be gone."""
+        record = self.tasks.get(message_id)
+        if record is None or self.pruned_before is None:
+            return False
+        return any(one.ended_at is not None and one.ended_at < self.pruned_before for one in record.outcomes)
+
+    def _add(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+        if result is Added.NEW and args[0].message_id not in self.tasks:
+            record = self.tasks[args[0].message_id] = TaskRecord(args[0])
+            record.starts += self.early_starts.pop(args[0].message_id, [])
+
+    def _start(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+        if result and args[0] in self.tasks:
+            self.tasks[args[0]].statuses.append(TaskStatus.WORK)
+
+    def _finish(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+        if result is not None and args[0] in self.tasks:
+            self.tasks[args[0]].statuses.append(result.status)
+            self.tasks[args[0]].outcomes.append(result)
+
+    def _add_reply(self, _args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+        self.outbox[result.number] = result
+
+    def _remove_replies(self, args: tuple[Any, ...], _kwargs: dict[str, Any], _result: Any) -> None:
+        for number in args[0]:
+            self.outbox.pop(number, None)
+
+    def _prune(self, _args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        if result:
+            self.pruned_before = max(kwargs["ended_before"], self.pruned_before or kwargs["ended_before"])
+
+
+def _ignore(_args: tuple[Any, ...], _kwargs: dict[str, Any], _result: Any) -> None:
+    """Take no note: nothing is promised about it."""
+
+
+class Ledger:
+    """All facts of a harness.
+
+    Attributes:
+        confirmed: ids of launches whose client heard that the broker has them, and the name of the client.
+        databases: what happened in each database, by its path.
+    """
+
+    def __init__(self) -> None:
+        self.confirmed: dict[str, str] = {}
+        self.databases: dict[str, DatabaseLedger] = defaultdict(DatabaseLedger)

@@ -1,0 +1,111 @@
+"""A client's program as a harness sees it: its way to the broker, watched, and cut off when the program is killed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from schedulergodx.utils.abstractions import ConsumeFailed
+from schedulergodx_testing.errors import ClientCrashed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from schedulergodx.errors import BrokerError
+    from schedulergodx.utils.abstractions import Delivery, Outgoing, QueueSpec, TransportEvent
+    from schedulergodx_testing.calls import Calls
+    from schedulergodx_testing.memory.transport import MemoryTransport
+
+
+class ClientProgram:
+    """The `Transport` of one client of a harness. What is not watched passes through.
+
+    Args:
+        inner: the way to the broker.
+        calls: counts `client.publish` and `client.ack`.
+        note: adds a line to the timeline: lane, words, message id.
+        on_confirmed: told the id of each message that the broker has, when the client hears of it.
+    """
+
+    def __init__(
+        self,
+        inner: MemoryTransport,
+        *,
+        calls: Calls,
+        note: Callable[[Any, str, str], None],
+        on_confirmed: Callable[[str, str], None],
+    ) -> None:
+        self.name = inner.name
+        self.queue = ""
+        self.is_dead = False
+        self._inner = inner
+        self._calls = calls
+        self._note = note
+        self._on_confirmed = on_confirmed
+        self._on_event: Callable[[TransportEvent], None] = lambda _event: None
+        self._unsettled: dict[Outgoing, Callable[[Outgoing, BrokerError | None], None]] = {}
+
+    def listen(self, on_event: Callable[[TransportEvent], None]) -> None:
+        """Hand every event to `on_event`."""
+        self._on_event = on_event
+        self._inner.listen(on_event)
+
+    def consume(self, queue: QueueSpec, *, prefetch: int, is_exclusive: bool = False, is_standby: bool = False) -> None:
+        """Consume; the queue of answers is what this client is known by."""
+        self.queue = queue.name
+        self._inner.consume(queue, prefetch=prefetch, is_exclusive=is_exclusive, is_standby=is_standby)
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Send, unless the program is dead or dies here. Raises ClientCrashed."""
+        if self.is_dead:
+            raise self._crash
+        call = self._calls.begin("client.publish", self.name, self)
+        settled = outgoing.on_settled
+        self._unsettled[outgoing] = settled
+
+        def on_settled(sent: Outgoing, error: BrokerError | None) -> None:
+            self._unsettled.pop(sent, None)
+            if error is None:
+                self._on_confirmed(sent.message_id, self.name)
+            settled(sent, error)
+
+        outgoing.on_settled = on_settled
+        self._inner.publish(outgoing)
+        self._calls.end(call, self)
+
+    def withdraw(self, outgoing: Outgoing) -> bool:
+        """Give up on a message."""
+        self._unsettled.pop(outgoing, None)
+        return self._inner.withdraw(outgoing)
+
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Ack, unless the program is dead or dies here: nothing comes after it then, so nothing is raised."""
+        if self.is_dead:
+            return
+        try:
+            call = self._calls.begin("client.ack", self.name, self)
+            self._inner.ack(deliveries)
+            self._calls.end(call, self)
+        except ClientCrashed:
+            return
+
+    def die(self, why: str) -> NoReturn:
+        """End the program in the middle of a call. Raises ClientCrashed."""
+        self.kill(why)
+        raise self._crash
+
+    def kill(self, why: str = "") -> None:
+        """End the program: its connections break, and whatever waits in it ends with `ClientCrashed`."""
+        self.is_dead = True
+        self._note("client", f"{self.name} is killed {why}".rstrip(), "")
+        self._crash = ClientCrashed(
+            f"the program of client {self.name!r} was killed {why}".rstrip()
+            + "; scheduler.new_client(name=…) is its next start, and can ask for outcomes by id",
+        )
+        self._inner.kill()
+        unsettled, self._unsettled = self._unsettled, {}
+        for outgoing, settled in unsettled.items():
+            settled(outgoing, self._crash)
+        self._on_event(ConsumeFailed(queue=self.queue, error=self._crash))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
