@@ -14,7 +14,8 @@ class Profile:
     Attributes:
         name: the version.
         message_bytes_max: a larger message is refused.
-        delivery_limit: how often a message of a quorum queue comes back before it is a dead letter; None: for ever.
+        delivery_limit: how often a message of a quorum queue comes back before it is a dead letter; None: for ever, and
+            then what is given back goes to the end of such a queue.
         is_give_back_counted: whether a message that is given back on purpose counts for that, as a lost one does.
     """
 

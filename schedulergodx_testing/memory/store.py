@@ -126,9 +126,15 @@ class Store:
         return messages
 
     def give_back(self, channel: Channel, numbers: Iterable[int]) -> None:
-        """Put messages of a channel back where they were."""
+        """Put messages of a channel back where they were; at the end of a quorum queue without a delivery limit."""
         messages = [message for number in numbers if (message := channel.unacked.pop(number, None)) is not None]
-        self._put_back(channel.queue, messages, is_counted=self._profile.is_give_back_counted)
+        queue, profile = channel.queue, self._profile
+        if queue.spec.is_quorum and profile.delivery_limit is None:
+            # So that its log does not grow with a message that is given back for ever.
+            for message in messages if not queue.is_deleted else ():
+                queue.add(message)
+        else:
+            self._put_back(queue, messages, is_counted=profile.is_give_back_counted)
         self._fill(channel)
 
     def close(self, channel: Channel) -> None:

@@ -223,8 +223,10 @@ def test_what_is_given_back_returns_to_its_place(world: World) -> None:
     assert world.consumer("later").marked == ["a*", "b*", "c*", "d"]
 
 
-def test_a_quorum_queue_takes_back_in_the_order_of_return(world: World) -> None:
-    """First in line, but in the order in which they came back."""
+@pytest.mark.parametrize(("profile", "order"), [("3.10", "dcab"), ("4.0", "cabd"), ("4.3", "cabd")])
+def test_a_quorum_queue_takes_back_in_the_order_of_return(profile: str, order: str) -> None:
+    """First in line where it has a delivery limit, else at its end; after a lost connection always first in line."""
+    world = World(profile=profile)
     spec = QueueSpec(name="q", is_quorum=True)
     world.program().send(*"abcd", spec=spec)
     consumer = world.consumer(queue=spec, prefetch=3)
@@ -233,7 +235,10 @@ def test_a_quorum_queue_takes_back_in_the_order_of_return(world: World) -> None:
     for delivery in (c, a, b):
         consumer.transport.give_back([delivery])
     world.run()
-    assert world.ready() == [b"c", b"a", b"b", b"d"]
+    assert world.ready() == [letter.encode() for letter in order]
+    other = world.consumer("other", queue=spec, prefetch=2)
+    other.transport.close()
+    assert world.ready() == [letter.encode() for letter in order]
     assert world.broker.queues["q"].is_quorum
 
 
