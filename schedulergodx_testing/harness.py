@@ -246,17 +246,17 @@ class Harness(Assertions, Crashing):
 
     def crash_service(self, index: int = 0) -> None:
         """End a service as SIGKILL does: what ran is cut off, what was not committed is gone."""
-        self._must_be_open()
+        self._must_drive()
         self._served(index).crash()
 
     def stop_service(self, index: int = 0, *, grace_s: float | None = None) -> None:
         """Stop a service as SIGTERM does; virtual time passes while running tasks end."""
-        self._must_be_open()
+        self._must_drive()
         self._served(index).stop(grace_s)
 
     def start_service(self, index: int = 0) -> Service:
         """Start a stopped or crashed service again, on its database."""
-        self._must_be_open()
+        self._must_drive()
         served = self._services[index] if index < len(self._services) else None
         if served is None or served.is_up:
             raise HarnessError("there is no stopped service to start: new_service() makes a further one")
@@ -279,7 +279,7 @@ class Harness(Assertions, Crashing):
         Raises:
             InvalidParameter: the time is negative, NaN or infinite.
         """
-        self._must_be_open()
+        self._must_drive()
         by_s = span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
         self.note("test", f"advance by {duration(timedelta(seconds=by_s))}")
         until_us = self.clock.monotonic_us() + microseconds_up(by_s)
@@ -287,7 +287,7 @@ class Harness(Assertions, Crashing):
 
     def run_until_idle(self) -> None:
         """Let everything happen that can happen now. No time passes."""
-        self._must_be_open()
+        self._must_drive()
         self.world.run(lambda: False, None, "run_until_idle", may_time_pass=False)
 
     def run_until(self, what: str | Callable[[], bool], *, timeout_s: float | None = None) -> None:
@@ -301,7 +301,7 @@ class Harness(Assertions, Crashing):
             NothingLeftToHappen: it can never come.
             HarnessError: not in time.
         """
-        self._must_be_open()
+        self._must_drive()
         until = what if callable(what) else lambda: self.outcome(what) is not None
         deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
         if not self.world.run(until, deadline_us, f"run_until({what!r:.80})"):
@@ -313,7 +313,7 @@ class Harness(Assertions, Crashing):
         Raises:
             TooManyEvents: `limit` timers were not enough; the message says which tasks keep launching.
         """
-        self._must_be_open()
+        self._must_drive()
         self.run_until_idle()
         for _ in range(limit):
             if not self._is_busy():
@@ -331,7 +331,7 @@ class Harness(Assertions, Crashing):
 
     def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
         """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
-        self._must_be_open()
+        self._must_drive()
         self.clock.jump_wall(delta, seconds=seconds, hours=hours)
         self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
         for served in self._services:
@@ -433,6 +433,14 @@ class Harness(Assertions, Crashing):
     def _must_be_open(self) -> None:
         if self._state != "open":
             raise HarnessError(f"this harness is {self._state}: use it inside `with Harness() as scheduler:`")
+
+    def _must_drive(self) -> None:
+        self._must_be_open()
+        if not self.world.is_driver():
+            raise HarnessError(
+                "only the thread that opened it drives a harness; what runs in it, a task or a thread, waits "
+                "(time.sleep, id.result(), …) and so lets time pass"
+            )
 
 
 def _memory_folder() -> str | None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from schedulergodx_testing.rabbitmq import RabbitMQ, RabbitMQPool
 
 _HARNESS: Final = pytest.StashKey["Harness"]()
+_IS_TOLD: Final = pytest.StashKey[bool]()
+_HAS_FAILED: Final = pytest.StashKey[bool]()
+_COUNT: Final = pytest.StashKey[int]()
 REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
 REQUIRE_DOCKER: Final = "--require-docker"
 
@@ -41,6 +44,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         REQUIRE_DOCKER,
         action="store_true",
         help="fail, instead of skipping, the tests that find no Docker or no RabbitMQ image",
+    )
+    group.addoption(
+        "--scheduler-recheck",
+        type=int,
+        default=0,
+        metavar="N",
+        help="run each N-th passing test that uses the fixture `scheduler` once more, in a process with another hash "
+        "seed, and fail it when it does not do the same; 0 (default): none, 1: all",
     )
 
 
@@ -75,6 +86,19 @@ def scheduler(request: pytest.FixtureRequest) -> Iterator["Harness"]:
     request.node.stash[_HARNESS] = harness
     with harness:
         yield harness
+    _recheck(request, harness)
+
+
+def _recheck(request: pytest.FixtureRequest, harness: "Harness") -> None:
+    from schedulergodx_testing import recheck
+
+    recheck.write_if_asked(harness)
+    item, every = request.node, request.config.getoption("--scheduler-recheck")
+    if every < 1 or item.stash.get(_HAS_FAILED, False):
+        return
+    count = request.config.stash[_COUNT] = request.config.stash.get(_COUNT, 0) + 1
+    if count % every == 0 and (difference := recheck.difference(item, harness)):
+        pytest.fail(f"{difference}\nIt depends on something other than its seed.", pytrace=False)
 
 
 @pytest.fixture
@@ -96,14 +120,18 @@ def memory_broker(fake_clock: "FakeClock") -> Iterator["MemoryBroker"]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
+    item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to the report of a failed test what happened in virtual time, and the line that replays it."""
     report = yield
     harness = item.stash.get(_HARNESS, None)
-    if harness is not None and report.failed and call.when == "call":
+    if harness is None or not report.failed:
+        return report
+    item.stash[_HAS_FAILED] = True
+    if not item.stash.get(_IS_TOLD, False):
         from schedulergodx_testing import replay
 
+        item.stash[_IS_TOLD] = True
         token = replay.token(harness.seed, harness.choices.taken)
         again = f"{replay.VARIABLE}={token} pytest {shlex.quote(item.nodeid)}"
         report.sections.append(("virtual time", f"{harness.timeline}\n\nReplay it: {again}"))

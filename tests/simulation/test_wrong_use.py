@@ -1,0 +1,242 @@
+"""Wrong use of the harness: each says what to do, and leaves things as they were."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schedulergodx import Client, InvalidParameter, SchedulerError, Service, redirection
+from schedulergodx_testing import Harness, HarnessError, LeftBehind, NothingLeftToHappen, TooManyEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytest_plugins = ["pytester"]
+
+client = Client(name="shop")
+
+
+@client.task
+def double(number: int) -> int:
+    return 2 * number
+
+
+@client.task
+def again(number: int) -> None:
+    again.options(delay=1).launch(number + 1)
+
+
+@pytest.mark.parametrize("span", [{"seconds": -1}, {"hours": float("nan")}, {"days": float("inf")}, {"minutes": -1e-9}])
+def test_time_passes_forward_only(scheduler: Harness, span: dict[str, float]) -> None:
+    """By a finite number; nothing has happened, and the next advance works."""
+    before = scheduler.clock.now()
+    with pytest.raises(InvalidParameter, match="time passes forward only, by a finite number of seconds; got"):
+        scheduler.advance(**span)
+    with pytest.raises(InvalidParameter, match="time passes forward only"):
+        scheduler.advance(timedelta(seconds=-1))
+    assert scheduler.clock.now() == before
+    scheduler.advance(seconds=1)
+    assert scheduler.clock.now() == before + timedelta(seconds=1)
+
+
+def test_a_harness_inside_a_harness(scheduler: Harness) -> None:
+    """Is refused, and the outer one still serves."""
+    with pytest.raises(HarnessError, match=r"do not nest: close it first, or use the one that is open"), Harness():
+        pass
+    assert double.launch(2).result() == 4
+
+
+def test_opening_twice() -> None:
+    """Is refused: each test makes a new one."""
+    harness = Harness()
+    with harness, pytest.raises(HarnessError, match="opens once: make a new one"):
+        harness.open()
+    with pytest.raises(HarnessError, match="opens once: make a new one"):
+        harness.open()
+    assert redirection.active() is None
+
+
+USES: list[Callable[[Harness], object]] = [
+    lambda harness: harness.advance(seconds=1),
+    lambda harness: harness.run_until_idle(),
+    lambda harness: harness.run_until(lambda: True),
+    lambda harness: harness.run_all(),
+    lambda harness: harness.jump_wall(seconds=1),
+    lambda harness: harness.new_client(name="late"),
+    lambda harness: harness.new_service(),
+    lambda harness: harness.crash_service(),
+    lambda harness: harness.stop_service(),
+    lambda harness: harness.start_service(),
+]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("state", ["new", "closed"])
+def test_use_before_and_after(use: Callable[[Harness], object], state: str) -> None:
+    """Says in which state the harness is, and how it is used."""
+    harness = Harness()
+    if state == "closed":
+        harness.open()
+        harness.close()
+        harness.close()
+    with pytest.raises(HarnessError, match=rf"this harness is {state}: use it inside `with Harness\(\) as scheduler:`"):
+        use(harness)
+
+
+def test_what_was_found_can_be_read_after_the_end() -> None:
+    """Launches and the timeline stay."""
+    with Harness() as harness:
+        double.launch(1)
+        harness.run_all()
+    harness.assert_launched(double, args=(1,))
+    assert "launch" in str(harness.timeline)
+
+
+def test_a_real_service_inside_a_harness(scheduler: Harness, tmp_path) -> None:
+    """Would wait for the system's time: it is refused, touches no file, and names what to use instead."""
+    service = Service(db=tmp_path / "real.db")
+    with pytest.raises(SchedulerError, match=r"cannot be started for real while a test harness is open.*new_service"):
+        service.start()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_launch_without_an_outcome_at_a_strict_end() -> None:
+    """Is told, with an example and what lets it end."""
+    with (
+        pytest.raises(
+            LeftBehind, match=r"1 launches have no outcome .*double\(1\) with delay=60.*run_all\(\) or advance"
+        ),
+        Harness(is_strict=True),
+    ):
+        double.options(delay=60).launch(1)
+    assert redirection.active() is None
+
+
+def test_a_strict_end_does_not_hide_the_failure_before_it() -> None:
+    """The test's own error is the one that is seen."""
+
+    def forgetful() -> None:
+        with Harness(is_strict=True):
+            double.options(delay=60).launch(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        forgetful()
+
+
+def test_a_strict_end_is_content_when_all_is_answered() -> None:
+    """Also with failures: they are outcomes."""
+    with Harness(is_strict=True) as scheduler:
+        double.launch(1)
+        double.launch(None)  # type: ignore[arg-type]  # fails
+        scheduler.run_all()
+
+
+def test_a_strict_test_fails_with_its_timeline(pytester: pytest.Pytester) -> None:
+    """The error comes at the fixture's end; the report shows the story, and the line that replays it."""
+    pytester.makepyfile(
+        """
+        import pytest
+        from schedulergodx import Client
+        client = Client(name="shop")
+        @client.task
+        def double(number): return 2 * number
+        @pytest.mark.scheduler(is_strict=True)
+        def test_forgetful(scheduler):
+            double.options(delay=60).launch(1)
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*launches have no outcome*", "*launch double(1), due in 1m*", "Replay it: *"])
+
+
+@pytest.mark.parametrize("thing", ["double", 7, None, int, object()])
+def test_what_is_no_task_was_not_launched(scheduler: Harness, thing: object) -> None:
+    """Asserting about it is a mistake, not an answer: also where `assert_not_launched` would be content."""
+    for assertion in (scheduler.assert_launched, scheduler.assert_not_launched):
+        with pytest.raises(HarnessError, match=r"this needs a task, as @client\.task makes it, or its plain function"):
+            assertion(thing)
+
+
+def test_starting_what_runs_and_stopping_what_does_not(scheduler: Harness) -> None:
+    """Each names the call that would do."""
+    with pytest.raises(HarnessError, match=r"no stopped service to start: new_service\(\) makes a further one"):
+        scheduler.start_service()
+    scheduler.stop_service()
+    for call in (scheduler.stop_service, scheduler.crash_service):
+        with pytest.raises(HarnessError, match=r"down already; start_service\(\) starts it"):
+            call()
+
+
+def test_a_harness_that_captures_has_no_service() -> None:
+    """And says how to get one."""
+    with Harness(is_capturing=True) as scheduler:
+        for use in (lambda: scheduler.service, scheduler.crash_service):
+            with pytest.raises(HarnessError, match="open it with is_capturing=False"):
+                use()
+
+
+def test_waiting_for_what_never_comes(scheduler: Harness) -> None:
+    """A condition that nothing can make true ends with an error, not with the test's patience."""
+    with pytest.raises(NothingLeftToHappen, match="nothing is left that could ever end this wait"):
+        scheduler.run_until(lambda: False)
+    with pytest.raises(HarnessError, match="not within 5 virtual seconds"):
+        scheduler.run_until(lambda: False, timeout_s=5)
+
+
+def test_a_task_that_launches_itself_for_ever(scheduler: Harness) -> None:
+    """`run_all` gives up, and says who keeps launching."""
+    again.launch(1)
+    with pytest.raises(TooManyEvents, match=r"Launched most: .*again \d+ times"):
+        scheduler.run_all(limit=20)
+
+
+def test_a_start_without_a_time_zone() -> None:
+    """Is refused where it is written."""
+    with pytest.raises(InvalidParameter, match="start needs a time zone"):
+        Harness(start=datetime(2026, 1, 1))  # noqa: DTZ001 - what is refused
+
+
+def test_an_unknown_option(pytester: pytest.Pytester) -> None:
+    """The marker's options are those of the harness."""
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.scheduler(sed=7)
+        def test_it(scheduler): pass
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*unexpected keyword argument 'sed'*"])
+
+
+def test_another_thread_does_not_drive(scheduler: Harness) -> None:
+    """Virtual time is moved by the thread that opened the harness; in a task it would be moved under its own feet."""
+    errors: list[Exception] = []
+
+    def drive() -> None:
+        try:
+            scheduler.advance(seconds=1)
+        except HarnessError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    thread.join()
+    assert len(errors) == 1
+    assert "the thread that opened it" in str(errors[0])
+
+
+def test_asyncio_tests_can_wait(scheduler: Harness) -> None:
+    """Inside a running loop, `await id` lets virtual time pass."""
+
+    async def wait() -> int:
+        return await double.options(delay=60).launch(4)
+
+    assert asyncio.run(wait()) == 8
