@@ -31,6 +31,7 @@ class Batch:
         on_failed: Callable[[Outgoing, BrokerError], None],
     ) -> None:
         self.count = 0
+        self.is_open = True
         self._transport = transport
         self._clock = clock
         self._timeout_s = timeout_s
@@ -41,11 +42,19 @@ class Batch:
         self._signs: SimpleQueue[str] = SimpleQueue()
 
     def send(self, queue: str, message_id: str, body: bytes) -> None:
-        """Send without waiting for the confirm, unless too many are waited for already. Raises Closed."""
-        while len(self._unsettled) >= IN_FLIGHT_MAX and self._is_progressing():
-            pass
+        """Send without waiting for the confirm, unless too many are waited for already.
+
+        Raises:
+            BrokerError: too many are waited for, and none of them was confirmed within the timeout; nothing was sent.
+            Closed: nothing was sent.
+        """
         transport = self._transport()
         outgoing = Outgoing(queue=queue, body=body, message_id=message_id, on_settled=self._settled)
+        while len(self._unsettled) >= IN_FLIGHT_MAX:
+            if not self._is_progressing():
+                error = gave_up(transport, outgoing, self._timeout_s)
+                self._on_failed(outgoing, error)
+                raise error
         with self._lock:
             self._unsettled[message_id] = (transport, outgoing)
         try:
@@ -58,6 +67,7 @@ class Batch:
 
     def finish(self) -> dict[str, BrokerError]:
         """Wait until all are settled, as long as there is some progress in each timeout; return what failed."""
+        self.is_open = False
         while self._unsettled and self._is_progressing():
             pass
         with self._lock:

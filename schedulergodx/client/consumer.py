@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeAlias
 
 from schedulergodx.errors import Closed, MessageRejected, SchedulerError, UnknownMessageId
@@ -191,7 +192,8 @@ class Consumer:
             # The queue of answers may have expired while we were away; the service still has the outcomes.
             waited_for = self._answers.doubt()
             if waited_for:
-                self._ask(waited_for)
+                with suppress(Closed):  # by somebody, a moment ago: `end` has woken those who wait
+                    self._ask(waited_for)
         self._was_up = True
 
 

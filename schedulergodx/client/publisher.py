@@ -51,7 +51,7 @@ class Publisher:
             Closed: nothing was sent.
         """
         batch = self._batch.get()
-        if batch is not None:
+        if batch is not None and batch.is_open:  # a coroutine begun in the block keeps its batch beyond the end
             batch.send(queue, message_id, body)
             return
         settled: SimpleQueue[tuple[BrokerError | None]] = SimpleQueue()
@@ -87,19 +87,22 @@ class Publisher:
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Let launches of this block, in this thread or task, wait for their confirms together at its end."""
-        if self._batch.get() is not None:
+        outer = self._batch.get()
+        if outer is not None and outer.is_open:
             yield  # within a batch already: the outer one waits
             return
         batch = Batch(self._transport, self._clock, timeout_s=self._timeout_s, on_failed=self._on_failed)
         token = self._batch.set(batch)
         try:
             yield
-        finally:
+        except BaseException as error:
             self._batch.reset(token)
-            errors = batch.finish()
-        if errors:
-            some = next(iter(errors.values()))
-            raise BatchFailed(f"{len(errors)} of {batch.count} launches failed; one of them: {some}", errors=errors)
+            if failed := _failed(batch):
+                error.add_note(f"Besides, of the batch: {failed}")
+            raise
+        self._batch.reset(token)
+        if failed := _failed(batch):
+            raise failed
 
     def _publish(self, outgoing: Outgoing) -> Transport:
         transport = self._transport()
@@ -111,3 +114,12 @@ class Publisher:
             error = named(error, outgoing.message_id)
             self._on_failed(outgoing, error)
             raise error
+
+
+def _failed(batch: Batch) -> BatchFailed | None:
+    """Wait for the end of a batch; return the error for what was not confirmed, or None."""
+    errors = batch.finish()
+    if not errors:
+        return None
+    some = next(iter(errors.values()))
+    return BatchFailed(f"{len(errors)} of {batch.count} launches failed; one of them: {some}", errors=errors)
