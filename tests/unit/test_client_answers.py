@@ -1,0 +1,222 @@
+"""What a client knows of its launches: who waits, what has come, what has to be asked for again."""
+
+import logging
+from datetime import UTC, datetime
+
+import pytest
+
+from schedulergodx.client.consumer import Answers, Consumer
+from schedulergodx.errors import BrokerRefused, Closed, UnknownMessageId
+from schedulergodx.rules.lifecycle import Code, Outcome, Report
+from schedulergodx.utils.abstractions import (
+    ConnectionChanged,
+    ConnectionState,
+    ConnectionStatus,
+    ConsumeFailed,
+    Delivery,
+)
+from schedulergodx.utils.logger import CoreLogger
+from schedulergodx.utils.message import answers as messages
+from schedulergodx.utils.message import envelope
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def outcome(message_id: str, code: Code = Code.OK, message: str = "") -> Outcome:
+    report = Report(code=code, result="1" if code is Code.OK else None, message=message)
+    return Outcome(message_id=message_id, report=report, run_at=NOON, started_at=NOON, ended_at=NOON)
+
+
+def delivery(body: bytes) -> Delivery:
+    return Delivery(queue="answers", body=body, is_redelivered=False, tag=1)
+
+
+def answer(message_id: str) -> Delivery:
+    return delivery(envelope.build(messages.answer(outcome(message_id), client="shop")))
+
+
+def change(state: ConnectionState, *, is_consuming: bool = True) -> ConnectionChanged:
+    return ConnectionChanged(status=ConnectionStatus(state=state, broker="b"), is_consuming=is_consuming)
+
+
+class Listening:
+    """A consumer with its answers, and what it acked and asked."""
+
+    def __init__(self):
+        self.answers = Answers()
+        self.acked: list[Delivery] = []
+        self.asked: list[list[str]] = []
+        self.consumer = Consumer(
+            self.answers,
+            CoreLogger(logging.getLogger("schedulergodx.client.test"), "core"),
+            message_bytes_max=10_000,
+            ack=self.acked.append,
+            ask=self._ask,
+        )
+
+    def _ask(self, ids: list[str]) -> None:
+        self.asked.append(ids)
+        self.answers.asked(ids)
+
+
+@pytest.fixture
+def listening():
+    return Listening()
+
+
+def test_an_answer_is_kept_handed_over_and_acked(listening):
+    """Whoever waits is told once; whoever asks later finds it."""
+    heard: list[object] = []
+    assert listening.answers.expect("1")
+    assert not listening.answers.wait("1", heard.append)
+    for _ in range(2):  # the second is a repetition
+        listening.consumer.on_event(answer("1"))
+    assert heard == [outcome("1")]
+    assert listening.answers.wait("1", heard.append)
+    assert heard == [outcome("1")] * 2
+    assert listening.answers.get("1") == outcome("1")
+    assert len(listening.acked) == 2
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"x" * 20_000, b'{"id":"1","client":"c","type":1,"arguments":{"code":5}}']
+)
+def test_a_wrong_answer_is_thrown_away(listening, body, caplog):
+    """It is acked with a line that says why, and the next one is heard."""
+    listening.consumer.on_event(delivery(body))
+    listening.consumer.on_event(answer("1"))
+    assert len(listening.acked) == 2
+    assert "an answer was thrown away" in caplog.text
+    assert listening.answers.get("1") is not None
+
+
+def test_an_id_is_expected_once():
+    """An id that is on its way, or has an outcome, is not given to another launch; one taken back is."""
+    answers = Answers()
+    assert answers.expect("1")
+    assert not answers.expect("1")
+    answers.forget("1")
+    assert answers.expect("1")
+    answers.hear(outcome("1"))
+    assert not answers.expect("1")
+
+
+def test_what_is_known_and_whose():
+    """An answer that will come by itself is not asked for."""
+    answers = Answers()
+    assert not answers.is_known("1")
+    answers.expect("1")
+    assert answers.is_known("1")
+    assert answers.is_mine("1")
+    answers.doubt()
+    assert not answers.is_known("1")
+    assert answers.is_mine("1")
+    answers.asked(["1"])
+    assert answers.is_known("1")
+    answers.hear(outcome("1"))
+    assert answers.is_known("1")
+
+
+def test_old_outcomes_make_room():
+    """So many are kept; the oldest go first, and can be asked for again."""
+    answers = Answers(kept_max=3)
+    for number in range(5):
+        answers.expect(str(number))
+        answers.hear(outcome(str(number)))
+    assert [answers.get(str(number)) is not None for number in range(5)] == [False, False, True, True, True]
+    assert not answers.is_known("0")
+
+
+def test_who_does_not_wait_any_more_is_not_told():
+    """Of several who wait for one, the others are."""
+    answers, first, second = Answers(), [], []
+    keep_first, keep_second = first.append, second.append
+    answers.wait("1", keep_first)
+    answers.wait("1", keep_second)
+    answers.stop_waiting("1", keep_first)
+    answers.hear(outcome("1"))
+    answers.stop_waiting("1", keep_second)
+    assert (first, second) == ([], [outcome("1")])
+
+
+def test_an_unknown_id_is_told_and_not_kept():
+    """Who asked learns it; a later question is asked again, and a later launch may have the id."""
+    answers, heard = Answers(), []
+    answers.asked(["1"])
+    answers.wait("1", heard.append)
+    answers.hear(outcome("1", Code.UNKNOWN_ID, "no such task"))
+    assert [type(one) for one in heard] == [UnknownMessageId]
+    assert (str(heard[0]), heard[0].message_id) == ("no such task", "1")
+    assert not answers.is_known("1")
+    assert answers.expect("1")
+
+
+def test_after_a_reconnect_what_is_waited_for_is_asked(listening):
+    """Not after the first connection, nor when the publishing one comes back; launches nobody waits for are left."""
+    listening.answers.expect("waited for")
+    listening.answers.expect("left alone")
+    listening.answers.wait("waited for", lambda _: None)
+    listening.consumer.on_event(change(ConnectionState.UP))
+    listening.consumer.on_event(change(ConnectionState.RECOVERING))
+    listening.consumer.on_event(change(ConnectionState.UP, is_consuming=False))
+    assert listening.asked == []
+    listening.consumer.on_event(change(ConnectionState.UP))
+    assert listening.asked == [["waited for"]]
+    assert listening.answers.is_known("waited for")
+    assert not listening.answers.is_known("left alone")
+
+
+def test_a_reconnect_while_it_closes(listening):
+    """Asking is too late then, and nothing is raised into the transport."""
+
+    def closed(_: list[str]) -> None:
+        raise Closed("client 'shop' is closed")
+
+    consumer = Consumer(
+        listening.answers,
+        CoreLogger(logging.getLogger("schedulergodx.client.test"), "core"),
+        message_bytes_max=10_000,
+        ack=listening.acked.append,
+        ask=closed,
+    )
+    listening.answers.wait("1", lambda _: None)
+    for _ in range(2):
+        consumer.on_event(change(ConnectionState.UP))
+
+
+def test_when_no_answers_can_come_everybody_learns_it(listening):
+    """Those who wait, those who come later, and those who only look; until it is up again."""
+    error, heard = BrokerRefused("no permission"), []
+    listening.answers.wait("1", heard.append)
+    listening.consumer.on_event(ConsumeFailed(queue="answers", error=error))
+    assert listening.answers.wait("2", heard.append)
+    assert heard == [error, error]
+    with pytest.raises(BrokerRefused, match="no permission"):
+        listening.answers.raise_if_ended()
+    listening.consumer.on_event(change(ConnectionState.UP))
+    listening.answers.raise_if_ended()
+    assert not listening.answers.wait("3", heard.append)
+
+
+def test_closed_is_for_good():
+    """No reconnect takes it back; an outcome that came before is still there."""
+    answers, heard = Answers(), []
+    answers.hear(outcome("1"))
+    answers.end(Closed("client 'shop' is closed"))
+    answers.resume()
+    with pytest.raises(Closed):
+        answers.raise_if_ended()
+    assert answers.wait("1", heard.append)
+    assert answers.wait("2", heard.append)
+    assert [type(one) for one in heard] == [Outcome, Closed]
+
+
+def test_a_question_that_could_not_be_sent():
+    """Who waits for these gets the reason; others go on waiting, and the ids are not known any more."""
+    answers, heard, others, error = Answers(), [], [], BrokerRefused("no")
+    answers.asked(["1", "2"])
+    answers.wait("1", heard.append)
+    answers.wait("3", others.append)
+    answers.fail(["1", "2"], error)
+    assert (heard, others) == ([error], [])
+    assert not answers.is_known("1")
