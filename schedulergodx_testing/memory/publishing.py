@@ -164,7 +164,9 @@ class PublishingLink(Link):
             return
         self._keep(outgoing)
         if faults.is_armed and faults.takes("repeat message", outgoing.queue, self.transport, outgoing.message_id):
-            self.hub.store.publish(outgoing.queue, _message(outgoing))
+            second = _message(outgoing)
+            second.is_safe = True  # nobody waits for its confirm
+            self.hub.store.publish(outgoing.queue, second)
 
     def _hold(self, outgoing: Outgoing) -> None:
         """The broker reads no further, and says so to whom it is: only those who publish hear of an alarm."""

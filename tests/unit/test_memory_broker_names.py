@@ -81,6 +81,7 @@ def test_a_url_without_a_name_is_refused(url: str) -> None:
         transport.connect(url, name="me")
 
 
+@pytest.mark.slow
 def test_importing_the_testing_package_is_enough_and_loads_nothing() -> None:
     """It makes `memory://` known, and loads neither this library nor pytest nor Hypothesis before that is used."""
     program = (
