@@ -119,6 +119,7 @@ class Served:
             return
         self._go()
         service.close()
+        self._runner.crash()  # what still runs in threads ends with the process
         self._harness.note("service", f"{self.name} has stopped")
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class Served:
 
     def _end_crash(self) -> None:
         self._go()
-        self._runner.close()
+        self._runner.crash()
         self.storage.close()
         if self.restart_after_s is not None:
             self._restart = Timer(f"start of {self.name}", self._harness.clock, self.restart_after_s, self.start)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
+from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.service.execution import run_payload
 from schedulergodx.utils.abstractions import Capacity, Finished
 from schedulergodx.utils.message import payload
-from schedulergodx_testing.world.interpose.processes import VirtualExit
 from schedulergodx_testing.world.threads import VirtualKill
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class VirtualRunner:
         self._running: dict[str, tuple[TaskSpec, VirtualThread]] = {}
         self._abandoned: dict[str, tuple[TaskSpec, VirtualThread]] = {}
         self._is_closed = False
+        self._is_gone = False
 
     def listen(self, on_finished: Callable[[Finished], None]) -> None:
         """Hand every `Finished` to `on_finished`, from the world's threads."""
@@ -71,13 +73,21 @@ class VirtualRunner:
         return Capacity(soft=max(0, self._threads - soft - beyond), hard=max(0, self._processes - hard))
 
     def start(self, task: TaskSpec, *, start_number: int) -> None:
-        """Add the run to the world; its first turn comes later."""
+        """Add the run to the world; its first turn comes later.
+
+        Raises:
+            Closed: the runner was closed.
+        """
+        if self._is_closed:
+            raise Closed(f"the runner is closed: task {task.message_id} was not started")
         kind = "process" if task.is_hard else "thread"
         thread = self._world.spawn(f"{kind} of {task.name} {task.message_id}", lambda: self._run(task, start_number))
-        thread.is_process = task.is_hard
+        if task.is_hard:
+            thread.process = thread
         self._running[task.message_id] = (task, thread)
 
     def _run(self, task: TaskSpec, start_number: int) -> None:
+        _, thread = self._running[task.message_id]
         self._on_run(task, "start")
         try:
             report = run_payload(
@@ -88,20 +98,20 @@ class VirtualRunner:
                 load=self._load,
                 passes=(VirtualKill,),
             )
-        except VirtualExit as end:
-            report = _of_exit(end.status)
         except VirtualKill:
-            self._on_run(task, "kill")
-            self._finish(task, _KILLED)
-            raise
-        self._on_run(task, "end")
-        self._finish(task, report)
+            report = None
+        # A function that catches everything outlives no kill: what it returns then is nobody's.
+        self._finish(task, _of_killed(thread.status) if report is None or thread.is_killed else report)
 
     def _finish(self, task: TaskSpec, report: Report) -> None:
-        self._running.pop(task.message_id, None)
-        self._abandoned.pop(task.message_id, None)
-        if not self._is_closed:
-            self._on_finished(Finished(message_id=task.message_id, report=report))
+        known = self._running.pop(task.message_id, None) or self._abandoned.pop(task.message_id, None)
+        if known is None:
+            return
+        _, thread = known
+        if thread.is_killed and self._is_gone:
+            return
+        self._on_run(task, "kill" if thread.is_killed else "end")
+        self._on_finished(Finished(message_id=task.message_id, report=report))
 
     def abandon(self, message_id: str) -> None:
         """Kill a virtual process where it waits; let go of a soft run, which goes on."""
@@ -109,11 +119,13 @@ class VirtualRunner:
         if task is None or thread is None:
             return
         if task.is_hard:
-            self._world.kill(thread)
-            if message_id in self._running:  # it was killed before its first turn
-                self._finish(task, _KILLED)
+            self._kill(task, thread)
         else:
             self._abandoned[message_id] = self._running.pop(message_id)
+
+    def _kill(self, task: TaskSpec, thread: VirtualThread) -> None:
+        self._world.kill(thread)
+        self._finish(task, _KILLED)  # unless its thread has told it: when it had no turn, or has not unwound yet
 
     def abandoned(self) -> int:
         """Return how many soft runs go on after `abandon`."""
@@ -125,16 +137,31 @@ class VirtualRunner:
         return {thread.name: thread.thread for _, thread in runs}
 
     def close(self, timeout_s: float = 5.0) -> None:  # noqa: ARG002 - nothing here takes real time
-        """End every run, as the end of the service's process does."""
+        """Kill what runs in processes. Soft runs go on, and are told, as long as the service's process would live."""
         self._is_closed = True
-        for _, thread in [*self._running.values(), *self._abandoned.values()]:
-            self._world.kill(thread)
+        for task, thread in list(self._running.values()):
+            if task.is_hard:
+                self._kill(task, thread)
+
+    def crash(self) -> None:
+        """End every run, as the end of the service's process does. Nothing is told to anybody."""
+        self._is_closed = self._is_gone = True
+        for task, thread in [*self._running.values(), *self._abandoned.values()]:
+            self._kill(task, thread)
 
 
-_KILLED = Report(code=Code.TASK_KILLED, message="the process was killed")
+_KILLED = Report(
+    code=Code.TASK_KILLED,
+    message="The process of the task was killed by SIGTERM (15), since the service told it to end.",
+)
 
 
-def _of_exit(status: int) -> Report:
+def _of_killed(status: int | None) -> Report:
+    """Return what is told of a process that was killed, or that ended itself with a status."""
+    if status is None:
+        return _KILLED
     if status < 0:
-        return Report(code=Code.TASK_KILLED, message=f"the process was killed by signal {-status}")
-    return Report(code=Code.TASK_EXITED, message=f"the process exited with {status} and no report")
+        name = signal.Signals(-status).name
+        return Report(code=Code.TASK_KILLED, message=f"The process of the task was killed by {name} ({-status}).")
+    text = f"The process of the task ended by itself, with exit code {status} and without a report."
+    return Report(code=Code.TASK_EXITED, message=text)

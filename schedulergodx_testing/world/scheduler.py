@@ -8,23 +8,30 @@ only when everything waits, and two runs with one seed are the same.
 from __future__ import annotations
 
 import _thread
+import sys
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from schedulergodx_testing.clock import FakeClock, microseconds_up
-from schedulergodx_testing.errors import NothingLeftToHappen, ThreadStuck, TooManyEvents
-from schedulergodx_testing.world.threads import Parked, VirtualThread
+from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
+from schedulergodx_testing.world import outside, real
+from schedulergodx_testing.world.threads import Parked, VirtualThread, stack_text
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from schedulergodx_testing.world.choices import Choices
+    from schedulergodx_testing.world.leaks import RealWorldLeak
 
 T = TypeVar("T")
 
 EVENTS_MAX = 1_000_000
 """What may happen in one wait before it counts as endless."""
+INSTANT_MAX = 100_000
+"""What may happen at one instant before it counts as endless."""
+_INTERRUPT_S = 0.5
 
 
 class Actor(Protocol):
@@ -44,56 +51,119 @@ class Actor(Protocol):
 
 
 class World:
-    """The threads, the clock, and what else can happen.
+    """The threads, the clock, and what else can happen. The thread that makes it drives it.
 
     Args:
         clock: the one clock of this world.
         choices: who comes first, where several could.
         patience_s: real seconds that a thread may run without waiting anywhere, before it counts as stuck.
         events_max: what may happen in one wait before it counts as endless.
+        is_seeding_random: seed the functions of `random` for as long as the world is open, and put their state back;
+            else their use is noted in `leaks`.
+
+    Attributes:
+        leaks: where the code under test took something from the real world; each place once.
+        is_driving: whether the driver is inside a turn of an actor, or hands the baton over: it cannot drive then.
     """
 
     def __init__(
-        self, clock: FakeClock, choices: Choices, *, patience_s: float = 5.0, events_max: int = EVENTS_MAX
+        self,
+        clock: FakeClock,
+        choices: Choices,
+        *,
+        patience_s: float = 5.0,
+        events_max: int = EVENTS_MAX,
+        is_seeding_random: bool = True,
     ) -> None:
         self.clock = clock
         self.choices = choices
+        self.is_seeding_random = is_seeding_random
         self.actors: list[Actor] = []
         self.threads: list[VirtualThread] = []
+        self.leaks: list[RealWorldLeak] = []
         self._patience_s = patience_s
         self._events_max = events_max
         self._driver = _thread.get_ident()
-        self._by_ident: dict[int, VirtualThread] = {}
-        self._is_stepping = False
+        self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
+        self.is_driving = False
+        self._lost: list[VirtualThread] = []
+        self._holders: dict[int, int] = {}
+        self._foreign = outside.ForeignThreads(self.is_mine)
 
     # --- who calls ------------------------------------------------------------------------------------------------
 
     def is_mine(self, ident: int | None = None) -> bool:
         """Return whether a thread (the calling one) lives in virtual time: the driver, or one of the world's."""
-        ident = _thread.get_ident() if ident is None else ident
-        return ident in self._by_ident or (ident == self._driver and not self._is_stepping)
+        return (_thread.get_ident() if ident is None else ident) in self._by_ident
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
         return _thread.get_ident() == self._driver
 
+    def is_in_turn(self) -> bool:
+        """Return whether the driver calls, inside a turn of an actor: there it can neither wait nor let time pass."""
+        return self.is_driving and _thread.get_ident() == self._driver
+
+    def current(self) -> VirtualThread | None:
+        """Return the world's thread that calls this, or None."""
+        return self._by_ident.get(_thread.get_ident())
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Let the calling thread live in real time for the block."""
+        ident = _thread.get_ident()
+        thread = self._by_ident.pop(ident)
+        try:
+            yield
+        finally:
+            self._by_ident[ident] = thread
+
+    @contextmanager
+    def _driving(self) -> Iterator[None]:
+        """Mark that the driver works for the world: what it then waits for cannot be waited for by driving."""
+        was_driving, self.is_driving = self.is_driving, True
+        try:
+            yield
+        finally:
+            self.is_driving = was_driving
+
     # --- waiting --------------------------------------------------------------------------------------------------
 
-    def wait(self, ready: Callable[[], bool], timeout_s: float | None, what: str) -> bool:
+    def wait(
+        self,
+        ready: Callable[[], bool],
+        timeout_s: float | None,
+        what: str,
+        *,
+        grace_s: float = 0.0,
+        lock: Any = None,
+    ) -> bool:
         """Wait until `ready`, or until `timeout_s` virtual seconds are over. Returns whether it is ready.
 
         In the driver, the world goes on meanwhile; another thread parks.
+
+        Args:
+            ready: asked again and again, by the driver; it must be cheap and change nothing.
+            timeout_s: virtual seconds; None: without a limit.
+            what: for error texts, e.g. `time.sleep(5)`.
+            grace_s: real seconds for which no time passes, since what is awaited comes from the real world.
+            lock: the lock that is waited for, if it is one.
 
         Raises:
             NothingLeftToHappen: nothing can ever make it ready, and there is no timeout.
         """
         deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
-        thread = self._by_ident.get(_thread.get_ident())
+        if lock is not None and self._is_held_outside(lock):
+            grace_s = outside.GRACE_S
+        parked = Parked(ready, deadline_us, what, grace_s, lock, is_outside=grace_s > 0)
+        thread = self.current()
         if thread is not None:
             if not ready():
-                thread.park(Parked(ready, deadline_us, what))
+                thread.park(parked)
             return ready()
-        return self.run(ready, deadline_us, what)
+        if self.is_driving:
+            return self._wait_within_a_turn(parked)
+        return self._run(parked)
 
     def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
         """Do the waiting of a `Clock`: also for threads that do not belong to the world, which wait in real time."""
@@ -108,6 +178,23 @@ class World:
         except Empty:
             return None
 
+    def _wait_within_a_turn(self, parked: Parked) -> bool:
+        """Wait inside a turn of an actor: no other actor can have a turn, and no time can pass; threads can go on."""
+        while not parked.ready():
+            threads = self._runnable()
+            if threads:
+                self.resume(threads[self.choices.one_of(len(threads))])
+            elif parked.grace_s and outside.poll(parked.is_ready, self._patience_s):
+                return True
+            elif parked.deadline_us is None:
+                raise NothingLeftToHappen(
+                    f"{parked.what}: a turn of a service or of the broker waits for what cannot come within it.\n"
+                    f"{self.describe()}"
+                )
+            else:
+                return False
+        return True
+
     # --- driving --------------------------------------------------------------------------------------------------
 
     def run(self, until: Callable[[], bool], deadline_us: int | None, what: str, *, may_time_pass: bool = True) -> bool:
@@ -115,12 +202,24 @@ class World:
 
         Raises:
             NothingLeftToHappen: without a deadline, when nothing can ever make it hold.
+            Deadlock: threads wait for each other's locks.
+            ThreadStuck: a thread runs on without a wait that virtual time can see.
             TooManyEvents: it goes on and on.
         """
+        return self._run(Parked(until, deadline_us, what), may_time_pass=may_time_pass)
+
+    def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
+        until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
+        at_instant = 0
         for _ in range(self._events_max):
             if until():
                 return True
             if self._do_one():
+                at_instant += 1
+                if at_instant > INSTANT_MAX:
+                    break
+                continue
+            if self._came_from_outside(parked):
                 continue
             next_us = self.next_us()
             if not may_time_pass or (deadline_us is not None and (next_us is None or next_us > deadline_us)):
@@ -128,10 +227,15 @@ class World:
                     self.clock.forward_to_us(deadline_us)
                 return until()
             if next_us is None:
+                if self._comes_at_last(parked):
+                    continue
                 raise NothingLeftToHappen(f"{what}: nothing is left that could ever end this wait.\n{self.describe()}")
-            # A timer that is due and not done yet: floats of seconds differ by less than a microsecond.
+            # An actor's timer that is due and not done yet: floats of seconds differ by less than a microsecond.
             self.clock.forward_to_us(max(next_us, self.clock.monotonic_us() + 1))
-        raise TooManyEvents(f"{what}: {self._events_max} things happened without an end.\n{self.describe()}")
+            at_instant = 0
+        else:
+            at_instant = self._events_max
+        raise TooManyEvents(f"{what}: {at_instant} things happened without an end.\n{self.describe()}")
 
     def next_us(self) -> int | None:
         """Return the monotonic moment of the next timer, or None."""
@@ -141,109 +245,213 @@ class World:
 
     def _do_one(self) -> bool:
         """Do one of the things that can be done now; False when there is none."""
-        for actor in self.actors:
-            if actor.is_first and actor.is_ready():
-                self._step(actor)
-                return True
-        actors = [actor for actor in self.actors if not actor.is_first and actor.is_ready()]
-        threads = [thread for thread in self.threads if self._can_go_on(thread)]
-        if not actors and not threads:
-            return False
-        choice = self.choices.one_of(len(actors) + len(threads))
-        if choice < len(actors):
-            self._step(actors[choice])
-        else:
-            self.resume(threads[choice - len(actors)])
-        return True
+        with self._driving():
+            for actor in self.actors:
+                if actor.is_first and actor.is_ready():
+                    actor.step()
+                    return True
+            actors = [actor for actor in self.actors if not actor.is_first and actor.is_ready()]
+            threads = self._runnable()
+            if not actors and not threads:
+                return False
+            choice = self.choices.one_of(len(actors) + len(threads))
+            if choice < len(actors):
+                actors[choice].step()
+            else:
+                self.resume(threads[choice - len(actors)])
+            return True
 
-    def _step(self, actor: Actor) -> None:
-        self._is_stepping = True
-        try:
-            actor.step()
-        finally:
-            self._is_stepping = False
+    def _runnable(self) -> list[VirtualThread]:
+        """Return the threads that can go on now; of those whose time is over, the earliest only."""
+        now_us = self.clock.monotonic_us()
+        runnable: list[VirtualThread] = []
+        late_us = now_us
+        late: list[VirtualThread] = []
+        for thread in self.threads:
+            parked = thread.parked
+            if parked is None:
+                continue
+            if thread.is_dying or parked.is_ready():
+                runnable.append(thread)
+            elif parked.deadline_us is not None and parked.deadline_us <= late_us:
+                if parked.deadline_us < late_us:
+                    late_us, late = parked.deadline_us, []
+                late.append(thread)
+        return runnable + late
 
-    def _can_go_on(self, thread: VirtualThread) -> bool:
-        parked = thread.parked
-        if parked is None:
+    # --- the real world beside it -----------------------------------------------------------------------------------
+
+    def _came_from_outside(self, own: Parked) -> bool:
+        """Give the real world its time, before virtual time passes. Returns whether something came of it."""
+        waiting = [own, *(thread.parked for thread in self.threads if thread.parked)]
+        grace_s = max(parked.grace_s for parked in waiting)
+        is_busy = self._foreign.are_busy()
+        if not grace_s and not is_busy:
             return False
-        is_late = parked.deadline_us is not None and parked.deadline_us <= self.clock.monotonic_us()
-        return is_late or parked.ready()
+        with self._driving():
+            came = outside.poll(
+                lambda: own.is_ready() or bool(self._runnable()) or (not grace_s and not self._foreign.are_busy()),
+                max(grace_s, outside.GRACE_S),
+            )
+            if came and not own.is_ready() and not self._runnable():
+                return False  # the threads outside rest again
+        if not came:
+            self._foreign.learn()
+            for parked in waiting:
+                parked.grace_s = 0.0  # once for each wait
+        return came
+
+    def _comes_at_last(self, own: Parked) -> bool:
+        """Wait in real time for what only the outside could bring: nothing else is left."""
+        is_awaited = own.is_outside or any(thread.parked and thread.parked.is_outside for thread in self.threads)
+        timeout_s = self._patience_s if is_awaited else outside.GRACE_S if self._foreign.exist() else 0.0
+        with self._driving():
+            return outside.poll(lambda: own.is_ready() or bool(self._runnable()), timeout_s)
+
+    def _is_held_outside(self, lock: Any) -> bool:
+        """Return whether a lock, which is taken, was taken by a thread that lives in real time."""
+        return self._holders.get(id(lock)) not in self._by_ident
+
+    def took(self, lock: Any) -> None:
+        """Note that the calling thread took a lock."""
+        ident = _thread.get_ident()
+        self._holders[id(lock)] = ident
+        thread = self._by_ident.get(ident)
+        if thread is not None and thread.is_process:
+            thread.holds(lock)
+
+    def holder(self, lock: Any) -> VirtualThread | None:
+        """Return the world's thread that took a lock last, if it is taken."""
+        if isinstance(lock, real.LOCK) and not lock.locked():
+            return None
+        return self._by_ident.get(self._holders.get(id(lock), 0))
 
     # --- threads --------------------------------------------------------------------------------------------------
 
     def spawn(self, name: str, body: Callable[[], None]) -> VirtualThread:
         """Add a thread; it first runs when it is its turn."""
-        thread = VirtualThread(name, body, self.started)
+        thread = VirtualThread(self, name, body, None)
         self.threads.append(thread)
         return thread
 
+    def adopt(self, thread: threading.Thread) -> None:
+        """Start a thread that the code under test has made; it first runs when it is its turn."""
+        virtual = VirtualThread(self, thread.name, thread.run, thread)
+        parent = self.current()
+        virtual.process = None if parent is None else parent.process
+        thread.run = virtual.run_body  # type: ignore[method-assign]  # it then waits for the baton
+        with self.outside():
+            virtual.begin()
+        self.threads.append(virtual)
+
     def resume(self, thread: VirtualThread) -> None:
-        """Hand the baton to `thread`, and wait until it comes back.
+        """Hand the baton to `thread`, and wait until it comes back. Only the driver calls this.
 
         Raises:
             ThreadStuck: it did not wait anywhere within the patience; it goes on, out of control.
         """
-        was_stepping, self._is_stepping = self._is_stepping, True  # starting a thread is the real world's business
-        try:
-            came_back = thread.hand_over(self._patience_s)
-        finally:
-            self._is_stepping = was_stepping
-        if not came_back:
-            self.threads.remove(thread)
-            raise ThreadStuck(
-                f"{thread.name} ran for {self._patience_s:g} real seconds without a wait that virtual time can see: it "
-                "spins, waits in C, or for a lock that was made before the harness opened.\n"
-                f"{thread.stack()}\n{self.describe()}"
-            )
-        self._forget_done()
+        with self._driving():
+            if not thread.thread.ident:
+                with self.outside():
+                    thread.begin()
+            came_back = False
+            try:
+                came_back = thread.hand_over(self._patience_s)
+            finally:
+                if not came_back:  # also when the driver was interrupted meanwhile
+                    self._lose(thread)
+            if not came_back:
+                raise ThreadStuck(
+                    f"{thread.name} ran for {self._patience_s:g} real seconds without a wait that virtual time can "
+                    "see: it spins, or waits in C (a child process, a socket, a foreign library).\n"
+                    f"{thread.stack()}\n{self.describe()}"
+                )
+            self._forget(thread)
+        if thread.error is not None:
+            raise thread.error
+        self._refuse_deadlock(thread)
+
+    def _lose(self, thread: VirtualThread) -> None:
+        thread.is_lost = True
+        self.threads.remove(thread)
+        self._lost.append(thread)
+
+    def _forget(self, thread: VirtualThread) -> None:
+        if not thread.is_done:
+            return
+        self.threads.remove(thread)
+        for child in self.threads:
+            if child.process is thread:
+                child.is_killed = True  # a process takes its threads with it
+        with self.outside():
+            real.join_thread(thread.thread, self._patience_s)
 
     def kill(self, thread: VirtualThread) -> None:
-        """End `thread` where it waits. Only the driver calls this."""
+        """End `thread` where it waits, and all of the process if it stands for one. Only the driver calls this.
+
+        It unwinds: `finally` blocks run, and what they wait for is refused. Only for the lock of a condition it may
+        still have to wait; then it ends as soon as it has that.
+        """
         thread.is_killed = True
-        for _ in range(100):  # it may wait again while it unwinds: in `finally`, or against its will
-            if thread.is_done or thread not in self.threads:
-                break
+        if not thread.thread.ident and thread in self.threads:
+            thread.is_done = True
+            self.threads.remove(thread)
+        while not thread.is_done and thread in self._runnable():
             self.resume(thread)
+        for child in [child for child in self.threads if child.process is thread and child is not thread]:
+            self.kill(child)
 
     def end(self) -> list[str]:
         """End all threads, and return the names of those that could not be ended."""
-        left = []
-        for thread in list(self.threads):
-            try:
-                self.kill(thread)
-            except ThreadStuck:
-                left.append(thread.name)
-            if not thread.is_done and thread.name not in left:
-                left.append(thread.name)
-        return left
-
-    def current(self) -> VirtualThread | None:
-        """Return the world's thread that calls this, or None."""
-        return self._by_ident.get(_thread.get_ident())
-
-    def begin(self, thread: VirtualThread) -> None:
-        """Add a thread that the code under test has made; it first runs when it is its turn."""
-        self.threads.append(thread)
+        while True:
+            for thread in self.threads:
+                thread.is_killed = True
+            runnable = self._runnable()
+            if not runnable:
+                break
+            with suppress(ThreadStuck, Deadlock):
+                self.kill(runnable[0])
+        with self.outside():
+            lost = [thread for thread in self._lost if not thread.is_done and not thread.interrupt(_INTERRUPT_S)]
+        return [thread.name for thread in [*self.threads, *lost]]
 
     def virtual_of(self, thread: threading.Thread) -> VirtualThread | None:
         """Return the world's thread behind a system's thread, or None when that is not one of the world's."""
         return next((virtual for virtual in self.threads if virtual.thread is thread), None)
 
-    def started(self, thread: VirtualThread) -> None:
+    def enter(self, thread: VirtualThread) -> None:
         """Note that a thread runs for the first time. It calls this itself."""
         self._by_ident[thread.ident] = thread
 
-    def _forget_done(self) -> None:
-        for thread in [thread for thread in self.threads if thread.is_done]:
-            self.threads.remove(thread)
-            self._by_ident.pop(thread.ident, None)
-            thread.join(self._patience_s)
+    def leave(self, thread: VirtualThread) -> None:
+        """Note that a thread ends. It calls this itself."""
+        self._by_ident.pop(thread.ident, None)
+
+    def leak(self, leak: RealWorldLeak) -> None:
+        """Note a leak, once."""
+        if leak not in self.leaks:
+            self.leaks.append(leak)
+
+    # --- telling --------------------------------------------------------------------------------------------------
+
+    def _refuse_deadlock(self, thread: VirtualThread) -> None:
+        """Raise when `thread` waits for a lock whose holder waits, in the end, for one that `thread` holds."""
+        ring: list[VirtualThread] = []
+        one: VirtualThread | None = thread
+        while one is not None and one not in ring:
+            if one.parked is None or one.parked.lock is None or one.parked.deadline_us is not None or one.is_dying:
+                return
+            ring.append(one)
+            one = self.holder(one.parked.lock)
+        if one is thread and not one.parked.is_ready():  # type: ignore[union-attr]  # it is parked: see above
+            names = " and ".join(member.name for member in ring)
+            raise Deadlock(f"{names} wait for each other's locks.\n" + "\n".join(member.stack() for member in ring))
 
     def describe(self) -> str:
         """Return who waits, and where, for an error's text."""
-        stacks: list[Any] = [thread.stack() for thread in self.threads]
+        stacks: list[Any] = [thread.stack() for thread in [*self.threads, *self._lost] if not thread.is_done]
+        driver = f"The test is at:\n{stack_text(sys._current_frames().get(self._driver))}"  # noqa: SLF001 - see threads.py
         timers = [
             f"{actor.name}: timer at {actor.next_us()} us" for actor in self.actors if actor.next_us() is not None
         ]
-        return "\n".join([f"It is {self.clock.now()}.", *timers, *stacks])
+        return "\n".join([f"It is {self.clock.now()}.", *timers, driver, *stacks])

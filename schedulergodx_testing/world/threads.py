@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import _thread
+import ctypes
 import sys
 import threading
 import traceback
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from schedulergodx_testing.world import real
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-_allocate_lock = _thread.allocate_lock  # the system's own: never one of the world's
+    from schedulergodx_testing.world.scheduler import World
+
+_OWN_FILES = str(Path(__file__).parent)
+_LINES_MAX = 8
 
 
 class VirtualKill(BaseException):
     """Ends a virtual thread where it waits, as SIGKILL ends a process; for `finally` blocks it looks like an exit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Parked:
     """Where a thread waits.
 
@@ -27,97 +35,156 @@ class Parked:
         ready: whether it could go on; asked again and again, so it is cheap and changes nothing.
         deadline_us: monotonic moment at which it goes on in any case, or None.
         what: what it waits in, for people, e.g. `time.sleep(5)`.
+        grace_s: real seconds for which no time passes yet, since what it waits for comes from the real world.
+        lock: the lock that it waits for, if it does.
+        is_outside: whether what it waits for comes from the real world.
     """
 
     ready: Callable[[], bool]
     deadline_us: int | None
     what: str
+    grace_s: float = 0.0
+    lock: Any = None
+    is_outside: bool = False
+
+    def is_ready(self) -> bool:
+        """Ask whether it could go on. What cannot be asked any more (a closed selector) tells its own waiter."""
+        try:
+            return self.ready()
+        except Exception:  # noqa: BLE001 - raised again in the thread that waits, when it asks itself
+            return True
 
 
 class VirtualThread:
     """One thread of a world. It starts parked, and ends when `body` does.
 
-    Only the driver calls `hand_over` and `kill`; only the thread itself calls `park`.
+    Only the driver calls `hand_over`; only the thread itself calls `park`.
+
+    Attributes:
+        process: the thread that stands for the process this one is in; None: the test's own process.
+        status: how that process ended by its own hand, as `subprocess` tells it; None: not so.
+        error: what the body of a thread of the harness itself raised.
     """
 
-    def __init__(self, name: str, body: Callable[[], None], on_start: Callable[[VirtualThread], None]) -> None:
+    def __init__(self, world: World, name: str, body: Callable[[], None], thread: threading.Thread | None) -> None:
         self.name = name
         self.parked: Parked | None = Parked(lambda: True, None, "its start")
         self.is_done = False
         self.is_killed = False
-        self.is_process = False  # whether it stands for a process: then exits and signals end it alone
-        self._body = body
-        self._on_start = on_start
-        self._go = _allocate_lock()
-        self._go.acquire()
-        self._back = _allocate_lock()
-        self._back.acquire()
+        self.is_lost = False  # whether it runs on without the baton
+        self.process: VirtualThread | None = None
+        self.status: int | None = None
+        self.error: BaseException | None = None
         self.ident = 0
-        self._system_thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._is_started = False
-
-    def adopt(self, thread: threading.Thread) -> None:
-        """Be `thread`, which the code under test made, instead of a thread of our own."""
-        self._system_thread = thread
+        self.thread = threading.Thread(target=self.run_body, name=name, daemon=True) if thread is None else thread
+        self._is_own = thread is None
+        self._world = world
+        self._body = body
+        self._shields = 0
+        self._held: list[Any] = []
+        self._go, self._back = real.allocate_lock(), real.allocate_lock()
+        real.acquire(self._go)
+        real.acquire(self._back)
 
     @property
-    def thread(self) -> threading.Thread:
-        """The system's thread."""
-        return self._system_thread
+    def is_process(self) -> bool:
+        """Whether it stands for a process, or lives in one that another thread stands for."""
+        return self.process is not None
+
+    @property
+    def is_dying(self) -> bool:
+        """Whether it was killed, and nothing holds its end up."""
+        return self.is_killed and not self._shields
+
+    def begin(self) -> None:
+        """Start the system's thread; it then waits for the baton."""
+        real.start_thread(self.thread)
 
     def hand_over(self, patience_s: float) -> bool:
         """Let it run until it parks or ends. Returns False when it does neither within `patience_s` real seconds."""
-        if not self._is_started:
-            self._is_started = True
-            self._system_thread.start()
-        else:
-            self._go.release()
-        return self._back.acquire(True, patience_s)
-
-    def take_back(self, patience_s: float) -> bool:
-        """Wait once more for a thread that did not come back in time."""
-        return self._back.acquire(True, patience_s)
+        self._go.release()
+        return real.acquire(self._back, True, patience_s)
 
     def park(self, parked: Parked) -> None:
         """Give the baton back and wait for it. Raises VirtualKill when the thread is to end."""
-        if self.is_killed:
-            raise VirtualKill
+        self._refuse_to_go_on()
         self.parked = parked
         self._back.release()
-        self._go.acquire()
+        real.acquire(self._go)
         self.parked = None
-        if self.is_killed:
+        self._refuse_to_go_on()
+
+    def _refuse_to_go_on(self) -> None:
+        if self.is_dying or self.is_lost:
             raise VirtualKill
+
+    @contextmanager
+    def shielded(self) -> Iterator[None]:
+        """Let a wait of the block come to its end, also in a thread that was killed."""
+        self._shields += 1
+        try:
+            yield
+        finally:
+            self._shields -= 1
+
+    def holds(self, lock: Any) -> None:
+        """Note that it took `lock`: a process that is killed leaves no lock behind, its memory is gone."""
+        self._held.append(lock)
+        if len(self._held) > 1000:  # noqa: PLR2004 - now and then, forget those that were given back
+            self._held = [held for held in self._held if self._world.holder(held) is self]
 
     def run_body(self) -> None:
         """Run in the thread itself, from its first turn to its end."""
+        real.acquire(self._go)
         self.ident = _thread.get_ident()
-        self._on_start(self)
+        self._world.enter(self)
         self.parked = None
         try:
             if not self.is_killed:
                 self._body()
         except VirtualKill:
             pass
+        except BaseException as error:
+            if not self._is_own:
+                raise  # to `threading.excepthook`, as in every thread
+            self.error = error
         finally:
+            self.thread.__dict__.pop("run", None)  # where `World.adopt` has put this method
+            self._free_locks()
+            self._world.leave(self)
             self.is_done = True
             self._back.release()
 
-    def _run(self) -> None:
-        self.run_body()
+    def _free_locks(self) -> None:
+        if not self.is_process:
+            return
+        for lock in self._held:
+            owner: Any = lock  # to type checkers, `_is_owned` is not there
+            is_ours = owner._is_owned() if isinstance(lock, real.RLOCK) else self._world.holder(lock) is self  # noqa: SLF001 - public from 3.14 on
+            if is_ours:
+                lock.release()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for the system's thread to be gone, once it is done."""
-        if self._is_started and self._system_thread.is_alive():
-            self._system_thread.join(timeout_s)
+    def interrupt(self, timeout_s: float) -> bool:
+        """Raise VirtualKill in a thread that runs on without the baton. Returns whether that ended it.
+
+        It ends one that spins in Python; one that waits in C goes on.
+        """
+        if self.parked is not None:  # it has come to a wait meanwhile
+            self._go.release()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))
+        real.join_thread(self.thread, timeout_s)
+        return not self.thread.is_alive()
 
     def stack(self) -> str:
         """Return where it is, as a traceback's text without the frames of this package."""
+        where = f"waits in {self.parked.what}" if self.parked else "runs"
         frame = sys._current_frames().get(self.ident)  # noqa: SLF001 - the documented way to see another thread's stack
-        if frame is None:
-            return f"{self.name}: has no stack\n"
-        lines = [
-            line for line in traceback.format_stack(frame) if "schedulergodx_testing/world" not in line.split("\n")[0]
-        ]
-        where = f", waits in {self.parked.what}" if self.parked else ", runs"
-        return f"{self.name}{where}:\n{''.join(lines[-6:])}"
+        return f"{self.name} {where}:\n{stack_text(frame)}"
+
+
+def stack_text(frame: Any) -> str:
+    """Return the innermost calls of `frame`, as in a traceback, without those of this package."""
+    if frame is None:
+        return "  (has not begun)\n"
+    lines = [line for line in traceback.format_stack(frame) if f'File "{_OWN_FILES}' not in line.split("\n")[0]]
+    return "".join(lines[-_LINES_MAX:])

@@ -45,15 +45,19 @@ RE_EXPORTS = {"schedulergodx", "schedulergodx.utils"}
 """Packages whose `__init__` only re-exports, for users; code inside the library imports the modules."""
 
 ONLY_IN = {
-    "time": ["schedulergodx/clock.py", "schedulergodx_testing/rabbitmq/", "schedulergodx_testing/world/interpose/"],
+    "time": ["schedulergodx/clock.py", "schedulergodx_testing/rabbitmq/", "schedulergodx_testing/world/"],
     "pika": ["schedulergodx/transport/rabbitmq/"],
     "sqlite3": ["schedulergodx/utils/storage/", "schedulergodx/transport/sqlite/"],
     "cloudpickle": ["schedulergodx/utils/message/payload.py"],
     "pickle": ["schedulergodx/utils/message/payload.py"],
     "fcntl": ["schedulergodx/file_lock.py", "schedulergodx/service/runner/worker.py"],
     "random": ["schedulergodx/transport/rabbitmq/", "schedulergodx_testing/"],
-    "uuid": ["schedulergodx/utils/message/results.py", "schedulergodx_testing/contracts/"],
-    "concurrent.futures": [],
+    "uuid": [
+        "schedulergodx/utils/message/results.py",
+        "schedulergodx_testing/contracts/",
+        "schedulergodx_testing/world/interpose/",
+    ],
+    "concurrent.futures": ["schedulergodx_testing/world/interpose/"],
     "multiprocessing": [],
     "pytest": ["schedulergodx_testing/"],
     "hypothesis": ["schedulergodx_testing/"],

@@ -6,55 +6,43 @@ pickle of such a moment knows nothing of a test.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from datetime import UTC, date, datetime, tzinfo
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from schedulergodx_testing.world.interpose.patching import Patches
-    from schedulergodx_testing.world.scheduler import World
+from schedulergodx_testing.world import real
+from schedulergodx_testing.world.interpose import patching
+from schedulergodx_testing.world.interpose.current import world_of_code
+from schedulergodx_testing.world.interpose.times import wall_s
 
-
-def install(patches: Patches, world: World, time_zone: tzinfo) -> None:
-    """Patch them."""
-    real_now, real_utcnow, real_today = datetime.now, datetime.utcnow, date.today
-
-    def timestamp() -> float:
-        return world.clock.now().timestamp()
-
-    def now(cls: Any, tz: tzinfo | None = None) -> Any:
-        if not world.is_mine():
-            return _of(cls, real_now(tz))
-        moment = cls.fromtimestamp(timestamp(), time_zone if tz is None else tz)
-        return moment.replace(tzinfo=None) if tz is None else moment
-
-    def utcnow(cls: Any) -> Any:
-        if not world.is_mine():
-            return _of(cls, real_utcnow())
-        return cls.fromtimestamp(timestamp(), UTC).replace(tzinfo=None)
-
-    def today(cls: Any) -> Any:
-        if issubclass(cls, datetime):
-            return cls.now()
-        day = now(datetime).date() if world.is_mine() else real_today()
-        return cls(day.year, day.month, day.day)
-
-    patches.of_type(datetime, "now", classmethod(now))
-    patches.of_type(datetime, "utcnow", classmethod(utcnow))
-    patches.of_type(date, "today", classmethod(today))
+_real_now = vars(datetime)["now"]
+_real_today = vars(date)["today"]
+_UTCNOW_IS_OLD = sys.version_info >= (3, 12)
 
 
-def _of(cls: Any, moment: datetime) -> Any:
-    """Return `moment` as an instance of a subclass of datetime."""
-    if type(moment) is cls:
-        return moment
-    return cls(
-        moment.year,
-        moment.month,
-        moment.day,
-        moment.hour,
-        moment.minute,
-        moment.second,
-        moment.microsecond,
-        moment.tzinfo,
-        fold=moment.fold,
-    )
+def _now(cls: Any, tz: tzinfo | None = None) -> Any:
+    world = world_of_code()
+    return _real_now.__get__(None, cls)(tz) if world is None else cls.fromtimestamp(wall_s(world), tz)
+
+
+def _utcnow(cls: Any) -> Any:
+    if _UTCNOW_IS_OLD:  # the warning of the original would name this file, not its caller
+        warnings.warn(
+            "datetime.datetime.utcnow() is deprecated and scheduled for removal in a future version. Use "
+            "timezone-aware objects to represent datetimes in UTC: datetime.datetime.now(datetime.UTC).",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+    world = world_of_code()
+    return cls.fromtimestamp(real.time_s() if world is None else wall_s(world), UTC).replace(tzinfo=None)
+
+
+def _today(cls: Any) -> Any:
+    world = world_of_code()
+    return _real_today.__get__(None, cls)() if world is None else cls.fromtimestamp(wall_s(world))
+
+
+patching.c_method(datetime, "now", classmethod(_now))
+patching.c_method(datetime, "utcnow", classmethod(_utcnow))
+patching.c_method(date, "today", classmethod(_today))

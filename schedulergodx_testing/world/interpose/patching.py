@@ -1,101 +1,165 @@
-"""Replacing functions for a while, also where modules hold them under names of their own, and putting them back."""
+"""Replacing functions for a while, also where modules hold them under names of their own, and putting them back.
+
+Which functions, and by what, is registered once, when this package is imported. `put_in` replaces them, `put_back`
+undoes it, and what was imported meanwhile gets the system's own functions too.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from types import FunctionType, ModuleType
+from typing import Any
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+from schedulergodx_testing.world.interpose.current import REAL
 
-_NOT_OURS = (
-    "_pytest",
-    "pytest",
-    "pluggy",
-    "hypothesis",
-    "xdist",
-    "execnet",
-    "coverage",
-    "faulthandler",
-    "schedulergodx",
-    "schedulergodx_testing",
-    "pika",
-    "subprocess",
-    "multiprocessing",
-    "importlib",
-)
-"""Modules (and what is inside them) that keep the real functions: they measure, or wait for, the real world."""
-
-_found: dict[int, list[tuple[ModuleType, str]]] = {}
-_scanned: set[str] = set()
+_MISSING = object()
+_DEEP = {"sched"}
+"""Modules of the standard library that are looked through as those of users are."""
 
 
-class Patches:
-    """A context manager that undoes, at its end, everything that was replaced through it, last first."""
+class _Function:
+    """One function of a module, what replaces it, and who holds it."""
 
-    def __init__(self) -> None:
-        self._undo: list[tuple[Any, str, Any]] = []
-        self._undo_types: list[tuple[type, str, Any]] = []
+    def __init__(self, owner: ModuleType, name: str, replacement: Any) -> None:
+        self.owner, self.name, self.replacement = owner, name, replacement
+        self.original = getattr(owner, name)
+        self.places: list[_Place] = []
 
-    def attribute(self, owner: Any, name: str, replacement: Any) -> None:
-        """Replace `owner.name`."""
-        self._undo.append((owner, name, owner.__dict__[name]))
-        setattr(owner, name, replacement)
-
-    def function(self, owner: ModuleType, name: str, replacement: Any) -> None:
-        """Replace `owner.name`, and every `from owner import name` of modules that are imported by now."""
-        original = getattr(owner, name)
-        for module, alias in _holders(original):
-            if getattr(module, alias, None) is original:
-                self.attribute(module, alias, replacement)
-
-    def of_type(self, owner: type, name: str, replacement: Any) -> None:
-        """Replace a method of a type that is written in C and refuses `setattr`."""
-        namespace = _namespace(owner)
-        self._undo_types.append((owner, name, namespace[name]))
-        namespace[name] = replacement
-        ctypes.pythonapi.PyType_Modified(ctypes.py_object(owner))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for owner, name, original in reversed(self._undo):
-            setattr(owner, name, original)
-        for kind_, name, original in reversed(self._undo_types):
-            _namespace(kind_)[name] = original
-            ctypes.pythonapi.PyType_Modified(ctypes.py_object(kind_))
+    def put(self, value: Any, instead_of: Any) -> None:
+        for place in self.places:
+            place.replace(instead_of, value)
 
 
-def watch(*originals: Any) -> None:
-    """Have the places found that hold one of these functions. Call it before the first patch, with all of them."""
-    for original in originals:
-        _found.setdefault(id(original), [])
+class _Place:
+    """An attribute of a module or a class that holds a function."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def replace(self, old: Any, new: Any) -> None:
+        held = vars(self.owner).get(self.name)
+        is_wrapped = isinstance(held, staticmethod)
+        if (held.__func__ if is_wrapped else held) is old:
+            # A function of Python in a class would become a method; one of C does not.
+            is_method = isinstance(self.owner, type) and isinstance(new, FunctionType)
+            setattr(self.owner, self.name, staticmethod(new) if is_method else new)
 
 
-def _holders(original: Any) -> list[tuple[ModuleType, str]]:
+class _Default(_Place):
+    """A function whose default arguments hold a function."""
+
+    def replace(self, old: Any, new: Any) -> None:
+        function = self.owner
+        if function.__defaults__:
+            function.__defaults__ = tuple(new if value is old else value for value in function.__defaults__)
+        for name, value in (function.__kwdefaults__ or {}).items():
+            if value is old:
+                function.__kwdefaults__[name] = new
+
+
+_functions: list[_Function] = []
+_of_id: dict[int, _Function] = {}
+_attributes: list[tuple[Any, str, Any, Any]] = []
+_c_methods: list[tuple[type, str, Any, Any]] = []
+_scanned: dict[str, tuple[ModuleType, int]] = {}
+
+
+def function(owner: ModuleType, name: str, replacement: Any) -> None:
+    """Register what replaces `owner.name`, also where others hold it. Called while this package is imported."""
+    if not hasattr(owner, name):
+        return
+    found = _Function(owner, name, replacement)
+    found.places.append(_Place(owner, name))
+    _functions.append(found)
+    _of_id[id(found.original)] = _of_id[id(replacement)] = found
+
+
+def attribute(owner: Any, name: str, replacement: Any) -> None:
+    """Register what replaces an attribute of a class that is written in Python, or of a module, there alone."""
+    _attributes.append((owner, name, vars(owner).get(name, _MISSING), replacement))
+
+
+def c_method(owner: type, name: str, replacement: Any) -> None:
+    """Register what replaces a method of a type that is written in C and refuses `setattr`."""
+    _c_methods.append((owner, name, vars(owner)[name], replacement))
+
+
+def put_in() -> None:
+    """Replace everything that is registered."""
     _scan()
-    return _found[id(original)]
+    for found in _functions:
+        found.put(found.replacement, found.original)
+    for owner, name, _, replacement in _attributes:
+        setattr(owner, name, replacement)
+    for owner, name, _, replacement in _c_methods:
+        _put_c_method(owner, name, replacement)
+
+
+def put_back() -> None:
+    """Undo it, also in modules that were imported meanwhile."""
+    for owner, name, original, _ in reversed(_c_methods):
+        _put_c_method(owner, name, original)
+    for owner, name, original, _ in reversed(_attributes):
+        if original is _MISSING:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, original)
+    _scan()
+    for found in reversed(_functions):
+        found.put(found.original, found.replacement)
 
 
 def _scan() -> None:
-    """Look through the modules that were imported since the last scan."""
-    for module_name, module in list(sys.modules.items()):
-        if module_name in _scanned or not isinstance(module, ModuleType):
+    """Look through the modules that were imported, or have grown, since the last scan."""
+    modules: list[tuple[str, Any]] = list(sys.modules.items())
+    for name, module in modules:
+        if not isinstance(module, ModuleType):
             continue
-        _scanned.add(module_name)
-        if module_name.split(".")[0] in _NOT_OURS:
-            continue
-        for name, value in list(vars(module).items()):
-            places = _found.get(id(value))
-            if places is not None:
-                places.append((module, name))
+        size = len(vars(module))
+        if _scanned.get(name) != (module, size):
+            _scanned[name] = (module, size)
+            _scan_module(name, module)
+
+
+def _scan_module(name: str, module: ModuleType) -> None:
+    root = name.split(".", 1)[0]
+    if root in REAL:
+        return
+    is_deep = root not in sys.stdlib_module_names or root in _DEEP or root == "__main__"
+    for attribute_name, value in list(vars(module).items()):
+        _note(module, attribute_name, value)
+        if is_deep and isinstance(value, FunctionType) and value.__module__ == name:
+            _note_defaults(value)
+        elif is_deep and isinstance(value, type) and value.__module__ == name:
+            _scan_class(value)
+
+
+def _scan_class(owner: type) -> None:
+    for name, value in list(vars(owner).items()):
+        plain = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+        _note(owner, name, plain)
+        if isinstance(plain, FunctionType):
+            _note_defaults(plain)
+
+
+def _note(owner: Any, name: str, value: Any) -> None:
+    found = _of_id.get(id(value))
+    if found is not None and not any(place.owner is owner and place.name == name for place in found.places):
+        found.places.append(_Place(owner, name))
+
+
+def _note_defaults(function: FunctionType) -> None:
+    for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+        found = _of_id.get(id(value))
+        if found is not None and not any(place.owner is function for place in found.places):
+            found.places.append(_Default(function, ""))
+
+
+def _put_c_method(owner: type, name: str, value: Any) -> None:
+    _namespace(owner)[name] = value
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(owner))
 
 
 def _namespace(owner: type) -> dict[str, Any]:

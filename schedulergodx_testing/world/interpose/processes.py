@@ -4,50 +4,67 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
+from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.world.interpose import current, patching
 from schedulergodx_testing.world.threads import VirtualKill
 
-if TYPE_CHECKING:
-    from schedulergodx_testing.world.interpose.patching import Patches
-    from schedulergodx_testing.world.scheduler import World
+_HARMLESS = {0, *(getattr(signal, name, 0) for name in ("SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH"))}
+_real_exit, _real_abort, _real_kill = os._exit, os.abort, os.kill
+_real_raise = signal.raise_signal
 
 
-class VirtualExit(VirtualKill):
-    """The end of a virtual process by its own hand.
+def _end(status: int, what: str) -> None:
+    """End the virtual process of the calling thread; return where there is no world."""
+    world = current.world()
+    thread = None if world is None else world.current()
+    if thread is None:
+        return
+    if thread.process is None:
+        raise HarnessError(
+            f"{what} in a soft task ends the whole service in production. Here it would end the test run, so it is "
+            "refused. Launch the task as a hard one, or let crash_service() end the service."
+        )
+    thread.process.status = status
+    thread.process.is_killed = True
+    raise VirtualKill
 
-    Attributes:
-        status: the exit status, or minus the number of the signal, as `subprocess` has it.
-    """
 
-    def __init__(self, status: int) -> None:
-        super().__init__()
-        self.status = status
+def _exit(status: int) -> NoReturn:
+    _end(status & 0xFF, "os._exit")
+    _real_exit(status)
 
 
-def install(patches: Patches, world: World) -> None:
-    """Patch `os._exit`, `os.abort` and `os.kill` of the own process."""
-    real_exit, real_abort, real_kill = os._exit, os.abort, os.kill
+def _abort() -> NoReturn:
+    _end(-signal.SIGABRT, "os.abort")
+    _real_abort()
 
-    def is_virtual_process() -> bool:
-        thread = world.current()
-        return thread is not None and thread.is_process
 
-    def exit_(status: int) -> NoReturn:
-        if is_virtual_process():
-            raise VirtualExit(status)
-        real_exit(status)
+def _kill(pid: int, number: int) -> None:
+    if pid == os.getpid() and number not in _HARMLESS:
+        _end(-number, "os.kill of the own process")
+    _real_kill(pid, number)
 
-    def abort() -> NoReturn:
-        if is_virtual_process():
-            raise VirtualExit(-signal.SIGABRT)
-        real_abort()
 
-    def kill(process_id: int, number: int) -> None:
-        if process_id == os.getpid() and number and is_virtual_process():
-            raise VirtualExit(-number)
-        real_kill(process_id, number)
+def _raise(number: int) -> None:
+    if number not in _HARMLESS:
+        _end(-number, "signal.raise_signal")
+    _real_raise(number)
 
-    patches.attribute(os, "_exit", exit_)
-    patches.attribute(os, "abort", abort)
-    patches.attribute(os, "kill", kill)
+
+def _kill_group(real_kill_group: Any) -> Any:
+    def kill_group(group: int, number: int) -> None:
+        if group in (0, os.getpgrp()) and number not in _HARMLESS:
+            _end(-number, "os.killpg of the own group")
+        real_kill_group(group, number)
+
+    return kill_group
+
+
+patching.function(os, "_exit", _exit)
+patching.function(os, "abort", _abort)
+patching.function(os, "kill", _kill)
+patching.function(signal, "raise_signal", _raise)
+if hasattr(os, "killpg"):
+    patching.function(os, "killpg", _kill_group(os.killpg))

@@ -2,36 +2,76 @@
 
 from __future__ import annotations
 
+import select
 import selectors
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import Any
 
-if TYPE_CHECKING:
-    from schedulergodx_testing.world.interpose.patching import Patches
-    from schedulergodx_testing.world.scheduler import World
+from schedulergodx_testing.world import outside
+from schedulergodx_testing.world.interpose import current, patching
 
-_KINDS = ("SelectSelector", "PollSelector", "EpollSelector", "KqueueSelector", "DevpollSelector")
-
-
-def install(patches: Patches, world: World) -> None:
-    """Patch `select` of every kind of selector that this system has."""
-    for name in _KINDS:
-        kind = getattr(selectors, name, None)
-        if kind is not None and "select" in vars(kind):
-            _install(patches, world, kind)
-    if "select" in vars(selectors._PollLikeSelector):
-        _install(patches, world, selectors._PollLikeSelector)
+_KINDS = ("SelectSelector", "_PollLikeSelector", "PollSelector", "EpollSelector", "KqueueSelector", "DevpollSelector")
+_EMPTY_LOOKS_MAX = 100
+_YIELD_S = 1e-6
 
 
-def _install(patches: Patches, world: World, kind: Any) -> None:
-    real_select = vars(kind)["select"]
+def _install(kind: Any) -> None:
+    real_wait = vars(kind)["select"]
 
-    def select(self: Any, timeout: float | None = None) -> Any:
-        if not world.is_mine():
-            return real_select(self, timeout)
-        events = real_select(self, 0)
-        if events or (timeout is not None and timeout <= 0):
+    def wait(self: Any, timeout: float | None = None) -> Any:
+        world = current.world()
+        if world is None or current.is_real(sys._getframe(1)):
+            return real_wait(self, timeout)
+        events = real_wait(self, 0)
+        if events or world.is_in_turn():
             return events
-        world.wait(lambda: bool(real_select(self, 0)), timeout, f"an event loop's select({timeout!r})")
-        return real_select(self, 0)
+        if timeout is not None and timeout <= 0:
+            # A loop that only looks, e.g. `await asyncio.sleep(0)` until something is there, lets others go on too.
+            self._empty_looks = getattr(self, "_empty_looks", 0) + 1
+            if self._empty_looks % _EMPTY_LOOKS_MAX:
+                return events
+            timeout = _YIELD_S
+        world.wait(
+            lambda: bool(real_wait(self, 0)),
+            timeout,
+            f"an event loop's select({timeout!r})",
+            grace_s=outside.GRACE_S if _has_foreign(self) else 0.0,
+        )
+        return real_wait(self, 0)
 
-    patches.attribute(kind, "select", select)
+    patching.attribute(kind, "select", wait)
+
+
+def _has_foreign(selector: Any) -> bool:
+    """Return whether it waits for more than what the event loop tells itself through its own pair of sockets."""
+    for key in list((selector.get_map() or {}).values()):
+        reader = key.data[0] if isinstance(key.data, tuple) else None
+        callback = getattr(reader, "_callback", None)
+        if getattr(callback, "__name__", "") != "_read_from_self":
+            return True
+    return False
+
+
+real_select = select.select
+
+
+def _select(reading: Any, writing: Any, special: Any, timeout: float | None = None) -> Any:
+    world = current.world_of_code()
+    if world is None or world.is_in_turn():
+        return real_select(reading, writing, special, timeout)
+    reading, writing, special = list(reading), list(writing), list(special)
+    if timeout is None or timeout > 0:
+        world.wait(
+            lambda: any(real_select(reading, writing, special, 0)),
+            timeout,
+            f"select.select(…, {timeout!r})",
+            grace_s=outside.GRACE_S if reading or writing or special else 0.0,
+        )
+    return real_select(reading, writing, special, 0)
+
+
+for _name in _KINDS:
+    _kind = getattr(selectors, _name, None)
+    if _kind is not None and "select" in vars(_kind):
+        _install(_kind)
+patching.function(select, "select", _select)

@@ -3,74 +3,112 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx_testing.world.interpose.patching import watch
+from schedulergodx_testing.world.interpose import patching
+from schedulergodx_testing.world.interpose.current import world_of_code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schedulergodx_testing.world.interpose.patching import Patches
     from schedulergodx_testing.world.scheduler import World
 
 _NS_OF_US = 1000
-_NAMES = (
-    "time",
-    "time_ns",
-    "monotonic",
-    "monotonic_ns",
-    "perf_counter",
-    "perf_counter_ns",
-    "sleep",
-    "localtime",
-    "gmtime",
-    "ctime",
-    "strftime",
-)
-_ORIGINALS: dict[str, Callable[..., Any]] = {name: getattr(time, name) for name in _NAMES}
-watch(*_ORIGINALS.values())
+_NS_OF_S = 1_000_000_000
+_WALL = {"CLOCK_REALTIME", "CLOCK_REALTIME_COARSE", "CLOCK_TAI"}
+_MONOTONIC = {
+    "CLOCK_MONOTONIC",
+    "CLOCK_MONOTONIC_RAW",
+    "CLOCK_MONOTONIC_COARSE",
+    "CLOCK_BOOTTIME",
+    "CLOCK_UPTIME",
+    "CLOCK_UPTIME_RAW",
+    "CLOCK_HIGHRES",
+}
 
 
-def install(patches: Patches, world: World, time_zone: tzinfo) -> None:
-    """Patch them."""
-    clock = world.clock
+def _virtual(name: str, of_world: Callable[..., Any]) -> None:
+    if not hasattr(time, name):
+        return
+    original = getattr(time, name)
 
-    def virtual(name: str, replacement: Callable[..., Any]) -> None:
-        original = _ORIGINALS[name]
+    def dispatch(*args: Any) -> Any:
+        world = world_of_code()
+        return original(*args) if world is None else of_world(world, *args)
 
-        def dispatch(*args: Any) -> Any:
-            return replacement(*args) if world.is_mine() else original(*args)
+    dispatch.__name__ = dispatch.__qualname__ = name
+    dispatch.__module__ = "time"
+    dispatch.__doc__ = original.__doc__
+    patching.function(time, name, dispatch)
 
-        dispatch.__name__ = dispatch.__qualname__ = name
-        patches.function(time, name, dispatch)
 
-    def wall_s() -> float:
-        return clock.now().timestamp()
+def _never() -> bool:
+    return False
 
-    def sleep(seconds: float, /) -> None:
-        if seconds < 0:
-            raise ValueError("sleep length must be non-negative")
-        world.wait(lambda: False, seconds, f"time.sleep({seconds!r})")
 
-    def localtime(seconds: float | None = None, /) -> time.struct_time:
-        moment = clock.now() if seconds is None else datetime.fromtimestamp(seconds, UTC)
-        return moment.astimezone(time_zone).timetuple()
+def wall_s(world: World) -> float:
+    """Return the wall time in seconds since 1970."""
+    return world.clock.now().timestamp()
 
-    def gmtime(seconds: float | None = None, /) -> time.struct_time:
-        return _ORIGINALS["gmtime"](wall_s() if seconds is None else seconds)  # type: ignore[no-any-return]
 
-    def strftime(form: str, parts: Any = None, /) -> str:
-        return str(_ORIGINALS["strftime"](form, localtime() if parts is None else parts))
+def _wall_ns(world: World) -> int:
+    return round(wall_s(world) * 1e6) * _NS_OF_US
 
-    virtual("time", wall_s)
-    virtual("time_ns", lambda: round(wall_s() * 1e6) * _NS_OF_US)
-    virtual("monotonic", clock.monotonic)
-    virtual("monotonic_ns", lambda: clock.monotonic_us() * _NS_OF_US)
-    virtual("perf_counter", clock.monotonic)
-    virtual("perf_counter_ns", lambda: clock.monotonic_us() * _NS_OF_US)
-    virtual("sleep", sleep)
-    virtual("localtime", localtime)
-    virtual("gmtime", gmtime)
-    virtual("ctime", lambda seconds=None, /: time.asctime(localtime(seconds)))
-    virtual("strftime", strftime)
+
+def _monotonic_s(world: World) -> float:
+    return world.clock.monotonic()
+
+
+def _monotonic_ns(world: World) -> int:
+    return world.clock.monotonic_us() * _NS_OF_US
+
+
+def _sleep(world: World, seconds: float, /) -> None:
+    if not seconds >= 0:
+        raise ValueError("sleep length must be non-negative")
+    world.wait(_never, seconds, f"time.sleep({seconds!r})")
+
+
+def _clock_gettime_ns(world: World, clock: int, /) -> int:
+    if any(getattr(time, name, None) == clock for name in _WALL):
+        return _wall_ns(world)
+    if any(getattr(time, name, None) == clock for name in _MONOTONIC):
+        return _monotonic_ns(world)
+    return real_clock_gettime_ns(clock)
+
+
+def _at(name: str) -> Callable[..., Any]:
+    original = getattr(time, name)
+
+    def at(world: World, seconds: float | None = None, /) -> Any:
+        return original(wall_s(world) if seconds is None else seconds)
+
+    return at
+
+
+real_asctime, real_localtime, real_strftime = time.asctime, time.localtime, time.strftime
+real_clock_gettime_ns: Callable[[int], int] = getattr(time, "clock_gettime_ns", lambda _clock: 0)
+
+
+def _asctime(world: World, parts: Any = None, /) -> str:
+    return real_asctime(real_localtime(wall_s(world)) if parts is None else parts)
+
+
+def _strftime(world: World, form: str, parts: Any = None, /) -> str:
+    return real_strftime(form, real_localtime(wall_s(world)) if parts is None else parts)
+
+
+_virtual("time", wall_s)
+_virtual("time_ns", _wall_ns)
+_virtual("monotonic", _monotonic_s)
+_virtual("monotonic_ns", _monotonic_ns)
+_virtual("perf_counter", _monotonic_s)
+_virtual("perf_counter_ns", _monotonic_ns)
+_virtual("clock_gettime", lambda world, clock, /: _clock_gettime_ns(world, clock) / _NS_OF_S)
+_virtual("clock_gettime_ns", _clock_gettime_ns)
+_virtual("sleep", _sleep)
+_virtual("localtime", _at("localtime"))
+_virtual("gmtime", _at("gmtime"))
+_virtual("ctime", _at("ctime"))
+_virtual("asctime", _asctime)
+_virtual("strftime", _strftime)
