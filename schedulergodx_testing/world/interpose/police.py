@@ -1,0 +1,94 @@
+"""The determinism police: chance and the outside, noted with file and line in `World.leaks`, never refused.
+
+Only calls that the code under test makes by itself are noted, not those inside the standard library. `uuid4`,
+`os.urandom` and `secrets` stay truly random: made from a seed they would be the same ids in every test and process, and
+collide wherever tests share a real database. The functions of `random` are seeded (see `World`), or else noted too.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from schedulergodx_testing.world.interpose import current, patching
+from schedulergodx_testing.world.leaks import RealWorldLeak
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+_RANDOM = (
+    "betavariate choice choices expovariate gammavariate gauss getrandbits lognormvariate normalvariate "
+    "paretovariate randbytes randint random randrange sample shuffle triangular uniform vonmisesvariate weibullvariate"
+)
+_SECRETS = "choice randbelow randbits token_bytes token_hex token_urlsafe"
+
+
+def _note(kind: str, frame: FrameType, *, is_deep: bool = False) -> None:
+    """Note a leak at `frame`; of the standard library, nothing, or (`is_deep`) at whoever called it."""
+    world = current.world()
+    if world is None or world.is_in_turn():
+        return
+    place: FrameType | None = frame
+    while place is not None and _is_standard(place):
+        if not is_deep:
+            return
+        place = place.f_back
+    if place is not None and not current.is_real(place):
+        world.leak(RealWorldLeak(kind, place.f_code.co_filename, place.f_lineno))
+
+
+def _is_standard(frame: FrameType) -> bool:
+    root = str(frame.f_globals.get("__name__", "")).split(".", 1)[0]
+    return root in sys.stdlib_module_names and root != "__main__"
+
+
+def _watch(owner: Any, name: str, *, is_seedable: bool = False) -> None:
+    if not hasattr(owner, name):
+        return
+    original = getattr(owner, name)
+    kind = f"{owner.__name__}.{name}"
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        opened = current.Current.world
+        if opened is not None and not (is_seedable and opened.is_seeding_random):
+            _note(kind, sys._getframe(1))
+        return original(*args, **kwargs)
+
+    watched.__name__ = watched.__qualname__ = name
+    watched.__module__ = owner.__name__
+    watched.__doc__ = original.__doc__
+    patching.function(owner, name, watched)
+
+
+def _watch_method(owner: Any, name: str, kind: str) -> None:
+    original = getattr(owner, name)
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if current.Current.world is not None:
+            _note(kind, sys._getframe(1), is_deep=True)
+        return original(self, *args, **kwargs)
+
+    watched.__name__ = watched.__qualname__ = name
+    patching.attribute(owner, name, watched)
+
+
+_watch(os, "urandom")
+_watch(uuid, "uuid1")
+_watch(uuid, "uuid4")
+for _name in _SECRETS.split():
+    _watch(secrets, _name)
+for _name in _RANDOM.split():
+    _watch(random, _name, is_seedable=True)
+if hasattr(os, "fork"):
+    _watch(os, "fork")
+_watch(_thread, "start_new_thread")
+_watch_method(socket.socket, "connect", "a real connection (socket.connect)")
+_watch_method(socket.socket, "connect_ex", "a real connection (socket.connect_ex)")
+_watch_method(subprocess.Popen, "__init__", "a child process (subprocess.Popen)")

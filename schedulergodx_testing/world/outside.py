@@ -1,0 +1,76 @@
+"""The real world beside a virtual one: threads that do not belong to it, and how long to wait for them.
+
+Time must not jump ahead of an answer that a thread of a driver, or of a pool from before, is about to give. But idle
+threads are everywhere. So a thread counts as busy while it is anywhere but where it has been seen resting.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from schedulergodx_testing.world import real
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+GRACE_S = 0.05
+"""Real seconds for which time stands still while something is awaited from the real world."""
+_POLL_S = 0.000_5
+_DEPTH = 4
+_FRUITLESS_MAX = 10
+
+
+class ForeignThreads:
+    """The threads of this process that live in real time.
+
+    Args:
+        is_mine: whether a thread, by its ident, lives in the world.
+    """
+
+    def __init__(self, is_mine: Callable[[int], bool]) -> None:
+        self._is_mine = is_mine
+        self._fruitless: dict[int, int] = {}
+        self._resting = set(self._places())
+
+    def exist(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._places())
+
+    def are_busy(self) -> bool:
+        """Return whether one of them is where none has been seen resting."""
+        return any(place not in self._resting for place in self._places())
+
+    def learn(self) -> None:
+        """Take where they are now for their rest: time was given to them, and nothing came of it."""
+        for place in self._places():
+            if place not in self._resting:
+                self._resting.add(place)
+                self._fruitless[place[0]] = self._fruitless.get(place[0], 0) + 1
+
+    def _places(self) -> list[tuple[int, ...]]:
+        frames = sys._current_frames()  # noqa: SLF001 - the documented way to see other threads' stacks
+        return [
+            (ident, *_place(frame))
+            for ident, frame in frames.items()
+            if not self._is_mine(ident) and self._fruitless.get(ident, 0) < _FRUITLESS_MAX
+        ]
+
+
+def _place(frame: FrameType | None) -> list[int]:
+    place: list[int] = []
+    while frame is not None and len(place) < 2 * _DEPTH:
+        place += (id(frame.f_code), frame.f_lasti)
+        frame = frame.f_back
+    return place
+
+
+def poll(until: Callable[[], bool], timeout_s: float) -> bool:
+    """Ask again and again, for so many real seconds, whether `until` holds."""
+    end_s = real.monotonic() + timeout_s
+    while not until():
+        if real.monotonic() >= end_s:
+            return False
+        real.sleep(_POLL_S)
+    return True
