@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.crashing import CrashPoint
     from schedulergodx_testing.errors import (
+        ClientCrashed,
         HarnessError,
         LeftBehind,
         NotEmulated,
@@ -19,14 +21,19 @@ if TYPE_CHECKING:
         TooManyEvents,
     )
     from schedulergodx_testing.harness import Harness
+    from schedulergodx_testing.invariants import Violation
     from schedulergodx_testing.launched import ANY, Launch
     from schedulergodx_testing.memory import MemoryBroker
     from schedulergodx_testing.portable import assert_portable
+    from schedulergodx_testing.storage import FaultyStorage
     from schedulergodx_testing.timeline import Timeline
 
 _HOMES = {
     "ANY": "launched",
+    "ClientCrashed": "errors",
+    "CrashPoint": "crashing",
     "FakeClock": "clock",
+    "FaultyStorage": "storage",
     "Harness": "harness",
     "HarnessError": "errors",
     "Launch": "launched",
@@ -37,12 +44,16 @@ _HOMES = {
     "ThreadStuck": "errors",
     "Timeline": "timeline",
     "TooManyEvents": "errors",
+    "Violation": "invariants",
     "assert_portable": "portable",
 }
 
 __all__ = [
     "ANY",
+    "ClientCrashed",
+    "CrashPoint",
     "FakeClock",
+    "FaultyStorage",
     "Harness",
     "HarnessError",
     "Launch",
@@ -53,6 +64,7 @@ __all__ = [
     "ThreadStuck",
     "Timeline",
     "TooManyEvents",
+    "Violation",
     "assert_portable",
 ]
 

@@ -25,6 +25,7 @@ CALLS = frozenset(
         *(f"transport.{call}" for call in TRANSPORT_CALLS),
         *(f"runner.{call}" for call in RUNNER_CALLS),
         "client.publish",
+        "client.hear",
         "client.ack",
         "broker.keep",
     }
@@ -61,7 +62,7 @@ WINDOWS: dict[str, Window] = {
     "W9": Window("storage.commit", "before", "finish", "the function has an effect, and the outcome is committed"),
     "W10": Window("transport.publish", "before", "", "the outcome is committed, and the broker has the reply"),
     "W11": Window("storage.commit", "before", "remove_replies", "the broker has the reply, and the outbox forgets it"),
-    "W12": Window("client.ack", "before", "", "the client gets the reply, and acks it"),
+    "W12": Window("client.hear", "before", "", "the client gets the reply, and acks it"),
 }
 """The windows of docs/crash-windows.md."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from schedulergodx.utils.abstractions import ConsumeFailed
+from schedulergodx.utils.abstractions import ConsumeFailed, Delivery
 from schedulergodx_testing.errors import ClientCrashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from schedulergodx.errors import BrokerError
-    from schedulergodx.utils.abstractions import Delivery, Outgoing, QueueSpec, TransportEvent
+    from schedulergodx.utils.abstractions import Outgoing, QueueSpec, TransportEvent
     from schedulergodx_testing.calls import Calls
     from schedulergodx_testing.memory.transport import MemoryTransport
 
@@ -21,7 +21,7 @@ class ClientProgram:
 
     Args:
         inner: the way to the broker.
-        calls: counts `client.publish` and `client.ack`.
+        calls: counts `client.publish`, `client.hear` (an answer) and `client.ack`.
         note: adds a line to the timeline: lane, words, message id.
         on_confirmed: told the id of each message that the broker has, when the client hears of it.
     """
@@ -47,7 +47,19 @@ class ClientProgram:
     def listen(self, on_event: Callable[[TransportEvent], None]) -> None:
         """Hand every event to `on_event`."""
         self._on_event = on_event
-        self._inner.listen(on_event)
+        self._inner.listen(self._hear)
+
+    def _hear(self, event: TransportEvent) -> None:
+        """Hand an event on. The program can die before it, or after it; nothing comes after, so nothing is raised."""
+        if self.is_dead or not isinstance(event, Delivery):
+            self._on_event(event)
+            return
+        try:
+            call = self._calls.begin("client.hear", self.name, self)
+            self._on_event(event)
+            self._calls.end(call, self)
+        except ClientCrashed:
+            return
 
     def consume(self, queue: QueueSpec, *, prefetch: int, is_exclusive: bool = False, is_standby: bool = False) -> None:
         """Consume; the queue of answers is what this client is known by."""
