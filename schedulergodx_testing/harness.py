@@ -38,7 +38,7 @@ from schedulergodx_testing.world.interpose import interposed
 from schedulergodx_testing.world.scheduler import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -93,7 +93,7 @@ class Harness(Assertions, Crashing):
         is_strict: bool = False,
         patience_s: float = 5.0,
         restart_after_s: float | None = None,
-        replay: tuple[int, ...] = (),
+        replay: Sequence[int] | None = None,
     ) -> None:
         self.seed = seed
         self._time_zone: tzinfo = UTC if time_zone == "UTC" else ZoneInfo(time_zone)

@@ -6,7 +6,6 @@ It imports pytest and nothing else: a test suite that uses none of the fixtures 
 # Imports inside the functions are the point of this file, see above.
 # ruff: noqa: PLC0415
 
-import shlex
 import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -72,15 +71,13 @@ def scheduler(request: pytest.FixtureRequest) -> Iterator["Harness"]:
 
     Options come from `@pytest.mark.scheduler(...)`; of several markers, the nearest to the test wins.
     """
-    import os
-
     from schedulergodx_testing import replay
     from schedulergodx_testing.harness import Harness
 
     options: dict[str, Any] = {}
     for marker in request.node.iter_markers("scheduler"):
         options = marker.kwargs | options
-    if wanted := os.environ.get(replay.VARIABLE):
+    if wanted := replay.wanted():
         options["seed"], options["replay"] = replay.parse(wanted)
     harness = Harness(**options)
     request.node.stash[_HARNESS] = harness
@@ -133,7 +130,7 @@ def pytest_runtest_makereport(
 
         item.stash[_IS_TOLD] = True
         token = replay.token(harness.seed, harness.choices.taken)
-        again = f"{replay.VARIABLE}={token} pytest {shlex.quote(item.nodeid)}"
+        again = replay.line(token, item.nodeid)
         report.sections.append(("virtual time", f"{harness.timeline}\n\nReplay it: {again}"))
     return report
 

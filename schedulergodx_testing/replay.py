@@ -1,22 +1,36 @@
-"""One line that replays a run: the seed, and every choice that was made. It depends on no version of anything else."""
+"""One line that replays a run: the seed, and every choice that was made. It depends on no version of anything else.
+
+`token` and `parse` are of a run of one test; `story_token` and `parse_story` of one of a `SchedulerMachine`, which is
+a list of steps. `find` looks for a run that fails, over many seeds, and `shrink` makes its choices few.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
+import os
 import zlib
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schedulergodx.errors import InvalidParameter
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from schedulergodx_testing.harness import Harness
+
 VARIABLE = "SCHEDULERGODX_REPLAY"
 _VERSION = "1"
-_CHOICES_BYTES_MAX = 1024 * 1024
+_STORY = "story1"
+_BYTES_MAX = 1024 * 1024
+
+Steps: TypeAlias = "list[tuple[str, dict[str, Any]]]"
 
 
-def token(seed: int, choices: list[int]) -> str:
+def token(seed: int, choices: Sequence[int]) -> str:
     """Return a text without spaces that stands for a seed and choices."""
-    data = zlib.compress(" ".join(map(str, choices)).encode(), 9)
-    return f"{_VERSION}:{seed}:{base64.urlsafe_b64encode(data).decode().rstrip('=')}"
+    return f"{_VERSION}:{seed}:{_coded(' '.join(map(str, _without_zeros_at_the_end(choices))))}"
 
 
 def parse(text: str) -> tuple[int, tuple[int, ...]]:
@@ -28,14 +42,149 @@ def parse(text: str) -> tuple[int, tuple[int, ...]]:
     version, _, rest = text.partition(":")
     seed, _, coded = rest.partition(":")
     if version != _VERSION:
+        of_machine = "; it is one of a SchedulerMachine, which replays it itself" if version == _STORY else ""
         raise InvalidParameter(
-            f"{VARIABLE} is no replay of this version: it must begin with {_VERSION}:, got {text!r:.60}"
+            f"{VARIABLE} is no replay of this version: it must begin with {_VERSION}:, got {text!r:.60}{of_machine}"
         )
+    text = _decoded(coded)
     try:
-        data = base64.urlsafe_b64decode(coded + "=" * (-len(coded) % 4))
-        choices = zlib.decompressobj().decompress(data, _CHOICES_BYTES_MAX)
-        return int(seed), tuple(int(choice) for choice in choices.split())
-    except (binascii.Error, zlib.error, ValueError) as error:
+        return int(seed), tuple(int(choice) for choice in text.split())
+    except ValueError as error:
+        raise _damaged(error) from None
+
+
+def story_token(steps: Steps) -> str:
+    """Return a text without spaces that stands for the steps of a machine: names of rules, and their arguments.
+
+    Raises:
+        TypeError: an argument is no JSON data.
+    """
+    return f"{_STORY}:{_coded(json.dumps(steps, separators=(',', ':')))}"
+
+
+def parse_story(text: str) -> Steps:
+    """Return the steps of a token.
+
+    Raises:
+        InvalidParameter: it is no token of a machine, or one of another version.
+    """
+    version, _, coded = text.partition(":")
+    if version != _STORY:
         raise InvalidParameter(
-            f"{VARIABLE} is damaged ({error}); copy the whole line that the failing test printed"
-        ) from None
+            f"{VARIABLE} is no replay of a SchedulerMachine: it must begin with {_STORY}:, got {text!r:.60}"
+        )
+    text = _decoded(coded)
+    try:
+        return [(str(name), dict(arguments)) for name, arguments in json.loads(text)]
+    except (ValueError, TypeError) as error:
+        raise _damaged(error) from None
+
+
+def line(text: str, nodeid: str) -> str:
+    """Return the line that a person pastes into a shell."""
+    import shlex  # noqa: PLC0415 - only failures need it
+
+    return f"{VARIABLE}={text} pytest {shlex.quote(nodeid)}"
+
+
+def wanted() -> str | None:
+    """Return the token that the environment asks for, or None."""
+    return os.environ.get(VARIABLE) or None
+
+
+def find(test: Callable[[Harness], object], *, seeds: int = 1000, **options: Any) -> str | None:
+    """Look for a seed with which `test` fails, and return a token whose choices are few, or None.
+
+    Args:
+        test: gets an open harness; it fails by raising an `Exception`. It is called many times, so it begins anew.
+        seeds: how many are tried, from 0 on.
+        options: for each `Harness`.
+    """
+    from schedulergodx_testing.harness import Harness  # noqa: PLC0415 - a harness is much to import for a token
+
+    def run(seed: int, choices: tuple[int, ...] | None) -> str | None:
+        harness = Harness(**options, seed=seed, replay=choices)
+        try:
+            with harness:
+                test(harness)
+        except Exception:  # noqa: BLE001 - however it fails
+            return token(seed, harness.choices.taken)
+        return None
+
+    for seed in range(seeds):
+        if (failing := run(seed, None)) is not None:
+            return shrink(lambda text: run(*parse(text)) is not None, failing)
+    return None
+
+
+def shrink(fails: Callable[[str], bool], text: str, *, tries_max: int = 2000) -> str:
+    """Return a token that fails, too, with as few choices as can be found that are not the first thing at hand.
+
+    Args:
+        fails: runs a test with a token, and returns whether it fails.
+        text: the token to begin with.
+        tries_max: how many runs it may take.
+
+    Raises:
+        InvalidParameter: the test does not fail with `text`.
+    """
+    seed, choices = parse(text)
+    if not fails(text):
+        raise InvalidParameter("there is nothing to shrink: with this token the test passes")
+    tries = 0
+
+    def is_enough(candidate: Sequence[int]) -> bool:
+        nonlocal tries
+        tries += 1
+        return tries <= tries_max and fails(token(seed, candidate))
+
+    best = list(choices)
+    is_better = True
+    while is_better and tries < tries_max:
+        is_better = False
+        for candidate in _simpler(best):
+            if is_enough(candidate):
+                best, is_better = _without_zeros_at_the_end(candidate), True
+                break
+    return token(seed, best)
+
+
+def _simpler(choices: list[int]) -> Iterator[list[int]]:
+    """Yield choices that are simpler, the boldest first: without a half, a quarter, …, one; then with smaller ones."""
+    places = [place for place, choice in enumerate(choices) if choice]
+    size = len(places)
+    while size:
+        for first in range(0, len(places), size):
+            without = set(places[first : first + size])
+            yield [0 if place in without else choice for place, choice in enumerate(choices)]
+        size //= 2
+    for place in places:
+        if choices[place] > 1:
+            yield [*choices[:place], 1, *choices[place + 1 :]]
+
+
+def _without_zeros_at_the_end(choices: Sequence[int]) -> list[int]:
+    kept = list(choices)
+    while kept and not kept[-1]:
+        kept.pop()
+    return kept
+
+
+def _coded(text: str) -> str:
+    return base64.urlsafe_b64encode(zlib.compress(text.encode(), 9)).decode().rstrip("=")
+
+
+def _decoded(coded: str) -> str:
+    unpacking = zlib.decompressobj()
+    try:
+        packed = base64.b64decode(coded + "=" * (-len(coded) % 4), altchars=b"-_", validate=True)
+        text = unpacking.decompress(packed, _BYTES_MAX).decode()
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise _damaged(error) from None
+    if not unpacking.eof:
+        raise _damaged(ValueError("its end is missing"))
+    return text
+
+
+def _damaged(error: Exception) -> InvalidParameter:
+    return InvalidParameter(f"{VARIABLE} is damaged ({error}); copy the whole line that the failing test printed")

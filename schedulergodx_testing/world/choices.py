@@ -14,21 +14,28 @@ class Choices:
 
     Args:
         seed: what the choices are drawn from.
-        replay: choices to repeat first, as `taken` gave them; the seed goes on after them.
+        replay: choices to repeat, as `taken` gave them; after them, what could happen first happens first, so that a
+            replay does not depend on how a version of Python draws. None: all are drawn.
     """
 
-    def __init__(self, seed: int = 0, replay: Sequence[int] = ()) -> None:
+    def __init__(self, seed: int = 0, replay: Sequence[int] | None = None) -> None:
         self.seed = seed
         self.taken: list[int] = []
-        self._replay = list(replay)
+        self._plan = None if replay is None else list(replay)
         self._random = random.Random(seed)
 
     def one_of(self, count: int) -> int:
         """Return a whole number from 0 to `count - 1`. Nothing is drawn, or noted, where there is no choice."""
         if count <= 1:
             return 0
-        drawn = self._random.randrange(count)  # also when it is replayed: the rest then goes on as it did
         place = len(self.taken)
-        choice = self._replay[place] % count if place < len(self._replay) else drawn
+        if self._plan is None:
+            choice = self._random.randrange(count)
+        else:
+            choice = self._plan[place] % count if place < len(self._plan) else 0
         self.taken.append(choice)
         return choice
+
+    def plan(self, choices: Sequence[int]) -> None:
+        """Take these next, and after them what could happen first; nothing is drawn from the seed any more."""
+        self._plan = [*self.taken, *choices]

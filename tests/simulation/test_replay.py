@@ -1,0 +1,180 @@
+"""One line replays a run: found among seeds, shrunk to few choices, and the same again and again."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from schedulergodx import Client, InvalidParameter
+from schedulergodx_testing import Harness, replay
+from schedulergodx_testing.world.choices import Choices
+
+pytest_plugins = ["pytester"]
+
+client = Client(name="shop", task_lifetime=None)
+stock = {"apples": 0}
+
+
+@client.task
+def sell() -> None:
+    left = stock["apples"]
+    time.sleep(1)
+    stock["apples"] = left - 1
+
+
+@client.task
+def unrelated() -> None:
+    """Do nothing."""
+
+
+def two_sales(scheduler: Harness) -> None:
+    """The second one starts in the very second in which the first one ends: who comes first, is open."""
+    stock["apples"] = 10
+    sell.launch()
+    sell.options(delay=1).launch()
+    scheduler.run_all()
+    assert stock["apples"] == 8
+
+
+def test_a_lost_update_is_found_shrunk_and_replayed() -> None:
+    """Within 1,000 seeds, to at most 5 choices that are not the first thing at hand, and 20 times out of 20."""
+    found = replay.find(two_sales, seeds=1000)
+    assert found is not None
+    seed, choices = replay.parse(found)
+    assert sum(choice != 0 for choice in choices) <= 5
+    for _ in range(20):
+        with Harness(seed=seed, replay=choices) as scheduler, pytest.raises(AssertionError):
+            two_sales(scheduler)
+
+
+def test_what_does_not_fail_is_not_found() -> None:
+    """None, after all seeds were tried."""
+
+    def one_sale(scheduler: Harness) -> None:
+        stock["apples"] = 1
+        sell.launch()
+        scheduler.run_all()
+        assert stock["apples"] == 0
+
+    assert replay.find(one_sale, seeds=5) is None
+
+
+SUITE = """
+import time
+import pytest
+from schedulergodx import Client
+
+client = Client(name="shop", task_lifetime=None)
+stock = {{"apples": 10}}
+
+@client.task
+def sell():
+    left = stock["apples"]
+    {unrelated}
+    time.sleep(1)
+    stock["apples"] = left - 1
+
+{more}
+
+{marker}
+def test_two_sales(scheduler):
+    stock["apples"] = 10
+    sell.launch()
+    sell.options(delay=1).launch()
+    scheduler.run_all()
+    assert stock["apples"] == 8
+"""
+
+
+def test_the_printed_line_replays_it_also_after_unrelated_changes(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The token of a failing test, pasted before the same test without its seed, and with other code around it."""
+    seed, _ = replay.parse(replay.find(two_sales, seeds=1000) or pytest.fail("nothing was found"))
+    marker = f"@pytest.mark.scheduler(seed={seed})"
+    path = pytester.makepyfile(SUITE.format(unrelated="pass", more="", marker=marker))
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    [line] = [line for line in result.outlines if line.startswith("Replay it: ")]
+    assert line.endswith(f"pytest {path.name}::test_two_sales")
+    token = line.split()[2].removeprefix(f"{replay.VARIABLE}=")
+
+    monkeypatch.setenv(replay.VARIABLE, token)
+    more = "@client.task\ndef another():\n    return 'new'\n\nNUMBERS = sorted({3, 1, 2})"
+    for unrelated in ("pass", "sum(range(1000))  # new", "[str(number) for number in range(50)]"):
+        path.write_text(SUITE.format(unrelated=unrelated, more=more, marker=""))
+        pytester.runpytest_inprocess().assert_outcomes(failed=1)
+    monkeypatch.delenv(replay.VARIABLE)
+
+
+def test_shrinking_keeps_what_matters() -> None:
+    """Of many choices the two that make it fail remain, as small as they can be."""
+
+    def fails(text: str) -> bool:
+        _, choices = replay.parse(text)
+        return len(choices) > 70 and choices[3] >= 1 and choices[70] >= 1
+
+    shrunk = replay.shrink(fails, replay.token(5, [4] * 200))
+    seed, choices = replay.parse(shrunk)
+    assert seed == 5
+    assert {place: choice for place, choice in enumerate(choices) if choice} == {3: 1, 70: 1}
+
+
+def test_shrinking_needs_something_that_fails() -> None:
+    """A token with which the test passes is a mistake."""
+    with pytest.raises(InvalidParameter, match="nothing to shrink"):
+        replay.shrink(lambda _text: False, replay.token(1, [1, 2]))
+
+
+def test_shrinking_is_bounded() -> None:
+    """It takes no more runs than it may."""
+    runs = []
+
+    def fails(text: str) -> bool:
+        runs.append(text)
+        return len(replay.parse(text)[1]) == 1000
+
+    replay.shrink(fails, replay.token(1, [1] * 1000), tries_max=50)
+    assert len(runs) <= 51
+
+
+def test_a_token_says_what_it_is() -> None:
+    """Seed and choices come back; zeros at the end go without saying."""
+    assert replay.parse(replay.token(7, [0, 2, 0, 1, 0, 0])) == (7, (0, 2, 0, 1))
+    assert replay.parse(replay.token(-1, [])) == (-1, ())
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "must begin with 1:"),
+        ("2:0:abc", "must begin with 1:"),
+        ("1:zero:" + replay.token(0, [1]).split(":")[2], "is damaged"),
+        (replay.token(0, [1, 2, 3])[:-4], "is damaged"),
+        ("1:0:!!!", "is damaged"),
+        (replay.story_token([("advance", {"seconds": 1})]), "one of a SchedulerMachine"),
+    ],
+)
+def test_a_damaged_token_is_refused(text: str, match: str) -> None:
+    """With the name of the variable, and what to copy."""
+    with pytest.raises(InvalidParameter, match=match):
+        replay.parse(text)
+
+
+def test_a_story_says_what_it_is() -> None:
+    """Steps come back; a token of another kind is refused."""
+    steps = [("launch", {"delay": None, "kind": "soft"}), ("advance", {"seconds": 0.5})]
+    assert replay.parse_story(replay.story_token(steps)) == steps
+    with pytest.raises(InvalidParameter, match="no replay of a SchedulerMachine"):
+        replay.parse_story(replay.token(0, [1]))
+
+
+def test_choices_beyond_a_replay_are_the_first_at_hand() -> None:
+    """And wrong ones are brought into range, so that a replay never fails by itself."""
+    choices = Choices(3, [1, 5])
+    assert [choices.one_of(3) for _ in range(4)] == [1, 2, 0, 0]
+    assert choices.one_of(1) == 0
+    assert choices.taken == [1, 2, 0, 0]
+    choices.plan([2])
+    assert [choices.one_of(3) for _ in range(2)] == [2, 0]
