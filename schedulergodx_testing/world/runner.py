@@ -108,10 +108,9 @@ class VirtualRunner:
         if known is None:
             return
         _, thread = known
-        if thread.is_killed and self._is_gone:
-            return
         self._on_run(task, "kill" if thread.is_killed else "end")
-        self._on_finished(Finished(message_id=task.message_id, report=report))
+        if not self._is_gone:
+            self._on_finished(Finished(message_id=task.message_id, report=report))
 
     def abandon(self, message_id: str) -> None:
         """Kill a virtual process where it waits; let go of a soft run, which goes on."""
