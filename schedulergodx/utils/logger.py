@@ -7,6 +7,7 @@ tasks and addresses of brokers; never arguments, results, keys or passwords.
 from __future__ import annotations
 
 import logging
+import os
 from logging import FileHandler, Filter, Formatter, Handler, Logger, LoggerAdapter
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ class LoggerConstructor:
 
     Args:
         name: name of the logger, as for `logging.getLogger`.
-        log_file: a file to append lines to; None writes none.
+        log_file: a file to append lines to; None writes none. One file gets each line once, however often it is named.
         log_level: the least level that is logged; None leaves that to the program's own configuration.
     """
 
@@ -37,10 +38,15 @@ class LoggerConstructor:
         self.logger = logging.getLogger(name)
         if log_level is not None:
             self.logger.setLevel(log_level)
-        if log_file is not None:
+        if log_file is not None and not self._writes(log_file):
             handler = FileHandler(log_file, encoding="utf-8")
             handler.setFormatter(Formatter(LINE_FORMAT))
             self.logger.addHandler(handler)
+
+    def _writes(self, log_file: str | Path) -> bool:
+        """Return whether the logger writes this file already: a second handler would double its lines."""
+        path = os.path.abspath(log_file)  # noqa: PTH100 - written as FileHandler writes it, without `..`
+        return any(isinstance(one, FileHandler) and one.baseFilename == path for one in self.logger.handlers)
 
     @staticmethod
     def log_levels(logger: Logger) -> dict[str, Callable[..., None]]:
@@ -83,5 +89,6 @@ class CoreLogger(LoggerAdapter[Logger]):
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log a line, as `logging.Logger.log` does."""
         if self.isEnabledFor(level):
+            text = str(msg) if args else str(msg).replace("%", "%%")  # without facts, nothing is filled in
             kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # the place of a line is where it was written
-            self.logger.log(level, f"%s - {msg}", self._core_name, *args, **kwargs)  # noqa: G004 - `msg` is the format
+            self.logger.log(level, f"%s - {text}", self._core_name, *args, **kwargs)  # noqa: G004 - `text` is the format
