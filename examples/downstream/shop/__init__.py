@@ -1,0 +1,1 @@
+"""A shop that sends mails later and makes its reports elsewhere."""
