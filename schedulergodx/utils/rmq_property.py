@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from schedulergodx.errors import InvalidParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pika.adapters.blocking_connection import BlockingChannel
 
@@ -25,7 +26,12 @@ _URL_PARAMETERS = {
     "frame_max": int,
     "channel_max": int,
     "locale": str,
+    "cafile": str,
+    "certfile": str,
+    "keyfile": str,
 }
+TLS_FILES = ("cafile", "certfile", "keyfile")
+"""Parameters of ours, beside those of pika: files in PEM format."""
 
 
 class RmqSettings(NamedTuple):
@@ -57,37 +63,52 @@ rmq_default_settings = RmqSettings(
 
 
 class RmqConnect:
-    """Where a RabbitMQ is and who one is there. Making one connects to nothing.
+    """Where a RabbitMQ is and who one is there. Making one connects to nothing and opens no file.
+
+    With TLS the broker's certificate and the name in it are always checked; nothing switches that off.
 
     Args:
-        rmq_parameters: keyword arguments of `pika.ConnectionParameters`, without `credentials`.
+        rmq_parameters: keyword arguments of `pika.ConnectionParameters`, without `credentials`; and, with TLS, paths
+            of files in PEM format: `cafile`, whose certificates are trusted instead of the system's, and `certfile`
+            and `keyfile`, which show the broker who we are (the key may be in `certfile` too).
         rmq_credentials: user and password.
-        uses_tls: speak TLS (`amqps`), with the system's certificates.
+        uses_tls: speak TLS (`amqps`).
+
+    Raises:
+        InvalidParameter: one of them is of a wrong type, or there are files for TLS without TLS.
     """
 
     def __init__(
         self, rmq_parameters: Mapping[str, Any], rmq_credentials: Sequence[str], *, uses_tls: bool = False
     ) -> None:
-        self.rmq_parameters = {**rmq_default_settings.parametrs, **rmq_parameters}
-        if len(rmq_credentials) != 2:  # noqa: PLR2004 - a pair
-            raise InvalidParameter("rmq_credentials must be a user and a password: ('guest', 'guest')")
-        self.rmq_credentials = tuple(rmq_credentials)
+        self.rmq_parameters = {**rmq_default_settings.parametrs, **_parameters(rmq_parameters)}
+        self.rmq_credentials = _credentials(rmq_credentials)
         self.uses_tls = uses_tls
+        if not uses_tls and (unused := [name for name in TLS_FILES if name in rmq_parameters]):
+            raise InvalidParameter(f"{unused[0]} is for TLS: use amqps://, or RmqConnect(…, uses_tls=True)")
 
     @classmethod
     def from_url(cls, url: str) -> RmqConnect:
-        """Read `amqp://user:password@host:port/vhost?heartbeat=60`, or `amqps://…`.
+        """Read `amqp://user:password@host:port/vhost?heartbeat=60`, or `amqps://…?cafile=/etc/ssl/broker-ca.pem`.
 
         A path that is missing, or only `/`, is the virtual host `/`; another one is percent-encoded.
 
         Raises:
             InvalidParameter: it is no such URL. The message does not show the password.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # its text may hold the password, here and below
+            raise InvalidParameter(
+                "the URL of the broker is malformed; percent-encode special characters in it"
+            ) from None
         try:
             port = parts.port
-        except ValueError as error:
-            raise InvalidParameter(f"the port of the broker URL is not a number from 0 to 65535: {error}") from None
+        except ValueError:
+            raise InvalidParameter(
+                "the port of the broker URL is not a number from 0 to 65535; is a special character in user or "
+                "password, such as / ? #, not percent-encoded?"
+            ) from None
         if parts.scheme not in {"amqp", "amqps"}:
             raise InvalidParameter(f"the URL of a RabbitMQ begins with amqp:// or amqps://, not {parts.scheme}://")
         uses_tls = parts.scheme == "amqps"
@@ -118,7 +139,9 @@ class RmqConnect:
         scheme = "amqps" if self.uses_tls else "amqp"
         virtual_host = "" if parameters["virtual_host"] == "/" else quote(str(parameters["virtual_host"]), safe="")
         user = quote(self.rmq_credentials[0], safe="")
-        return f"{scheme}://{user}@{parameters['host']}:{parameters['port']}/{virtual_host}"
+        host = str(parameters["host"])
+        host = f"[{host}]" if ":" in host else host  # IPv6
+        return f"{scheme}://{user}@{host}:{parameters['port']}/{virtual_host}"
 
     def __repr__(self) -> str:
         """Show where, never the password."""
@@ -132,3 +155,17 @@ class RmqConnect:
         from schedulergodx.transport.rabbitmq.parameters import blocking_channel  # noqa: PLC0415 - pika's only home
 
         return blocking_channel(self, queue)
+
+
+def _parameters(given: object) -> dict[str, Any]:
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InvalidParameter("rmq_parameters must be a dictionary such as {'host': 'localhost'}")
+    return dict(given)
+
+
+def _credentials(given: object) -> tuple[str, str]:
+    """Return user and password. Raises InvalidParameter, which shows neither."""
+    pair = tuple(given) if isinstance(given, (tuple, list)) else ()
+    if len(pair) != 2 or not all(isinstance(text, str) for text in pair):  # noqa: PLR2004 - a pair
+        raise InvalidParameter("rmq_credentials must be a user and a password: ('guest', 'guest')")
+    return pair

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import ssl
 
 import pytest
 from pika import exceptions
@@ -36,6 +37,24 @@ LOST_AT_LOGIN = exceptions.ProbableAuthenticationError(repr(exceptions.StreamLos
 NOBODY_LISTENS = exceptions.AMQPConnectionError(
     AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))])
 )
+WRONG_CERTIFICATE = exceptions.AMQPConnectionError(
+    AMQPConnectionWorkflowFailed(
+        [
+            AMQPConnectorSocketConnectError(
+                ssl.SSLError(
+                    1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: certificate has expired (_ssl.c:1)"
+                )
+            )
+        ]
+    )
+)
+NO_TLS = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
+OUR_CERTIFICATE = exceptions.IncompatibleProtocolError(
+    "Stream connection lost: SSLError(1, '[SSL: SSL/TLS_ALERT_UNKNOWN_CA] ssl/tls alert unknown ca (_ssl.c:2580)')"
+)
+CUT_IN_TLS = exceptions.IncompatibleProtocolError(
+    "Stream connection lost: SSLEOFError(8, '[SSL: UNEXPECTED_EOF_WHILE_READING] EOF occurred (_ssl.c:2580)')"
+)
 RESTARTING = exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broker forced connection closure")
 
 
@@ -47,6 +66,9 @@ RESTARTING = exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broke
         (NOBODY_LISTENS, "Connection refused"),
         (LOST_AT_LOGIN, "Transport indicated EOF"),
         (RESTARTING, "320 CONNECTION_FORCED - broker forced connection closure"),
+        (WRONG_CERTIFICATE, "TLS: the broker's certificate is not accepted: certificate has expired"),
+        (NO_TLS, "TLS: that port speaks no TLS"),
+        (OUR_CERTIFICATE, "TLS: the broker does not trust our certificate"),
         (exceptions.StreamLostError("Stream connection lost:\n reset"), "Stream connection lost: reset"),
         (exceptions.ConnectionOpenAborted(), "ConnectionOpenAborted"),
     ],
@@ -62,6 +84,10 @@ def test_the_reason_is_one_line(error: Exception, expected: str) -> None:
         (WRONG_PASSWORD, True),
         (WRONG_VHOST, True),
         (exceptions.AuthenticationError("PLAIN"), True),
+        (WRONG_CERTIFICATE, True),
+        (NO_TLS, True),
+        (OUR_CERTIFICATE, True),
+        (CUT_IN_TLS, False),
         (LIMIT, False),
         (LOST_AT_LOGIN, False),
         (NOBODY_LISTENS, False),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+from typing import TYPE_CHECKING
 
+import pika
 import pytest
 
 from schedulergodx.errors import InvalidParameter
@@ -13,6 +15,9 @@ from schedulergodx.transport.rabbitmq.parameters import connection_parameters
 from schedulergodx.transport.rabbitmq.subscription import owner_queue_name
 from schedulergodx.utils.abstractions import QueueSpec
 from schedulergodx.utils.rmq_property import RmqConnect
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_every_parameter_is_honoured() -> None:
@@ -49,6 +54,39 @@ def test_amqps_checks_the_certificate() -> None:
     assert secure.ssl_options.server_hostname == "host.example"
     assert secure.ssl_options.context.verify_mode is ssl.CERT_REQUIRED
     assert connection_parameters(RmqConnect.from_url("amqp://u:p@host.example"), "n").ssl_options is None
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("cafile={folder}/missing.pem", "cafile '{folder}/missing.pem' cannot be used: No such file"),
+        ("cafile={folder}/text.pem", "cafile '{folder}/text.pem' cannot be used"),
+        ("cafile={folder}", "cafile '{folder}' cannot be used"),
+        ("certfile={folder}/missing.pem", "certfile '{folder}/missing.pem' with keyfile None cannot be used: No such"),
+        ("certfile={folder}/text.pem", "certfile '{folder}/text.pem' with keyfile None cannot be used"),
+        ("keyfile={folder}/text.pem", "keyfile is the key of a certificate: give certfile too"),
+    ],
+)
+def test_a_file_for_tls_that_is_none_is_named(tmp_path: Path, query: str, said: str) -> None:
+    """Making the transport tells it, without a connection."""
+    (tmp_path / "text.pem").write_text("no certificate", "utf-8")
+    connect = RmqConnect.from_url(f"amqps://host.example/?{query.format(folder=tmp_path)}")
+    with pytest.raises(InvalidParameter) as caught:
+        RabbitMQTransport(connect, name="n")
+    assert said.format(folder=tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("lack", ["certificate", "host"])
+def test_tls_that_checks_nothing_is_refused(lack: str) -> None:
+    """Options of pika are taken when they check certificate and host, and refused when they do not."""
+    context = ssl.create_default_context()
+    options = pika.SSLOptions(context, "host.example")
+    assert connection_parameters(RmqConnect({"ssl_options": options}, ("u", "p")), "n").ssl_options is options
+    context.check_hostname = False
+    if lack == "certificate":
+        context.verify_mode = ssl.CERT_NONE
+    with pytest.raises(InvalidParameter, match="would not check the broker's certificate"):
+        connection_parameters(RmqConnect({"ssl_options": options}, ("u", "p")), "n")
 
 
 def test_a_parameter_unknown_to_pika_is_refused_at_once() -> None:

@@ -39,6 +39,21 @@ NOT_ALLOWED = 530
 # When the broker ends a connection that is not open yet, pika reports the reason only as the repr of another error.
 _REPORTED = re.compile(r"\((?P<code>\d{3})\) (?P<quote>['\"])(?P<text>.*)(?P=quote)", re.DOTALL)
 _LOST = re.compile(r"StreamLostError: \((?P<quote>['\"])(?P<text>.*)(?P=quote),\)", re.DOTALL)
+_TLS = re.compile(r"\[SSL: (?P<name>[^]\s]+)\]\s*(?P<text>[^(]*)")
+_TLS_CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
+_TLS_OTHERS = {
+    "WRONG_VERSION_NUMBER": "that port speaks no TLS",
+    "CERTIFICATE_REQUIRED": "the broker wants a certificate from us",
+    "UNKNOWN_CA": "the broker does not trust our certificate",
+    "BAD_CERTIFICATE": "the broker refused our certificate",
+    "CERTIFICATE_EXPIRED": "the broker refused our certificate, which has expired",
+    "CERTIFICATE_REVOKED": "the broker refused our certificate, which was revoked",
+    "CERTIFICATE_UNKNOWN": "the broker refused our certificate",
+    "PROTOCOL_VERSION": "the broker speaks no version of TLS that we do",
+    "HANDSHAKE_FAILURE": "the broker and we have no cipher in common, or it wants a certificate from us",
+}
+"""What ends the name of an error of TLS that stays one, however often it is tried."""
+_TLS_PREFIX = "TLS: "
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -55,6 +70,8 @@ def root_of(error: BaseException) -> BaseException:
 def code_and_text(error: BaseException) -> tuple[int, str]:
     """Return the broker's reply code, or 0 when the reason is not the broker's, and the reason in one line."""
     root = root_of(error)
+    if (refusal := _tls_refusal(root)) is not None:
+        return 0, _TLS_PREFIX + refusal
     if isinstance(root, (ConnectionClosed, ChannelClosed)):
         return root.reply_code, _one_line(root.reply_text)
     if isinstance(root, OSError):
@@ -76,13 +93,29 @@ def reason_text(error: BaseException) -> str:
 def is_refusal(error: BaseException) -> bool:
     """Whether a connection that could not be opened was refused, so that trying again cannot help.
 
-    Only the broker's own word counts: a connection lost in the middle of the login is no refusal.
+    Only the broker's own word counts, and that of TLS about a certificate: a connection lost in the middle of the
+    login is no refusal.
     """
-    if isinstance(root_of(error), AuthenticationError):
+    root = root_of(error)
+    if isinstance(root, AuthenticationError) or _tls_refusal(root) is not None:
         return True
     code, text = code_and_text(error)
     # The limit of connections of a user or virtual host comes under the same code, and passes.
     return code == ACCESS_REFUSED or (code == NOT_ALLOWED and "limit" not in text)
+
+
+def _tls_refusal(root: BaseException) -> str | None:
+    """Return why there will never be TLS with this broker, or None if that is not so.
+
+    pika passes on some errors of TLS only as the text of another error.
+    """
+    found = _TLS.search(str(root.args[-1])) if root.args else None
+    if found is None:
+        return None
+    if found["name"] == _TLS_CERTIFICATE:
+        said = getattr(root, "verify_message", "") or found["text"].rpartition("verify failed:")[2]
+        return f"the broker's certificate is not accepted: {_one_line(said).rstrip('.')}"
+    return next((text for name, text in _TLS_OTHERS.items() if found["name"].endswith(name)), None)
 
 
 def _one_line(text: str) -> str:
@@ -102,9 +135,10 @@ class Errors:
 
     def refused(self, what: str, message_id: str | None = None) -> BrokerRefused:
         """Say that the broker refused us: `what` is its reason."""
-        return self._make(
-            BrokerRefused, "refused: " + what, "Check password, virtual host and permissions.", message_id
-        )
+        advice = "Check password, virtual host and permissions."
+        if _TLS_PREFIX in what:
+            advice = "Check port, certificates, cafile, and that the host is named as in the broker's certificate."
+        return self._make(BrokerRefused, "refused: " + what, advice, message_id)
 
     def declaring(self, queue: str, error: BaseException, message_id: str | None = None) -> BrokerError:
         """Say why `queue` could not be declared or consumed."""
