@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.crashes import check_survives_crashes, survives_crashes
     from schedulergodx_testing.crashing import CrashPoint
     from schedulergodx_testing.errors import (
         ClientCrashed,
@@ -46,6 +47,8 @@ _HOMES = {
     "TooManyEvents": "errors",
     "Violation": "invariants",
     "assert_portable": "portable",
+    "check_survives_crashes": "crashes",
+    "survives_crashes": "crashes",
 }
 
 __all__ = [
@@ -66,6 +69,8 @@ __all__ = [
     "TooManyEvents",
     "Violation",
     "assert_portable",
+    "check_survives_crashes",
+    "survives_crashes",
 ]
 
 

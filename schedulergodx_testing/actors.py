@@ -18,17 +18,19 @@ if TYPE_CHECKING:
 class BrokerActor:
     """A broker in memory. It comes first: what is on its way arrives before anybody acts upon it.
 
-    Attributes:
+    Args:
+        broker: which.
+        calls: counts the steps.
         after_step: called after each happening.
     """
 
     name = "broker"
     is_first = True
 
-    def __init__(self, broker: MemoryBroker, calls: Calls) -> None:
+    def __init__(self, broker: MemoryBroker, calls: Calls, after_step: list[Callable[[], None]]) -> None:
         self._broker = broker
         self._calls = calls
-        self.after_step: list[Callable[[], None]] = []
+        self._after_step = after_step
 
     def is_ready(self) -> bool:
         """Return whether something is on its way, or due."""
@@ -38,7 +40,7 @@ class BrokerActor:
         """Do one happening."""
         self._calls.turn += 1
         self._broker.step()
-        for told in tuple(self.after_step):
+        for told in tuple(self._after_step):
             told()
 
     def next_us(self) -> int | None:

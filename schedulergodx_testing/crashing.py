@@ -110,6 +110,7 @@ class _World(Protocol):
     calls: Calls
     programs: list[ClientProgram]
     crash_points: list[CrashPoint]
+    wishes: list[tuple[Callable[[], object], str]]
 
     def _must_be_open(self) -> None: ...
 
@@ -160,6 +161,15 @@ class Crashing:
         self.calls.hooks.append(armed.hook)
         return armed
 
+    def must_hold(self: _World, holds: Callable[[], object], sentence: str = "what it asked for") -> None:
+        """Have a scenario of `survives_crashes` checked for something of its own, at the end of each run.
+
+        Args:
+            holds: returns False, or raises AssertionError, when it does not hold; anything else is fine.
+            sentence: what is to hold, for the report.
+        """
+        self.wishes.append((holds, sentence))
+
     def crash_client(self: _World, client: Client) -> None:
         """End the program of a client, as SIGKILL does. Whatever waits in it ends with `ClientCrashed`.
 
@@ -184,15 +194,20 @@ class BrokerProgram:
     Args:
         calls: counts `broker.keep`, as calls of the program that sent the message.
         crash: kills the broker, and starts it again.
+
+    Attributes:
+        last: what happened last in it.
     """
 
     def __init__(self, calls: Calls, crash: Callable[[], None]) -> None:
         self._calls = calls
         self._crash = crash
         self._is_to_die = False
+        self.last: Happening | None = None
 
     def heard(self, happening: Happening) -> None:
         """Count what it keeps."""
+        self.last = happening
         if happening.kind == "kept":
             self._calls.end(self._calls.begin("broker.keep", happening.transport, self), self)
 

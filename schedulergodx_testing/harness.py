@@ -113,7 +113,9 @@ class Harness(Assertions, Crashing):
         self.ledger = Ledger()
         self.programs: list[ClientProgram] = []
         self.crash_points: list[CrashPoint] = []
-        self._broker_program = BrokerProgram(self.calls, self.broker.crash)
+        self.wishes: list[tuple[Callable[[], object], str]] = []
+        self.broker_program = BrokerProgram(self.calls, self.broker.crash)
+        self.after_broker_step: list[Callable[[], None]] = [self.broker_program.after_step]
         self.timeline = Timeline(start.astimezone(UTC))
         self.launched: list[Launch] = []
         self._originals: dict[str, Launch] = {}
@@ -145,9 +147,7 @@ class Harness(Assertions, Crashing):
             self.clock.wait_through(self.world.wait_for)
             self._exit.callback(self.clock.wait_through, None)
             self._exit.enter_context(interposed(self.world, self._time_zone))
-            broker = BrokerActor(self.broker, self.calls)
-            broker.after_step.append(self._broker_program.after_step)
-            self.world.actors.append(broker)
+            self.world.actors.append(BrokerActor(self.broker, self.calls, self.after_broker_step))
             if not self._is_capturing:
                 self.new_service(**self._service_parameters)
         except BaseException:
@@ -393,7 +393,7 @@ class Harness(Assertions, Crashing):
             self.ledger.confirmed[message_id] = client
 
     def _happening(self, happening: Happening) -> None:
-        self._broker_program.heard(happening)
+        self.broker_program.heard(happening)
         if happening.kind in _TOLD:
             facts = [fact for fact in (happening.queue or happening.transport, happening.detail) if fact]
             self.note("broker", f"{happening.kind}: {', '.join(facts)}", happening.message_id)

@@ -146,6 +146,8 @@ def _starts(ledger: DatabaseLedger) -> Iterator[Violation]:
             yield Violation(
                 "I3", f"a task was started {len(record.starts)} times, and {claims} starts are on disk", message_id
             )
+        if record.late_starts:
+            yield Violation("I3", "a task was started after its end was told", message_id)
         if any(moment < record.task.run_at for moment in record.starts):
             yield Violation("I3", f"a task was started before its moment, {record.task.run_at}", message_id)
 

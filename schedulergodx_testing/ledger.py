@@ -28,12 +28,14 @@ class TaskRecord:
         statuses: the states that it came into, in order.
         outcomes: the ends that were recorded; there should be at most one.
         starts: when its run was started, each time.
+        late_starts: how many of them came after an end was on disk.
     """
 
     task: TaskSpec
     statuses: list[TaskStatus] = field(default_factory=lambda: [TaskStatus.WAITING])
     outcomes: list[Outcome] = field(default_factory=list)
     starts: list[datetime] = field(default_factory=list)
+    late_starts: int = 0
 
 
 class DatabaseLedger:
@@ -77,7 +79,11 @@ class DatabaseLedger:
     def run(self, task: TaskSpec, now: datetime) -> None:
         """A run was started."""
         record = self.tasks.get(task.message_id)
-        (self.early_starts[task.message_id] if record is None else record.starts).append(now)
+        if record is None:
+            self.early_starts[task.message_id].append(now)
+        else:
+            record.starts.append(now)
+            record.late_starts += bool(record.outcomes)
 
     def settled(self, outgoing: Outgoing, error: BrokerError | None) -> None:
         """The broker has a reply, or has no place for it."""

@@ -1,0 +1,134 @@
+"""Running one scenario again and again, each time with something else going wrong, and looking for broken promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from schedulergodx_testing import invariants
+from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.harness import Harness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Scenario: TypeAlias = "Callable[[Harness], object]"
+
+RESTART_AFTER_S = 1.0
+SETTLE_S = 120.0
+"""Virtual seconds after the end of a scenario in which connections are made again and replies are sent again."""
+_BROKEN_MAX = 5
+_SETTLE_TIMERS_MAX = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """What was broken by what went wrong.
+
+    Attributes:
+        by: what went wrong.
+        sentences: what did not hold then.
+        timeline: how it came to that, drawn.
+    """
+
+    by: str
+    sentences: tuple[str, ...]
+    timeline: str
+
+
+class Disturbance:
+    """Something that goes wrong in one run. This one does not; subclasses say what does."""
+
+    what = "nothing going wrong"
+    is_fault = False
+
+    def prepare(self, harness: Harness) -> None:
+        """Arm it, before the harness opens."""
+
+    def begin(self, harness: Harness) -> None:
+        """Arm it, once the harness is open."""
+
+    def has_happened(self) -> bool:
+        """Return whether it came to it. In a scenario that is the same each time, it does."""
+        return True
+
+    def end(self, harness: Harness) -> None:
+        """Let nothing more go wrong: the scenario has ended, and now everything settles."""
+
+
+def run(scenario: Scenario, disturbance: Disturbance, options: Mapping[str, Any]) -> Broken | None:
+    """Run a scenario in a harness of its own, let everything settle, and return what is broken.
+
+    Undisturbed, whatever the scenario raises is raised. Disturbed, it may end as it likes, since a program whose
+    service or broker dies may see errors; but a wait that can never end is broken.
+    """
+    harness = Harness(**{"restart_after_s": RESTART_AFTER_S} | dict(options))
+    disturbance.prepare(harness)
+    sentences: list[str] = []
+    with harness:
+        disturbance.begin(harness)
+        try:
+            scenario(harness)
+        except HarnessError as error:
+            if not disturbance.is_fault:
+                raise
+            sentences.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            if not disturbance.is_fault:
+                raise
+        disturbance.end(harness)
+        sentences += settled(harness)
+        for sentence in sentences:
+            harness.timeline.add(harness.clock.now(), "test", sentence, is_broken=True)
+        return Broken(disturbance.what, tuple(sentences), str(harness.timeline)) if sentences else None
+
+
+def settled(harness: Harness) -> list[str]:
+    """Let everything end, and return what does not hold then."""
+    try:
+        harness.advance(seconds=2 * RESTART_AFTER_S)
+        harness.run_all(_SETTLE_TIMERS_MAX)
+        harness.advance(seconds=SETTLE_S)
+        found = [str(violation) for violation in invariants.check(harness, is_over=True)]
+    except HarnessError as error:
+        found = [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
+    for holds, sentence in harness.wishes:
+        try:
+            if holds() is False:
+                found.append(f"the scenario's own: {sentence}")
+        except AssertionError as error:
+            found.append(f"the scenario's own: {sentence}: {str(error).splitlines()[0] if str(error) else 'no'}")
+    return found
+
+
+def explore(
+    scenario: Scenario, disturbances: Iterable[Disturbance], options: Mapping[str, Any], name: str
+) -> list[str]:
+    """Run a scenario with each disturbance, and return what they were.
+
+    Raises:
+        AssertionError: promises were broken; it tells by what, and how it came to the first.
+    """
+    tried: list[str] = []
+    broken: list[Broken] = []
+    for disturbance in disturbances:
+        found = run(scenario, disturbance, options)
+        if not disturbance.has_happened():
+            raise HarnessError(
+                f"{name} is another one each time: what was to be {disturbance.what} did not come again. Does it keep "
+                "state from one run to the next, or use the real clock?"
+            )
+        tried.append(disturbance.what)
+        if found is not None:
+            broken.append(found)
+            if len(broken) == _BROKEN_MAX:
+                break
+    if broken:
+        told = "\n".join(f"{one.by}:\n" + "\n".join(f"  {sentence}" for sentence in one.sentences) for one in broken)
+        raise AssertionError(
+            f"{name}: {len(broken)} of {len(tried)} runs broke a promise.\n{told}\n\n"
+            f"The first of them:\n{broken[0].timeline}"
+        )
+    return tried
