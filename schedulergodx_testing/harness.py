@@ -135,7 +135,6 @@ class Harness(Assertions, Crashing):
         if self._state != "new":
             raise HarnessError("a harness opens once: make a new one for each test")
         foreign_clocks.refuse()
-        foreign_clocks.refuse()
         try:
             self._exit.enter_context(redirection.redirect(self))
         except RuntimeError as error:
@@ -372,8 +371,6 @@ class Harness(Assertions, Crashing):
 
     def launching(self, launch: Launching) -> None:
         """Record a launch."""
-        foreign_clocks.refuse_frozen(launch.arguments, launch.name)
-        foreign_clocks.refuse()
         foreign_clocks.refuse_frozen(launch.arguments, launch.name)
         foreign_clocks.refuse()
         record = launch_of(launch, self.clock.now())

@@ -1,0 +1,345 @@
+"""The fixtures of virtual time as a user's suite meets them, each time in a small suite of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each is a pytest of its own
+
+PLUGIN = ("-p", "schedulergodx_testing.plugin", "-p", "no:cacheprovider")
+# What a suite has that does not use any of it: the plugins of this environment may import more for themselves.
+ALONE = (*PLUGIN, "-p", "no:hypothesispytest", "-p", "no:anyio", "-p", "no:freezegun", "-p", "no:time_machine")
+
+APPLICATION = """
+import time
+from schedulergodx import Client
+
+client = Client(name="shop")
+outbox = []
+
+@client.task
+def remind(user):
+    outbox.append(user)
+
+@client.task
+def sleep(seconds):
+    time.sleep(seconds)
+    return seconds
+
+@client.task
+async def sleep_in_asyncio(seconds):
+    import asyncio
+    await asyncio.sleep(seconds)
+    return seconds
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester) -> pytest.Pytester:
+    pytester.makepyfile(app=APPLICATION)
+    pytester.syspathinsert()
+    return pytester
+
+
+def test_no_conftest_is_needed(suite: pytest.Pytester) -> None:
+    """The fixtures are there; `scheduler` is an open harness, and each test has its own."""
+    suite.makepyfile(
+        """
+        import app
+
+        def test_one(scheduler):
+            app.remind.options(delay=60).launch("ada")
+            scheduler.advance(minutes=1)
+            assert app.outbox == ["ada"]
+
+        def test_another(scheduler):
+            assert scheduler.launched == [] and scheduler.tasks == []
+        """
+    )
+    suite.runpytest(*PLUGIN).assert_outcomes(passed=2)
+
+
+def test_the_parts_can_be_used_alone(suite: pytest.Pytester) -> None:
+    """A clock that is moved by hand, and a broker under it that is stepped by hand."""
+    suite.makepyfile(
+        """
+        from datetime import UTC, datetime, timedelta
+        from queue import SimpleQueue
+
+        def test_clock(fake_clock):
+            start = fake_clock.now()
+            fake_clock.advance(hours=1)
+            fake_clock.jump_wall(hours=-2)
+            assert fake_clock.now() - start == timedelta(hours=-1)
+            assert fake_clock.wait_for(SimpleQueue(), 30) is None
+
+        def test_broker(memory_broker, fake_clock):
+            transport = memory_broker.transport("alone")
+            transport.close()
+            assert dict(memory_broker.queues) == {}
+        """
+    )
+    suite.runpytest(*PLUGIN).assert_outcomes(passed=2)
+
+
+def test_the_nearest_marker_wins(suite: pytest.Pytester) -> None:
+    """Option by option: what the nearer one does not name comes from the farther one."""
+    suite.makepyfile(
+        """
+        import pytest
+        from datetime import UTC, datetime
+
+        pytestmark = pytest.mark.scheduler(seed=1, start=datetime(2020, 1, 1, tzinfo=UTC))
+
+        def test_module(scheduler):
+            assert (scheduler.seed, scheduler.clock.now().year) == (1, 2020)
+
+        @pytest.mark.scheduler(seed=2)
+        class TestClass:
+            def test_class(self, scheduler):
+                assert (scheduler.seed, scheduler.clock.now().year) == (2, 2020)
+
+            @pytest.mark.scheduler(seed=3, service={"threads": 1}, client={"name": "mine"})
+            def test_function(self, scheduler):
+                assert (scheduler.seed, scheduler.clock.now().year) == (3, 2020)
+                assert scheduler.service.limits.threads == 1
+                assert scheduler.client.name == "mine"
+        """
+    )
+    suite.runpytest(*PLUGIN, "--strict-markers").assert_outcomes(passed=3)
+
+
+def test_an_option_that_does_not_exist_is_an_error(suite: pytest.Pytester) -> None:
+    """With its name, so that a misspelt option does not silently mean nothing."""
+    suite.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.scheduler(sead=3)
+        def test_it(scheduler): pass
+        """
+    )
+    result = suite.runpytest(*PLUGIN)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*unexpected keyword argument 'sead'*"])
+
+
+def test_a_failure_shows_what_happened_and_how_to_replay_it(suite: pytest.Pytester) -> None:
+    """The timeline, and one line to paste; a test that passes shows neither."""
+    suite.makepyfile(
+        """
+        import app
+
+        def test_fails(scheduler):
+            app.remind.options(delay=86400).launch("ada")
+            scheduler.advance(hours=23)
+            assert app.outbox == ["ada"]
+
+        def test_passes(scheduler):
+            app.remind.launch("grace")
+        """
+    )
+    result = suite.runpytest(*PLUGIN)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*virtual time*",
+            "*client *launch remind('ada'), due in 1d*",
+            "*test *advance by 23h*",
+            "Replay it: SCHEDULERGODX_REPLAY=1:*test_fails*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*grace*")
+
+
+def test_a_strict_test_that_leaves_a_task_behind_fails(suite: pytest.Pytester) -> None:
+    """The others may leave what they like."""
+    suite.makepyfile(
+        """
+        import app, pytest
+
+        @pytest.mark.scheduler(is_strict=True)
+        def test_strict(scheduler):
+            app.remind.options(delay=60).launch("ada")
+
+        def test_other(scheduler):
+            app.remind.options(delay=60).launch("ada")
+        """
+    )
+    result = suite.runpytest(*PLUGIN)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*LeftBehind: 1 launches have no outcome*"])
+
+
+def test_an_unrelated_suite_imports_nothing_heavy(suite: pytest.Pytester) -> None:
+    """The plugin is loaded, and that is all: none of the library, and nothing that it needs."""
+    suite.makepyfile(
+        """
+        import sys
+
+        def test_unrelated():
+            loaded = {name for name in sys.modules if name.split(".")[0].startswith("schedulergodx")}
+            assert loaded <= {"schedulergodx_testing", "schedulergodx_testing.plugin"}
+            assert not {"cloudpickle", "pika", "sqlite3", "hypothesis", "asyncio"} & set(sys.modules)
+        """
+    )
+    suite.runpytest_subprocess(*ALONE).assert_outcomes(passed=1)
+
+
+def test_unittest_works_without_and_with_the_fixture(suite: pytest.Pytester) -> None:
+    """A context manager in `setUp`, or the fixture by `usefixtures`-style injection; also under unittest alone."""
+    suite.makepyfile(
+        test_with_unittest="""
+        import unittest
+        import app
+        from schedulergodx_testing import Harness
+
+        class Reminders(unittest.TestCase):
+            def setUp(self):
+                self.scheduler = self.enterContext(Harness())
+                app.outbox.clear()
+
+            def test_a_day_later(self):
+                app.remind.options(delay=86400).launch("ada")
+                self.scheduler.advance(days=1)
+                self.assertEqual(app.outbox, ["ada"])
+
+            def test_sleeping(self):
+                self.assertEqual(app.sleep.launch(2).result(), 2)
+        """,
+        test_with_pytest="""
+        import unittest
+        import app, pytest
+
+        class Reminders(unittest.TestCase):
+            @pytest.fixture(autouse=True)
+            def take(self, scheduler):
+                self.scheduler = scheduler
+
+            def test_a_day_later(self):
+                app.sleep.options(delay=86400).launch(1)
+                self.scheduler.advance(days=2)
+                self.scheduler.assert_completed(app.sleep, result=1)
+        """,
+    )
+    suite.runpytest(*PLUGIN).assert_outcomes(passed=3)
+    ended = suite.run(sys.executable, "-W", "error", "-m", "unittest", "test_with_unittest")
+    assert ended.ret == 0, ended.stderr.str()
+
+
+ASYNCIO_BODY = """
+    import asyncio, time
+    import app
+
+    async def body(scheduler):
+        before = time.monotonic()
+        await asyncio.sleep(3600)
+        assert time.monotonic() - before == 3600
+        assert await app.sleep_in_asyncio.options(task_lifetime=None, delay=60).launch(5) == 5
+        assert time.monotonic() - before == 3665
+        try:
+            async with asyncio.timeout(10):
+                await app.sleep.options(delay=60).launch(1)
+        except TimeoutError:
+            pass
+        else:
+            raise AssertionError("it was there in time")
+        assert time.monotonic() - before == 3675
+        first, second = await asyncio.gather(app.sleep.launch_async(1), app.sleep.launch_async(2))
+        assert (await first, await second) == (1, 2)
+"""
+
+
+def test_asyncio_in_a_test(suite: pytest.Pytester) -> None:
+    """`asyncio.run` inside a test: sleeps, timeouts and tasks take virtual time, and awaiting an id lets it pass."""
+    suite.makepyfile(
+        ASYNCIO_BODY
+        + """
+    def test_it(scheduler):
+        asyncio.run(body(scheduler))
+        """
+    )
+    suite.runpytest(*PLUGIN).assert_outcomes(passed=1)
+
+
+def test_asyncio_tests_of_anyio(suite: pytest.Pytester) -> None:
+    """The same in a test that is a coroutine itself."""
+    suite.makepyfile(
+        ASYNCIO_BODY
+        + """
+    import pytest
+
+    @pytest.mark.anyio
+    async def test_it(scheduler):
+        await body(scheduler)
+
+    @pytest.fixture
+    def anyio_backend():
+        return "asyncio"
+        """
+    )
+    suite.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=1)
+
+
+def test_thirty_days_pass_within_five_seconds_of_pytest_timeout(suite: pytest.Pytester) -> None:
+    """Its clock is the real one, by signal and by thread; also when each day has something to do."""
+    suite.makepyfile(
+        """
+        import app
+
+        def test_it(scheduler):
+            for day in range(30):
+                app.sleep.options(delay=day * 86400, task_lifetime=None).launch(3600)
+            scheduler.advance(days=30)
+            assert all(task.outcome is not None for task in scheduler.tasks)
+        """
+    )
+    for method in ("signal", "thread"):
+        result = suite.runpytest_subprocess(*PLUGIN, "--timeout=5", f"--timeout-method={method}")
+        result.assert_outcomes(passed=1)
+
+
+def test_under_xdist(suite: pytest.Pytester) -> None:
+    """Many harnesses in several processes; the stories are those that the same tests have alone."""
+    suite.makepyfile(
+        """
+        import app, hashlib, pytest
+
+        @pytest.mark.parametrize("number", range(16))
+        def test_it(scheduler, number, record_property):
+            for place in range(5):
+                app.sleep.options(delay=place % 2).launch(place)
+            scheduler.run_all()
+            story = scheduler.timeline.to_json().encode()
+            with open(f"story-{number}", "ab") as file:
+                file.write(hashlib.sha256(story).digest())
+        """
+    )
+    suite.runpytest_subprocess(*PLUGIN, "-p", "xdist", "-n", "2").assert_outcomes(passed=16)
+    suite.runpytest_subprocess(*PLUGIN, "-p", "no:xdist").assert_outcomes(passed=16)
+    for number in range(16):
+        stories = (suite.path / f"story-{number}").read_bytes()
+        assert len(stories) == 64
+        assert stories[:32] == stories[32:]
+
+
+def test_the_fixtures_explain_themselves(suite: pytest.Pytester) -> None:
+    """`pytest --fixtures` and `--markers` show each with its first sentence."""
+    result = suite.runpytest(*PLUGIN, "--fixtures")
+    for name in ("scheduler", "fake_clock", "memory_broker"):
+        result.stdout.fnmatch_lines([f"{name} -- *plugin.py*", "    *[.:]*"])
+    suite.runpytest(*PLUGIN, "--markers").stdout.fnmatch_lines(["@pytest.mark.scheduler(*): *Harness*"])
+
+
+def test_loading_the_plugin_takes_no_time_worth_measuring() -> None:
+    """Beyond pytest itself, a single module is loaded, of the standard library nothing that pytest does not have."""
+    program = (
+        "import sys, pytest, _pytest.config; before = set(sys.modules); import schedulergodx_testing.plugin; "
+        "print(sorted(set(sys.modules) - before))"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "['schedulergodx_testing', 'schedulergodx_testing.plugin']"
