@@ -81,13 +81,14 @@ class VirtualRunner:
         if self._is_closed:
             raise Closed(f"the runner is closed: task {task.message_id} was not started")
         kind = "process" if task.is_hard else "thread"
-        thread = self._world.spawn(f"{kind} of {task.name} {task.message_id}", lambda: self._run(task, start_number))
+        thread = self._world.spawn(
+            f"{kind} of {task.name} {task.message_id}", lambda: self._run(task, start_number, thread)
+        )
         if task.is_hard:
             thread.process = thread
         self._running[task.message_id] = (task, thread)
 
-    def _run(self, task: TaskSpec, start_number: int) -> None:
-        _, thread = self._running[task.message_id]
+    def _run(self, task: TaskSpec, start_number: int, thread: VirtualThread) -> None:
         self._on_run(task, "start")
         try:
             report = run_payload(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from schedulergodx_testing.clock import FakeClock, microseconds_up
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
-from schedulergodx_testing.world import outside, real
+from schedulergodx_testing.world import others, outside, real
 from schedulergodx_testing.world.threads import Parked, VirtualThread, stack_text
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ EVENTS_MAX = 1_000_000
 INSTANT_MAX = 100_000
 """What may happen at one instant before it counts as endless."""
 _INTERRUPT_S = 0.5
+_LOOKS_MAX = 1000
 
 
 class Actor(Protocol):
@@ -86,6 +87,7 @@ class World:
         self._driver = _thread.get_ident()
         self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
+        self._looks: dict[int, tuple[int, int]] = {}
         self._lost: list[VirtualThread] = []
         self._holders: dict[int, int] = {}
         self._foreign = outside.ForeignThreads(self.is_mine)
@@ -152,7 +154,7 @@ class World:
         Raises:
             NothingLeftToHappen: nothing can ever make it ready, and there is no timeout.
         """
-        deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
+        deadline_us = None if timeout_s is None else self._deadline_us(timeout_s)
         if lock is not None and self._is_held_outside(lock):
             grace_s = outside.GRACE_S
         parked = Parked(ready, deadline_us, what, grace_s, lock, is_outside=grace_s > 0)
@@ -164,6 +166,17 @@ class World:
         if self.is_driving:
             return self._wait_within_a_turn(parked)
         return self._run(parked)
+
+    def _deadline_us(self, timeout_s: float) -> int:
+        """Return when a wait is over. Looking again and again takes time, or loops until it is *later* never end."""
+        ident, now_us = _thread.get_ident(), self.clock.monotonic_us()
+        deadline_us = now_us + microseconds_up(timeout_s)
+        if deadline_us > now_us:
+            return deadline_us
+        at_us, looks = self._looks.get(ident, (now_us, 0))
+        looks = looks + 1 if at_us == now_us else 1
+        self._looks[ident] = (now_us, looks)
+        return now_us + (looks % _LOOKS_MAX == 0)
 
     def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
         """Do the waiting of a `Clock`: also for threads that do not belong to the world, which wait in real time."""
@@ -209,6 +222,7 @@ class World:
         return self._run(Parked(until, deadline_us, what), may_time_pass=may_time_pass)
 
     def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
+        others.refuse()
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
         at_instant = 0
         for _ in range(self._events_max):

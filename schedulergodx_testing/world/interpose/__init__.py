@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.world import others
 from schedulergodx_testing.world.interpose import (
     datetimes,
     locks,
-    others,
     patching,
     police,
     pools,

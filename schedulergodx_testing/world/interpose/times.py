@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from schedulergodx_testing.world.scheduler import World
 
 _NS_OF_US = 1000
-_NS_OF_S = 1_000_000_000
 _WALL = {"CLOCK_REALTIME", "CLOCK_REALTIME_COARSE", "CLOCK_TAI"}
 _MONOTONIC = {
     "CLOCK_MONOTONIC",
@@ -69,12 +68,23 @@ def _sleep(world: World, seconds: float, /) -> None:
     world.wait(_never, seconds, f"time.sleep({seconds!r})")
 
 
+def _clock_gettime(world: World, clock: int, /) -> float:
+    told = _kind_of(clock)
+    return real_clock_gettime(clock) if told is None else told[0](world)
+
+
 def _clock_gettime_ns(world: World, clock: int, /) -> int:
+    told = _kind_of(clock)
+    return real_clock_gettime_ns(clock) if told is None else told[1](world)
+
+
+def _kind_of(clock: int) -> tuple[Callable[[World], float], Callable[[World], int]] | None:
+    """Return who tells a system's clock, in seconds and in nanoseconds; None: the system, as for CPU times."""
     if any(getattr(time, name, None) == clock for name in _WALL):
-        return _wall_ns(world)
+        return wall_s, _wall_ns
     if any(getattr(time, name, None) == clock for name in _MONOTONIC):
-        return _monotonic_ns(world)
-    return real_clock_gettime_ns(clock)
+        return _monotonic_s, _monotonic_ns
+    return None
 
 
 def _at(name: str) -> Callable[..., Any]:
@@ -87,6 +97,7 @@ def _at(name: str) -> Callable[..., Any]:
 
 
 real_asctime, real_localtime, real_strftime = time.asctime, time.localtime, time.strftime
+real_clock_gettime: Callable[[int], float] = getattr(time, "clock_gettime", lambda _clock: 0.0)
 real_clock_gettime_ns: Callable[[int], int] = getattr(time, "clock_gettime_ns", lambda _clock: 0)
 
 
@@ -104,7 +115,7 @@ _virtual("monotonic", _monotonic_s)
 _virtual("monotonic_ns", _monotonic_ns)
 _virtual("perf_counter", _monotonic_s)
 _virtual("perf_counter_ns", _monotonic_ns)
-_virtual("clock_gettime", lambda world, clock, /: _clock_gettime_ns(world, clock) / _NS_OF_S)
+_virtual("clock_gettime", _clock_gettime)
 _virtual("clock_gettime_ns", _clock_gettime_ns)
 _virtual("sleep", _sleep)
 _virtual("localtime", _at("localtime"))
