@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.memory import MemoryBroker
     from schedulergodx_testing.portable import assert_portable
     from schedulergodx_testing.storage import FaultyStorage
+    from schedulergodx_testing.storage_faults import check_survives_storage_faults
     from schedulergodx_testing.timeline import Timeline
 
 _HOMES = {
@@ -48,6 +49,7 @@ _HOMES = {
     "Violation": "invariants",
     "assert_portable": "portable",
     "check_survives_crashes": "crashes",
+    "check_survives_storage_faults": "storage_faults",
     "survives_crashes": "crashes",
 }
 
@@ -70,6 +72,7 @@ __all__ = [
     "Violation",
     "assert_portable",
     "check_survives_crashes",
+    "check_survives_storage_faults",
     "survives_crashes",
 ]
 

@@ -59,11 +59,13 @@ class FaultyStorage:
         inner: the real one, past all faults.
         count: calls so far.
         calls: their names, in order.
+        failed: the names of those that failed.
     """
 
     def __init__(self, inner: Any, *, on_fault: Callable[[str], None] = lambda _what: None) -> None:
         self.inner = inner
         self.calls: list[str] = []
+        self.failed: list[str] = []
         self._on_fault = on_fault
         self._armed: list[_Armed] = []
         for call in READS | CHANGES:
@@ -117,6 +119,7 @@ class FaultyStorage:
         if failing is not None:
             if failing.once:
                 self._armed.remove(failing)
+            self.failed.append(call)
             self._on_fault(f"{failing.error} at {call}, call {self.count}")
             self._fail(failing.error, call)
 
