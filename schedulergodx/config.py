@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from dataclasses import dataclass
 
@@ -66,8 +65,9 @@ def seconds(name: str, value: object, *, least: float = 0.0, is_least_allowed: b
     rule = f"{name} must be a number of seconds {'from' if is_least_allowed else 'above'} {least:g} to {SECONDS_MAX:g}"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidParameter(f"{rule}, got {type(value).__name__}")
-    if not math.isfinite(value) or value > SECONDS_MAX or value < least or (value == least and not is_least_allowed):
-        raise InvalidParameter(f"{rule}, got {value!r}")
+    # Compared first: a whole number may be beyond any float. NaN is in no range.
+    if not least <= value <= SECONDS_MAX or (value == least and not is_least_allowed):
+        raise InvalidParameter(f"{rule}, got {value!r:.30}")
     return float(value)
 
 

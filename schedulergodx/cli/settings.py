@@ -137,7 +137,14 @@ def log_level(text: str) -> int:
     return logging.getLevelNamesMapping()[text.upper()]
 
 
-broker_url = partial(_checked, transports.address)
+def broker_address(url: str) -> str:
+    """Return where `url` leads, without a password. Raises InvalidParameter, also for what no other process reaches."""
+    if url.startswith(f"{transports.MEMORY_SCHEME}:"):
+        raise InvalidParameter("memory:// is for tests within one process; a command needs a broker that others reach")
+    return transports.address(url)
+
+
+broker_url = partial(_checked, broker_address)
 """Argument type: the URL of a broker, as it was given."""
 database = partial(_checked, database_path)
 """Argument type: the path or URL of a database, as it was given."""

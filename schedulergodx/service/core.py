@@ -53,7 +53,7 @@ from schedulergodx.utils.abstractions import (
     Transport,
 )
 from schedulergodx.utils.id_generators import ulid_generator
-from schedulergodx.utils.logger import LoggerConstructor
+from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
 from schedulergodx.utils.storage import DB
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ class Service(AbstractionCore):
         self._reply_queue = queue_name("reply_queue", reply_queue)
         self._is_standby = is_standby
         self._logger = LoggerConstructor(f"schedulergodx.service.{self.name}", log_level=None)
+        self._log_lines = CoreLogger(self._logger.getLogger(), core_name)
         self._target = rmq_connect if url is None else url
         transports.address(self._target)  # refuses an unknown URL here, where it was written
         self._clock = clock or CurrentClock()
@@ -232,7 +233,7 @@ class Service(AbstractionCore):
             result_bytes_max=limits.message_bytes_max - _RESULT_ROOM_BYTES,
         )
         resources.callback(self._runner.close)
-        logger = self._logger.getLogger()
+        logger = self._log_lines
         outcomes = Outcomes(self._storage)
         self._consumer = Consumer(self._storage, outcomes, message_bytes_max=limits.message_bytes_max)
         self._publisher = Publisher(
@@ -260,7 +261,7 @@ class Service(AbstractionCore):
         self._transport.listen(self._inbox.put)
         queue = QueueSpec(name=self._request_queue, has_dead_letters=True)
         self._transport.consume(queue, prefetch=self.limits.prefetch, is_exclusive=True, is_standby=self._is_standby)
-        self._logger.info("service %s takes tasks from queue %s", self.name, self._request_queue)
+        self._log_lines.info("service %s takes tasks from queue %s", self.name, self._request_queue)
 
     def step(self, event: ServiceEvent | None) -> None:
         """Do one turn with `event` and whatever else is in the inbox. Only one thread may step."""
@@ -364,7 +365,7 @@ class Service(AbstractionCore):
 
     def _log(self, turn: Turn) -> None:
         for level, message, facts in turn.lines:
-            self._logger.log(level, message, *facts)
+            self._log_lines.log(level, message, *facts)
 
     def _after_commit(self, turn: Turn, settled: list[ReplySettled]) -> None:
         self._log(turn)
@@ -392,12 +393,12 @@ class Service(AbstractionCore):
     def _begin_to_stop(self, grace_s: float | None) -> None:
         if self._stopping.phase is Phase.RUNNING:
             running = len(self._runs.running)
-            self._logger.info("service %s stops: takes no more; %d tasks run", self.name, running)
+            self._log_lines.info("service %s stops: takes no more; %d tasks run", self.name, running)
             self._transport.stop_consuming()
         self._stopping.drain(grace_s)
 
     def _give_up(self, error: SchedulerError) -> None:
-        self._logger.error("service %s cannot go on: %s", self.name, error)
+        self._log_lines.error("service %s cannot go on: %s", self.name, error)
         self._error = self._error or error
         self._begin_to_stop(None)
 
@@ -405,7 +406,7 @@ class Service(AbstractionCore):
         """Keep the events, which nobody has acked, and try the whole turn again after a pause."""
         self._retained = events
         if isinstance(error, (DatabaseDamaged, DatabaseUnsupported)):
-            self._logger.critical("service %s stops without acking: %s", self.name, error)
+            self._log_lines.critical("service %s stops without acking: %s", self.name, error)
             self._error = error
             self._stopping.phase = Phase.DONE
         else:

@@ -10,10 +10,10 @@ from schedulergodx.utils.abstractions import Outgoing, Reply, ReplySettled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from logging import Logger
 
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Clock, Storage, Transport
+    from schedulergodx.utils.logger import CoreLogger
 
 RETRY_S = 5.0
 """Pause before an answer that the broker did not take is offered again."""
@@ -28,7 +28,7 @@ class Publisher:
         storage: Storage,
         transport: Transport,
         clock: Clock,
-        logger: Logger,
+        logger: CoreLogger,
         *,
         in_flight_max: int,
         on_settled: Callable[[ReplySettled], None],

@@ -12,12 +12,12 @@ from schedulergodx.rules.lifecycle import Code, Report
 if TYPE_CHECKING:
     from collections.abc import Container
     from datetime import datetime
-    from logging import Logger
 
     from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.service.outcomes import Outcomes
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Clock, Finished, Runner, Storage
+    from schedulergodx.utils.logger import CoreLogger
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Runs:
         runner: Runner,
         clock: Clock,
         outcomes: Outcomes,
-        logger: Logger,
+        logger: CoreLogger,
         *,
         overdue_grace_s: float,
     ) -> None:

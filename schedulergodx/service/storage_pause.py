@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from logging import Logger
-
     from schedulergodx.errors import StorageError
     from schedulergodx.utils.abstractions import Clock
+    from schedulergodx.utils.logger import CoreLogger
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
@@ -17,7 +16,7 @@ LONGEST_PAUSE_S = 30.0
 class StoragePause:
     """Says when to try the database again, and logs once when it fails and once when it works. One thread uses it."""
 
-    def __init__(self, clock: Clock, logger: Logger) -> None:
+    def __init__(self, clock: Clock, logger: CoreLogger) -> None:
         self.error: StorageError | None = None
         self._clock = clock
         self._logger = logger

@@ -100,7 +100,7 @@ def test_many_answers_that_were_not_taken_make_one_line(slow: Bench, caplog: pyt
     settle(slow, BrokerUnavailable("the broker is away"))
     slow.settle_down()
     lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert lines == ["8 answers wait for another try, the first since the broker is away (message 0)"]
+    assert lines == ["core - 8 answers wait for another try, the first since the broker is away (message 0)"]
 
 
 def test_no_more_answers_are_under_way_than_allowed(make_bench) -> None:

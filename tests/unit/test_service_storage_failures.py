@@ -68,7 +68,7 @@ def test_the_pauses_grow_and_are_bounded(bench: Bench, caplog: pytest.LogCapture
     assert bench.facts("start") == ["a"]
     lines = [record.getMessage() for record in caplog.records]
     assert [line for line in lines if "nothing is stored or acked" in line] == [
-        "nothing is stored or acked for now, the broker keeps it: the disk of /srv is full"
+        "core - nothing is stored or acked for now, the broker keeps it: the disk of /srv is full"
     ]
     assert len([line for line in lines if "can be written again" in line]) == 1
 
