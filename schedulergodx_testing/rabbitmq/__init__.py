@@ -13,6 +13,7 @@ from schedulergodx_testing.rabbitmq.broker import (
 from schedulergodx_testing.rabbitmq.choose import GivenRabbitMQ, RabbitMQPool, find_rabbitmq
 from schedulergodx_testing.rabbitmq.container import SchedulerRabbitMQ
 from schedulergodx_testing.rabbitmq.node import LocalRabbitMQ
+from schedulergodx_testing.rabbitmq.tls import TLSFiles
 
 __all__ = [
     "GivenRabbitMQ",
@@ -23,5 +24,6 @@ __all__ = [
     "RabbitMQPool",
     "RabbitMQUnavailable",
     "SchedulerRabbitMQ",
+    "TLSFiles",
     "find_rabbitmq",
 ]

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import Literal, Self
 from urllib.parse import quote
 
-from schedulergodx_testing.rabbitmq.waiting import greeting_version, wait_until
+from schedulergodx_testing.rabbitmq.tls import TLSFiles
+from schedulergodx_testing.rabbitmq.waiting import free_port, greeting_version, wait_until
 
 START_TIMEOUT_S = 60.0
 ALARM_TIMEOUT_S = 10.0
@@ -57,9 +58,11 @@ class RabbitMQ(ABC):
     user: str = "guest"
     password: str = "guest"  # noqa: S105 - RabbitMQ's own default, on a broker that only tests reach
 
-    def __init__(self) -> None:
+    def __init__(self, tls: TLSFiles | None = None) -> None:
         self._life: _Life = "new"
         self._has_alarm = False
+        self._tls = tls
+        self._tls_port = None if tls is None else free_port()
 
     # Where it is
 
@@ -74,15 +77,32 @@ class RabbitMQ(ABC):
         """The TCP port at which clients reach it; the same for as long as this object lives."""
 
     @property
+    def tls_port(self) -> int:
+        """The TCP port at which clients reach it with TLS.
+
+        Raises:
+            RabbitMQUnavailable: it was made without `tls`.
+        """
+        if self._tls_port is None:
+            raise RabbitMQUnavailable("this RabbitMQ was made without TLS; give it TLSFiles")
+        return self._tls_port
+
+    @property
     def url(self) -> str:
         """The AMQP URL of the default virtual host."""
         return self.url_for("/")
 
-    def url_for(self, vhost: str, *, user: str | None = None, password: str | None = None) -> str:
-        """Return the AMQP URL of a virtual host; None means the broker's own test user."""
+    def url_for(
+        self, vhost: str, *, user: str | None = None, password: str | None = None, with_tls: bool = False
+    ) -> str:
+        """Return the AMQP URL of a virtual host; None means the broker's own test user.
+
+        With TLS, `?cafile=…` is still to be added, unless the system trusts the certificate.
+        """
         name = quote(self.user if user is None else user, safe="")
         secret = quote(self.password if password is None else password, safe="")
-        return f"amqp://{name}:{secret}@{self.host}:{self.port}/{quote(vhost, safe='')}"
+        scheme, port = ("amqps", self.tls_port) if with_tls else ("amqp", self.port)
+        return f"{scheme}://{name}:{secret}@{self.host}:{port}/{quote(vhost, safe='')}"
 
     @property
     def version(self) -> str:
@@ -207,6 +227,16 @@ class RabbitMQ(ABC):
             timeout_s=ALARM_TIMEOUT_S,
         )
 
+    def max_message_bytes(self, limit: int) -> int:
+        """Have larger messages refused on connections made from now on, until a restart; return the limit before."""
+        before = self.ctl("--quiet", "eval", "application:get_env(rabbit, max_message_size, 134217728).")
+        # RabbitMQ 3.10 reads the one, newer ones the other.
+        change = (
+            f"application:set_env(rabbit, max_message_size, {limit}), persistent_term:put(max_message_size, {limit})."
+        )
+        self.ctl("eval", change)
+        return int(before)
+
     def delete_queue(self, name: str, vhost: str = "/") -> None:
         """Delete a queue with all that is in it, under its consumers."""
         self.ctl("--vhost", vhost, "delete_queue", name)
@@ -296,6 +326,8 @@ class RabbitMQ(ABC):
             return greeting_version(self.host, self.port) is not None
 
         wait_until(serves, f"RabbitMQ to serve clients at {self.host}:{self.port}", timeout_s=START_TIMEOUT_S)
+        if self._tls is not None:
+            self.ctl("await_startup")  # the port for TLS opens after the other one
 
 
 def _erlang_binary(text: str) -> str:

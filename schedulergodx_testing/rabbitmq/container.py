@@ -5,10 +5,14 @@ import gc
 import importlib
 import importlib.util
 import os
+import shutil
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any, Final
 
 from schedulergodx_testing.rabbitmq.broker import RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.tls import TLSFiles
 from schedulergodx_testing.rabbitmq.waiting import LOOPBACK, free_port, seconds_left, wait_until
 
 IMAGE_VARIABLE: Final = "SCHEDULERGODX_TEST_RABBITMQ_IMAGE"
@@ -20,6 +24,9 @@ COMMAND_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30.0
 
 _AMQP_PORT: Final = 5672
+_AMQPS_PORT: Final = 5671
+_TLS_FOLDER: Final = "/etc/rabbitmq/tls"
+_TLS_CONF: Final = "/etc/rabbitmq/conf.d/90-tls.conf"
 # Debian's wrapper on PATH passes its arguments through a shell, which changes some; RabbitMQ's own does not.
 _CTL_SCRIPT: Final = 'ctl=/usr/lib/rabbitmq/bin/rabbitmqctl; [ -x "$ctl" ] || ctl=rabbitmqctl; exec "$ctl" "$@"'
 # Where the cookie of the broker lies, in the official images as in Debian's package.
@@ -95,14 +102,16 @@ class SchedulerRabbitMQ(RabbitMQ):
     """A RabbitMQ in a container of its own, reached through a port on the loopback interface.
 
     `image` is any RabbitMQ image with the user guest, None means `default_image()`. Stopping, killing and
-    starting again keep the port and what is stored; `close()` removes the container with its volumes.
+    starting again keep the port and what is stored; `close()` removes the container with its volumes. With `tls`
+    it speaks TLS too, at `tls_port`; the key is then readable for everybody on this machine while it lives.
     """
 
-    def __init__(self, image: str | None = None) -> None:
-        super().__init__()
+    def __init__(self, image: str | None = None, *, tls: TLSFiles | None = None) -> None:
+        super().__init__(tls)
         self.image = image or default_image()
         self._port = free_port()
         self._testcontainer: Any = None
+        self._tls_folder: Path | None = None
 
     @property
     def host(self) -> str:
@@ -138,6 +147,8 @@ class SchedulerRabbitMQ(RabbitMQ):
         return self._testcontainer.get_wrapped_container()
 
     def _start(self) -> None:
+        if self._tls is not None:
+            self._copy_tls_files(self._tls)
         if self._testcontainer is not None:
             self._container.start()
             return
@@ -150,7 +161,25 @@ class SchedulerRabbitMQ(RabbitMQ):
         )
         # A port chosen by Docker would change with every start, and clients could not come back.
         self._testcontainer.ports[f"{_AMQP_PORT}/tcp"] = (LOOPBACK, self._port)
+        if self._tls_folder is not None:
+            self._testcontainer.ports[f"{_AMQPS_PORT}/tcp"] = (LOOPBACK, self.tls_port)
+            self._testcontainer.with_volume_mapping(str(self._tls_folder), _TLS_FOLDER, "ro")
+            self._testcontainer.with_volume_mapping(str(self._tls_folder / "conf"), _TLS_CONF, "ro")
         self._testcontainer.start()
+
+    def _copy_tls_files(self, files: TLSFiles) -> None:
+        """Put the files where the container sees them and the broker's user may read them."""
+        if self._tls_folder is None:
+            self._tls_folder = Path(tempfile.mkdtemp(prefix="schedulergodx-tls-"))
+            self._tls_folder.chmod(0o755)
+        inside = {name: Path(_TLS_FOLDER, name) for name in ("certfile", "keyfile", "cafile")}
+        for name in inside:
+            copy = self._tls_folder / name
+            copy.write_bytes(getattr(files, name).read_bytes())
+            copy.chmod(0o644)
+        conf = self._tls_folder / "conf"
+        conf.write_text(TLSFiles(**inside).settings(str(_AMQPS_PORT)), "utf-8")
+        conf.chmod(0o644)
 
     def _stop(self) -> None:
         # The first process of an image made from Debian's package is a shell, which ignores SIGTERM:
@@ -191,3 +220,6 @@ class SchedulerRabbitMQ(RabbitMQ):
         if self._testcontainer is not None:
             self._testcontainer.stop()
             self._testcontainer = None
+        if self._tls_folder is not None:
+            shutil.rmtree(self._tls_folder)
+            self._tls_folder = None

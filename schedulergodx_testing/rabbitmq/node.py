@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from schedulergodx_testing.rabbitmq.broker import RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.tls import TLSFiles
 from schedulergodx_testing.rabbitmq.waiting import LOOPBACK, free_port, wait_until
 
 STOP_TIMEOUT_S = 30.0
@@ -38,14 +39,15 @@ def find_command(name: str, folders: Iterable[str] = _FOLDERS) -> Path | None:
 class LocalRabbitMQ(RabbitMQ):
     """A RabbitMQ node of our own: free loopback ports, files, cookie and name service in a temporary folder.
 
-    It disturbs no other RabbitMQ on the machine, and needs neither root nor the user rabbitmq.
+    It disturbs no other RabbitMQ on the machine, and needs neither root nor the user rabbitmq. With `tls` it speaks
+    TLS too, at `tls_port`.
 
     Raises:
         RabbitMQUnavailable: no `rabbitmq-server` with its `rabbitmqctl`, or no Erlang `epmd`, is here.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, tls: TLSFiles | None = None) -> None:
+        super().__init__(tls)
         server = find_command("rabbitmq-server")
         if server is None:
             raise RabbitMQUnavailable("no rabbitmq-server is installed")
@@ -102,7 +104,8 @@ class LocalRabbitMQ(RabbitMQ):
 
     def _make_environment(self, folder: Path) -> dict[str, str]:
         (folder / "plugins").write_text("[].\n", "utf-8")
-        (folder / "rabbitmq.conf").touch()
+        settings = "" if self._tls is None else self._tls.settings(f"{LOOPBACK}:{self.tls_port}")
+        (folder / "rabbitmq.conf").write_text(settings, "utf-8")
         (folder / "advanced.config").write_text("[].\n", "utf-8")
         # A setting meant for another node of this machine must not reach ours.
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("RABBITMQ_", "ERL_", "NOTIFY_"))}

@@ -21,7 +21,13 @@ pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 AWKWARD = "tä$k s`x\"'&;%/"
 
 
-@pytest.fixture(scope="module", params=["node", pytest.param("container", marks=pytest.mark.docker)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("node", marks=pytest.mark.local_node),
+        pytest.param("container", marks=pytest.mark.docker),
+    ],
+)
 def broker(request: pytest.FixtureRequest) -> Iterator[RabbitMQ]:
     if request.param == "container":
         yield request.getfixturevalue("rabbitmq_container")

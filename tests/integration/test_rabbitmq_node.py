@@ -10,7 +10,7 @@ import pytest
 
 from schedulergodx_testing.rabbitmq import LocalRabbitMQ, RabbitMQUnavailable
 
-pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.local_node, pytest.mark.slow]
 
 
 @pytest.fixture

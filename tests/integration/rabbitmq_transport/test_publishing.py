@@ -124,8 +124,7 @@ def test_a_message_too_large_for_the_broker_is_the_only_one_that_fails(
     connect: Connect, broker: RabbitMQ, queue: QueueSpec
 ) -> None:
     """The broker closes the channel over it without saying which: the others are kept, in order."""
-    limit = broker.ctl("--quiet", "eval", "application:get_env(rabbit, max_message_size, 134217728).")
-    broker.ctl("eval", "application:set_env(rabbit, max_message_size, 1000).")
+    limit = broker.max_message_bytes(1000)
     try:
         transport = connect()
         transport.declare(queue)
@@ -137,7 +136,7 @@ def test_a_message_too_large_for_the_broker_is_the_only_one_that_fails(
         assert "larger than configured max size" in str(error)
         assert [sending.error() for sending in sendings] == [None] * 40
     finally:
-        broker.ctl("eval", f"application:set_env(rabbit, max_message_size, {limit.strip()}).")
+        broker.max_message_bytes(limit)
     # Sent again after the channel was closed, some may be there twice; the first copies are in order.
     consumer = connect()
     recorder = consume(consumer, queue, prefetch=100)
