@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.launched import ANY, Launch
     from schedulergodx_testing.memory import MemoryBroker
     from schedulergodx_testing.portable import assert_portable
+    from schedulergodx_testing.redelivery import check_redelivery_safe
     from schedulergodx_testing.storage import FaultyStorage
     from schedulergodx_testing.storage_faults import check_survives_storage_faults
     from schedulergodx_testing.timeline import Timeline
@@ -48,6 +49,7 @@ _HOMES = {
     "TooManyEvents": "errors",
     "Violation": "invariants",
     "assert_portable": "portable",
+    "check_redelivery_safe": "redelivery",
     "check_survives_crashes": "crashes",
     "check_survives_storage_faults": "storage_faults",
     "survives_crashes": "crashes",
@@ -71,6 +73,7 @@ __all__ = [
     "TooManyEvents",
     "Violation",
     "assert_portable",
+    "check_redelivery_safe",
     "check_survives_crashes",
     "check_survives_storage_faults",
     "survives_crashes",
