@@ -6,6 +6,7 @@ What comes through a socket comes from the real world, so time stands still for 
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 from schedulergodx_testing.world import outside
@@ -14,6 +15,7 @@ from schedulergodx_testing.world.interpose.selecting import real_select
 
 _GRACE_S = 1.0
 """Real seconds in which an answer is expected."""
+_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 _real_sendall = socket.socket.sendall
 
 
@@ -42,13 +44,14 @@ def _reads(name: str, *, grace_s: float = _GRACE_S) -> None:
 
 def _sendall(self: Any, data: Any, flags: int = 0, /) -> None:
     world = current.world()
-    if world is None or self.gettimeout() == 0:
+    if world is None or world.is_in_turn() or self.gettimeout() == 0 or not _DONT_WAIT:
         _real_sendall(self, data, flags)
         return
     left = memoryview(data).cast("B")
     while left:
         _wait(self, "sendall", is_writing=True)
-        left = left[self.send(left, flags) :]
+        with suppress(BlockingIOError):
+            left = left[self.send(left, flags | _DONT_WAIT) :]
 
 
 for _name in ("recv", "recv_into", "recvfrom", "recvfrom_into"):
