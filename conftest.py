@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # The same name as the installed entry point, so that both together are one plugin; a checkout that is not
@@ -13,4 +14,16 @@ pytest_plugins = ["schedulergodx_testing.plugin"]
 # new examples, and a failure prints the line that repeats it.
 settings.register_profile("dev", deadline=None, derandomize=False, print_blob=True, max_examples=100)
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=300)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.register_profile("long", deadline=None, derandomize=False, print_blob=True, max_examples=10_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add how far the random walks of `tests/model/test_broker_agreement.py` go."""
+    parser.addoption(
+        "--walks",
+        type=int,
+        default=300 if os.environ.get("CI") else 30,
+        metavar="N",
+        help="take N random walks of up to 50 steps on a real RabbitMQ and in memory (default: 30, in CI 300)",
+    )

@@ -1,0 +1,86 @@
+"""The broker in memory and a real RabbitMQ go the same random steps, and everything that a program sees is the same.
+
+`pytest tests/model/test_broker_agreement.py --walks 20000` walks for as long as one likes. What was found is in
+`docs/agreement.md`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from tests.agreement.agreement import Agreement, profile_of
+from tests.agreement.real import RealSide, impatient
+from tests.agreement.walks import KINDS, Walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schedulergodx_testing.rabbitmq import RabbitMQ
+
+STEPS_MAX = 50
+pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
+
+QUEUES = [["dead"], ["dead", "plain"], ["full"], ["dead", "full"], ["dead", "plain", "full"]]
+DRAWN = [kind for kind, weight in KINDS.items() for _ in range(3 * weight)]
+# A restart takes a second and an alarm a third of one: now and then. In the middle, so that shrinking leaves them.
+DRAWN[150:150] = ["restart", "block", "block", *["unblock"] * 12]
+
+
+@pytest.fixture(scope="module")
+def side(rabbitmq: RabbitMQ) -> Iterator[RealSide]:
+    """Give a virtual host of the running RabbitMQ; each walk names its queues for itself."""
+    if not rabbitmq.is_controllable:
+        pytest.skip("a walk restarts the broker and raises its alarm, which this one does not allow")
+    with rabbitmq.private_vhost() as url, impatient():
+        real = RealSide(rabbitmq, url)
+        yield real
+        real.close()
+
+
+@pytest.fixture(scope="module")
+def profile(rabbitmq: RabbitMQ) -> str:
+    """Give the profile of the running RabbitMQ's version."""
+    return profile_of(rabbitmq.version)
+
+
+def machine(side: RealSide, profile: str) -> type[RuleBasedStateMachine]:
+    """Return the state machine for one broker."""
+
+    class Walks(RuleBasedStateMachine):
+        @initialize(queues=st.sampled_from(QUEUES), data=st.data())
+        def begin(self, queues: list[str], data: st.DataObject) -> None:
+            self.both = Agreement(side, profile)
+            self.walk = Walk(lambda below: data.draw(st.integers(0, below - 1)), queues)
+
+        @rule(kind=st.sampled_from(DRAWN), data=st.data())
+        def step(self, kind: str, data: st.DataObject) -> None:
+            self.walk.draw = lambda below: data.draw(st.integers(0, below - 1))
+            step = self.walk.step(kind)
+            if step is not None:
+                self.both.step(step)
+
+        def teardown(self) -> None:
+            if hasattr(self, "both"):
+                self.both.__exit__()
+
+    return Walks
+
+
+@pytest.mark.timeout(0)
+def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
+    """After every step of every walk, what the real broker shows is something that the one in memory can show."""
+    run_state_machine_as_test(
+        machine(side, profile),
+        settings=settings(
+            max_examples=request.config.getoption("--walks"),
+            stateful_step_count=STEPS_MAX,
+            deadline=None,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
