@@ -134,7 +134,7 @@ class VirtualRunner:
     def threads(self) -> Mapping[str, threading.Thread]:
         """Return the system's threads behind the runs, by name."""
         runs = [*self._running.values(), *self._abandoned.values()]
-        return {thread.name: thread.thread for _, thread in runs}
+        return {thread.name: thread.thread for _, thread in runs if thread.thread is not None}
 
     def close(self, timeout_s: float = 5.0) -> None:  # noqa: ARG002 - nothing here takes real time
         """Kill what runs in processes. Soft runs go on, and are told, as long as the service's process would live."""

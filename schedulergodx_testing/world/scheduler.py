@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from schedulergodx_testing.clock import FakeClock, microseconds_up
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
 from schedulergodx_testing.world import others, outside, real
-from schedulergodx_testing.world.threads import Parked, VirtualThread, stack_text
+from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker, stack_text
 
 if TYPE_CHECKING:
     import threading
@@ -89,6 +89,7 @@ class World:
         self.is_driving = False
         self._looks: dict[int, tuple[int, int]] = {}
         self._lost: list[VirtualThread] = []
+        self._idle: list[Worker] = []
         self._holders: dict[int, int] = {}
         self._foreign = outside.ForeignThreads(self.is_mine)
 
@@ -365,9 +366,9 @@ class World:
             ThreadStuck: it did not wait anywhere within the patience; it goes on, out of control.
         """
         with self._driving():
-            if not thread.thread.ident:
+            if not thread.has_begun:
                 with self.outside():
-                    thread.begin()
+                    thread.begin(self._idle.pop() if self._idle and not thread.is_process else Worker())
             came_back = False
             try:
                 came_back = thread.hand_over(self._patience_s)
@@ -397,8 +398,14 @@ class World:
         for child in self.threads:
             if child.process is thread:
                 child.is_killed = True  # a process takes its threads with it
+        worker = thread.give_back()
+        if worker is not None and not thread.is_process:
+            self._idle.append(worker)
+            return
         with self.outside():
-            real.join_thread(thread.thread, self._patience_s)
+            if worker is not None:
+                worker.retire()  # nobody finds in his process what another one has left
+            thread.join(self._patience_s)
 
     def kill(self, thread: VirtualThread) -> None:
         """End `thread` where it waits, and all of the process if it stands for one. Only the driver calls this.
@@ -407,7 +414,7 @@ class World:
         still have to wait; then it ends as soon as it has that.
         """
         thread.is_killed = True
-        if not thread.thread.ident and thread in self.threads:
+        if not thread.has_begun and thread in self.threads:
             thread.is_done = True
             self.threads.remove(thread)
         while not thread.is_done and thread in self._runnable():
@@ -426,6 +433,10 @@ class World:
             with suppress(ThreadStuck, Deadlock):
                 self.kill(runnable[0])
         with self.outside():
+            while self._idle:
+                worker = self._idle.pop()
+                worker.retire()
+                real.join_thread(worker.thread, self._patience_s)
             lost = [thread for thread in self._lost if not thread.is_done and not thread.interrupt(_INTERRUPT_S)]
         return [thread.name for thread in [*self.threads, *lost]]
 

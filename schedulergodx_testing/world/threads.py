@@ -7,7 +7,7 @@ import ctypes
 import sys
 import threading
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,8 +76,9 @@ class VirtualThread:
         self.status: int | None = None
         self.error: BaseException | None = None
         self.ident = 0
-        self.thread = threading.Thread(target=self.run_body, name=name, daemon=True) if thread is None else thread
+        self.thread = thread
         self._is_own = thread is None
+        self._worker: Worker | None = None
         self._world = world
         self._body = body
         self._shields = 0
@@ -96,9 +97,24 @@ class VirtualThread:
         """Whether it was killed, and nothing holds its end up."""
         return self.is_killed and not self._shields
 
-    def begin(self) -> None:
-        """Start the system's thread; it then waits for the baton."""
-        real.start_thread(self.thread)
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a thread of the system behind it."""
+        return self._worker is not None or bool(self.thread and self.thread.ident)
+
+    def begin(self, worker: Worker | None = None) -> None:
+        """Start the system's thread, its own or `worker`; it then waits for the baton."""
+        if worker is None:
+            if self.thread is not None:
+                real.start_thread(self.thread)
+        else:
+            self._worker, self.thread = worker, worker.thread
+            worker.take(self.name, self.run_body)
+
+    def give_back(self) -> Worker | None:
+        """Return the worker, once it is done; None when it had a thread of its own."""
+        worker, self._worker = self._worker, None
+        return worker
 
     def hand_over(self, patience_s: float) -> bool:
         """Let it run until it parks or ends. Returns False when it does neither within `patience_s` real seconds."""
@@ -149,7 +165,7 @@ class VirtualThread:
                 raise  # to `threading.excepthook`, as in every thread
             self.error = error
         finally:
-            self.thread.__dict__.pop("run", None)  # where `World.adopt` has put this method
+            threading.current_thread().__dict__.pop("run", None)  # where `World.adopt` has put this method
             self._free_locks()
             self._world.leave(self)
             self.is_done = True
@@ -171,7 +187,15 @@ class VirtualThread:
         """
         if self.parked is not None:  # it has come to a wait meanwhile
             self._go.release()
+        if self._worker is not None:
+            self._worker.retire()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))
+        return self.join(timeout_s)
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait in real time for the end of the system's thread. Returns whether it has ended."""
+        if self.thread is None:
+            return True
         real.join_thread(self.thread, timeout_s)
         return not self.thread.is_alive()
 
@@ -180,6 +204,37 @@ class VirtualThread:
         where = f"waits in {self.parked.what}" if self.parked else "runs"
         frame = sys._current_frames().get(self.ident)  # noqa: SLF001 - the documented way to see another thread's stack
         return f"{self.name} {where}:\n{stack_text(frame)}"
+
+
+class Worker:
+    """A thread of the system that runs one thing after the other, as those of a service do. The driver uses it."""
+
+    def __init__(self) -> None:
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self._body: Callable[[], None] | None = None
+        self._more = real.allocate_lock()
+        real.acquire(self._more)
+
+    def take(self, name: str, body: Callable[[], None]) -> None:
+        """Run `body` under that name. What it ran before is done."""
+        self.thread.name = name
+        self._body = body
+        if self.thread.ident is None:
+            real.start_thread(self.thread)
+        self._more.release()
+
+    def retire(self) -> None:
+        """End the thread, after what it may still run."""
+        self._more.release()
+
+    def _work(self) -> None:
+        with suppress(VirtualKill):  # one that came too late for what it was to end
+            while True:
+                real.acquire(self._more)
+                body, self._body = self._body, None
+                if body is None:
+                    return
+                body()
 
 
 def stack_text(frame: Any) -> str:

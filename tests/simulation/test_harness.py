@@ -30,6 +30,17 @@ def oversleep() -> None:
     time.sleep(7200)
 
 
+left_behind = threading.local()
+
+
+@client.task
+def leave_behind() -> bool:
+    """Return whether an earlier run in this thread has left something."""
+    was_there = hasattr(left_behind, "it")
+    left_behind.it = True
+    return was_there
+
+
 @pytest.fixture(autouse=True)
 def empty_outbox() -> None:
     outbox.clear()
@@ -206,3 +217,12 @@ def test_harnesses_do_not_nest(scheduler) -> None:
     with pytest.raises(HarnessError, match="do not nest"):
         Harness().open()
     assert divide.launch(1, 2).result() == 0.5
+
+
+def test_soft_runs_use_threads_again_and_hard_ones_never(scheduler) -> None:
+    """As in production: what one run leaves in its thread, the next may find; a process is always a new one."""
+    ids = []
+    for hard in (False, False, True, True):
+        ids.append(leave_behind.options(hard=hard).launch())
+        scheduler.run_until_idle()
+    assert [message_id.result() for message_id in ids] == [False, True, False, False]
