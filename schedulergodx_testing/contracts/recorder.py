@@ -127,10 +127,11 @@ def consume(
     return recorder
 
 
-def assert_empty(transport: Transport, name: str) -> None:
-    """Fail if a message is ready in the queue `name`, which has no arguments. Uses up `transport`."""
-    recorder = consume(transport, QueueSpec(name=name))
-    transport.declare(QueueSpec(name=name))
+def assert_empty(transport: Transport, name: str, *, is_quorum: bool = False) -> None:
+    """Fail if a message is ready in queue `name`, which neither expires nor has dead letters. Uses up `transport`."""
+    queue = QueueSpec(name=name, is_quorum=is_quorum)
+    recorder = consume(transport, queue)
+    transport.declare(queue)
     publish(transport, name, b"nothing before this")
     assert recorder.delivery().body == b"nothing before this"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import Counter
+from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,13 @@ PAUSE_S = 0.02
 
 
 class TransportContract:
-    """Subclass it, override the fixture `open_transport`, and every test runs against your transport."""
+    """Subclass it, override the fixture `open_transport`, and every test runs against your transport.
+
+    Attributes:
+        is_quorum: whether the queues of the tests are quorum queues.
+    """
+
+    is_quorum = False
 
     @pytest.fixture
     def open_transport(self) -> Connect:
@@ -58,7 +65,7 @@ class TransportContract:
     @pytest.fixture
     def queue(self) -> QueueSpec:
         """Describe a queue of this test alone, with dead letters, which does not exist yet."""
-        return QueueSpec(name=f"contract.{uuid.uuid4().hex}", has_dead_letters=True)
+        return QueueSpec(name=f"contract.{uuid.uuid4().hex}", has_dead_letters=True, is_quorum=self.is_quorum)
 
     @pytest.fixture
     def sender(self, connect: Connect, queue: QueueSpec) -> Transport:
@@ -145,14 +152,15 @@ class TransportContract:
         name += letter * ((255 - len(name)) // len(letter.encode()))
         name += "-" * (255 - len(name.encode()))
         transport = connect()
-        recorder = consume(transport, QueueSpec(name=name))
-        transport.declare(QueueSpec(name=name))
+        queue = QueueSpec(name=name, is_quorum=self.is_quorum)
+        recorder = consume(transport, queue)
+        transport.declare(queue)
         publish(transport, name, b"a")
         assert recorder.delivery().queue == name
 
     def test_queues_do_not_mix(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """A message reaches the queue it was published to, and no other."""
-        other = QueueSpec(name=f"{queue.name}.other")
+        other = QueueSpec(name=f"{queue.name}.other", is_quorum=self.is_quorum)
         sender.declare(other)
         publish(sender, queue.name, b"question 1", b"question 2")
         publish(sender, other.name, b"answer 1", b"answer 2")
@@ -258,7 +266,7 @@ class TransportContract:
         assert recorder.delivery().body == b"2"
         newer.close()
         assert bodies(consume(connect(), queue).deliveries(2)) == [b"1", b"2"]
-        assert_empty(connect(), queue.dead_letter_name)
+        assert_empty(connect(), queue.dead_letter_name, is_quorum=self.is_quorum)
 
     def test_what_was_unacked_comes_back_first(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """After close, unacked messages are first in line again, in their order and marked as redelivered."""
@@ -314,7 +322,7 @@ class TransportContract:
     ) -> None:
         """A queue that exists with another expiry is not consumed: `ConsumeFailed` with `QueueMismatch`."""
         publish(sender, queue.name, b"a")
-        otherwise = QueueSpec(name=queue.name, has_dead_letters=True, expires_after_s=3600.0)
+        otherwise = replace(queue, expires_after_s=3600.0)
         failure = consume(connect(), otherwise).failure()
         assert failure.queue == queue.name
         assert isinstance(failure.error, QueueMismatch)
@@ -361,13 +369,13 @@ class TransportContract:
         assert (bad.body, good.body) == (b"bad", b"good")
         transport.reject(bad, "TWICE")
         reader = connect()
-        dead = consume(reader, QueueSpec(name=queue.dead_letter_name)).delivery()
+        dead = consume(reader, QueueSpec(name=queue.dead_letter_name, is_quorum=self.is_quorum)).delivery()
         assert (dead.queue, dead.body) == (queue.dead_letter_name, b"bad")
         reader.ack([dead])
         reader.close()
         transport.close()
         assert consume(connect(), queue).delivery().body == b"good"
-        assert_empty(connect(), queue.dead_letter_name)
+        assert_empty(connect(), queue.dead_letter_name, is_quorum=self.is_quorum)
 
     def test_give_back_returns_to_the_same_place(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """What is given back is delivered again, marked, before the messages behind it."""
@@ -416,7 +424,8 @@ class TransportContract:
     def test_an_abandoned_queue_expires(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """A queue without a consumer goes after `expires_after_s`, with its messages; one with a consumer stays."""
         abandoned, used = (
-            QueueSpec(name=f"{queue.name}.{word}", expires_after_s=EXPIRES_AFTER_S) for word in ("abandoned", "used")
+            QueueSpec(name=f"{queue.name}.{word}", expires_after_s=EXPIRES_AFTER_S, is_quorum=self.is_quorum)
+            for word in ("abandoned", "used")
         )
         using, closing = connect(), connect()
         recorder = consume(using, used)

@@ -10,7 +10,7 @@ import pytest
 
 from schedulergodx.errors import InvalidParameter
 from schedulergodx.transport.rabbitmq import RabbitMQTransport
-from schedulergodx.transport.rabbitmq.declare import dead_letter_arguments, queue_arguments
+from schedulergodx.transport.rabbitmq.declare import dead_letter_arguments, major_version, queue_arguments
 from schedulergodx.transport.rabbitmq.parameters import connection_parameters
 from schedulergodx.transport.rabbitmq.subscription import owner_queue_name
 from schedulergodx.utils.abstractions import QueueSpec
@@ -96,17 +96,41 @@ def test_a_parameter_unknown_to_pika_is_refused_at_once() -> None:
 
 
 def test_a_queue_is_declared_as_described() -> None:
-    """Expiry in milliseconds, dead letters by the default exchange, quorum by type; nothing that is not asked for."""
-    assert queue_arguments(QueueSpec(name="q")) == {}
+    """Its type by name, expiry in milliseconds, dead letters by the default exchange; nothing that is not asked for."""
+    assert queue_arguments(QueueSpec(name="q")) == {"x-queue-type": "classic"}
     everything = QueueSpec(name="q", expires_after_s=1.5, has_dead_letters=True, is_quorum=True)
-    assert queue_arguments(everything) == {
-        "x-queue-type": "quorum",
+    quorum = {"x-queue-type": "quorum", "x-delivery-limit": -1}
+    assert queue_arguments(everything) == quorum | {
         "x-expires": 1500,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": "q.dead",
     }
-    assert dead_letter_arguments(everything) == {"x-queue-type": "quorum"}
-    assert dead_letter_arguments(QueueSpec(name="q", has_dead_letters=True)) == {}
+    assert dead_letter_arguments(everything) == quorum
+    assert dead_letter_arguments(QueueSpec(name="q", has_dead_letters=True)) == {"x-queue-type": "classic"}
+
+
+def test_a_delivery_limit_is_spoken_of_only_where_it_is_understood() -> None:
+    """RabbitMQ 3.10 takes -1 for a limit below nothing and drops what comes back once; from 4 on it means none."""
+    queue = QueueSpec(name="q", is_quorum=True)
+    for version in (0, 3):
+        assert queue_arguments(queue, version=version) == {"x-queue-type": "quorum"}
+        assert dead_letter_arguments(queue, version=version) == {"x-queue-type": "quorum"}
+
+
+@pytest.mark.parametrize(
+    ("properties", "expected"),
+    [({"version": "4.3.6"}, 4), ({"version": b"3.10.8"}, 3), ({"version": "v2"}, 0), ({}, 0), (None, 0)],
+)
+def test_the_version_of_a_broker(properties: dict[str, object] | None, expected: int) -> None:
+    """The first number that it names; 0 for a broker that names none."""
+    assert major_version(properties) == expected
+
+
+def test_frames_below_what_newer_brokers_take_are_refused() -> None:
+    """RabbitMQ from 4.1 on closes such a connection without a word, so this is told here."""
+    connect = RmqConnect.from_url("amqp://host.example/?frame_max=4096")
+    with pytest.raises(InvalidParameter, match="frame_max must be at least 8192"):
+        connection_parameters(connect, "n")
 
 
 @pytest.mark.parametrize(("seconds", "milliseconds"), [(0.0001, 1), (10 * 365 * 86400.0, 2**32 - 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -9,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pika.exceptions import ChannelClosedByBroker
 
-from schedulergodx.transport.rabbitmq.errors import ACCESS_REFUSED, code_and_text
+from schedulergodx.transport.rabbitmq.errors import ACCESS_REFUSED, PRECONDITION_FAILED, code_and_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pika.channel import Channel
 
@@ -21,15 +22,22 @@ if TYPE_CHECKING:
 
     Done = Callable[[BaseException | None], None]
 
+logger = logging.getLogger("schedulergodx.transport")
+
 EXPIRES_MAX_MS = 2**32 - 1
 """RabbitMQ knows no longer life of a queue than seven weeks."""
 
+DELIVERY_LIMIT = "x-delivery-limit"
+LIMITS_SINCE = 4
+"""From this version on, what came back to a quorum queue 20 times is dropped, unless the queue is made with -1.
 
-def queue_arguments(queue: QueueSpec) -> dict[str, Any]:
-    """Return the arguments with which `queue` is declared."""
-    arguments: dict[str, Any] = {}
-    if queue.is_quorum:
-        arguments["x-queue-type"] = "quorum"
+To versions before it, which know no limit unless they are told one, -1 would mean to drop it the first time.
+"""
+
+
+def queue_arguments(queue: QueueSpec, *, version: int = LIMITS_SINCE) -> dict[str, Any]:
+    """Return the arguments with which `queue` is declared to a RabbitMQ of that (major) version."""
+    arguments = _type_arguments(queue, version)
     if queue.expires_after_s is not None:
         arguments["x-expires"] = min(EXPIRES_MAX_MS, max(1, round(queue.expires_after_s * 1000)))
     if queue.has_dead_letters:
@@ -38,9 +46,24 @@ def queue_arguments(queue: QueueSpec) -> dict[str, Any]:
     return arguments
 
 
-def dead_letter_arguments(queue: QueueSpec) -> dict[str, Any]:
+def dead_letter_arguments(queue: QueueSpec, *, version: int = LIMITS_SINCE) -> dict[str, Any]:
     """Return the arguments with which the queue for the dead letters of `queue` is declared."""
-    return {"x-queue-type": "quorum"} if queue.is_quorum else {}
+    return _type_arguments(queue, version)
+
+
+def _type_arguments(queue: QueueSpec, version: int) -> dict[str, Any]:
+    # Named always: a virtual host may have another type by default.
+    if not queue.is_quorum:
+        return {"x-queue-type": "classic"}
+    return {"x-queue-type": "quorum"} | ({DELIVERY_LIMIT: -1} if version >= LIMITS_SINCE else {})
+
+
+def major_version(server_properties: Mapping[str, Any] | None) -> int:
+    """Return the first number of the version that a broker names, or 0 if it names none that is known."""
+    version = (server_properties or {}).get("version")
+    text = version.decode("utf-8", "replace") if isinstance(version, bytes) else str(version)
+    first = text.partition(".")[0]
+    return int(first) if first.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +88,16 @@ class Declarer:
 
     def declare(self, queue: QueueSpec, done: Done) -> None:
         """Declare `queue`, durable, and its dead letters before it; then call `done` with None or the error."""
+        version = major_version(self._connection.server_properties)
+        arguments = queue_arguments(queue, version=version)
         if queue.has_dead_letters:
-            arguments = dead_letter_arguments(queue)
             self._declare(
                 queue.dead_letter_name,
-                arguments,
-                lambda error: done(error) if error else self._declare(queue.name, queue_arguments(queue), done),
+                dead_letter_arguments(queue, version=version),
+                lambda error: done(error) if error else self._declare(queue.name, arguments, done),
             )
         else:
-            self._declare(queue.name, queue_arguments(queue), done)
+            self._declare(queue.name, arguments, done)
 
     def own(self, name: str, done: Done) -> None:
         """Declare a queue that belongs to this connection and goes with it; only one connection can."""
@@ -90,13 +114,22 @@ class Declarer:
     def _declare(self, name: str, arguments: dict[str, Any], done: Done) -> None:
         self._add(
             lambda channel, ok: channel.queue_declare(name, durable=True, arguments=arguments, callback=ok),
-            partial(self._check_refusal, name, done),
+            partial(self._check_refusal, name, arguments, done),
         )
 
-    def _check_refusal(self, name: str, done: Done, error: BaseException | None) -> None:
-        if error is not None and code_and_text(error)[0] == ACCESS_REFUSED:
+    def _check_refusal(self, name: str, arguments: dict[str, Any], done: Done, error: BaseException | None) -> None:
+        code, text = (0, "") if error is None else code_and_text(error)
+        if code == ACCESS_REFUSED:
             # Who may not create queues can still use one that somebody else has made.
             self._add(lambda channel, ok: channel.queue_declare(name, passive=True, callback=ok), done)
+        elif code == PRECONDITION_FAILED and f"'{DELIVERY_LIMIT}'" in text and DELIVERY_LIMIT in arguments:
+            logger.warning(
+                "queue %r was made without %s=-1, by a RabbitMQ before 4.0 or by somebody else: a message that comes "
+                "back to it too often becomes a dead letter; drain it and delete it, and it is made anew",
+                name,
+                DELIVERY_LIMIT,
+            )
+            self._declare(name, {key: value for key, value in arguments.items() if key != DELIVERY_LIMIT}, done)
         else:
             done(error)
 

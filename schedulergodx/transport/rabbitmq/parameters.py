@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT_S = 60
 BLOCKED_TIMEOUT_S = 300
+FRAME_BYTES_MIN = 8192
 
 
 def connection_parameters(connect: RmqConnect, name: str) -> pika.ConnectionParameters:
@@ -42,9 +43,15 @@ def connection_parameters(connect: RmqConnect, name: str) -> pika.ConnectionPara
         "credentials": pika.PlainCredentials(user, password),
     }
     try:
-        return pika.ConnectionParameters(**{**defaults, **given, "client_properties": properties})
+        parameters = pika.ConnectionParameters(**{**defaults, **given, "client_properties": properties})
     except (TypeError, ValueError) as error:
         raise InvalidParameter(f"rmq_parameters cannot be used: {error}") from None
+    if parameters.frame_max < FRAME_BYTES_MIN:
+        raise InvalidParameter(
+            f"frame_max must be at least {FRAME_BYTES_MIN}, got {parameters.frame_max}: RabbitMQ from 4.1 on closes "
+            "connections with smaller frames"
+        )
+    return parameters
 
 
 def tls_context(cafile: str | None, certfile: str | None, keyfile: str | None) -> ssl.SSLContext:
