@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from schedulergodx.errors import InvalidParameter
 
@@ -12,6 +13,9 @@ SECONDS_MAX = 10 * 365 * 86400.0
 NAME_BYTES_MAX = 100
 """Longest name of a client or service; queue names hold it, and AMQP allows them 255 bytes."""
 QUEUE_NAME_BYTES_MAX = 120
+QueueType: TypeAlias = Literal["classic", "quorum"]
+"""How RabbitMQ keeps a queue: on one node, or copied to most nodes of its cluster."""
+QUEUE_TYPES = ("classic", "quorum")
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 """Largest message: RabbitMQ 4 refuses 16 MiB by default, and a task is not a file transfer."""
 
@@ -118,3 +122,10 @@ def queue_name(name: str, value: object) -> str:
     if checked.startswith("amq."):
         raise InvalidParameter(f"{name} must not begin with 'amq.', which RabbitMQ keeps for itself; got {checked!r}")
     return checked
+
+
+def is_quorum(name: str, value: object) -> bool:
+    """Return whether a type of queues, `classic` or `quorum`, is quorum. Raises InvalidParameter."""
+    if value not in QUEUE_TYPES:
+        raise InvalidParameter(f"{name} must be {' or '.join(map(repr, QUEUE_TYPES))}, got {value!r:.40}")
+    return value == "quorum"

@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         processes=arguments.processes,
         is_standby=arguments.standby,
+        queue_type=arguments.queue_type,
         limits=ServiceLimits(stop_grace_s=arguments.stop_grace),
     )
     complain(

@@ -152,6 +152,8 @@ name = partial(_checked, partial(config.printable_name, "the name"))
 """Argument type: a name."""
 queue = partial(_checked, partial(config.queue_name, "the name of the queue"))
 """Argument type: the name of a queue."""
+queue_type = partial(_checked, partial(config.is_quorum, "the type of the queue"))
+"""Argument type: `classic` or `quorum`."""
 
 _LIMITS = ServiceLimits()
 
@@ -205,6 +207,15 @@ SERVICE_SETTINGS = (
         parse=queue,
         default="client-service",
         help="the queue that tasks come from",
+    ),
+    Setting(
+        flag="--queue-type",
+        variable="SCHEDULERGODX_QUEUE_TYPE",
+        metavar="TYPE",
+        parse=queue_type,
+        default="classic",
+        help="classic, or quorum for a queue that survives the loss of a node of a RabbitMQ cluster; the clients must "
+        "say the same",
     ),
     Setting(
         flag="--stop-grace",

@@ -41,6 +41,7 @@ class Connection:
         reply_expires_s: seconds after which the queue of answers goes without its client.
         launch_timeout_s: seconds that a launch waits for the broker.
         message_bytes_max: the largest answer that is read.
+        is_quorum: whether the queues are quorum queues.
     """
 
     def __init__(  # noqa: PLR0913 - the client's own parameters
@@ -55,13 +56,16 @@ class Connection:
         reply_expires_s: float,
         launch_timeout_s: float,
         message_bytes_max: int,
+        is_quorum: bool,
     ) -> None:
         self._ids = ulid_generator()
         self._broker = broker
         self._clock = clock
         self._client = client
-        self._requests = QueueSpec(name=request_queue, has_dead_letters=True)
-        self._replies = QueueSpec(name=f"{reply_queue}.{client}.{next(self._ids)}", expires_after_s=reply_expires_s)
+        self._requests = QueueSpec(name=request_queue, has_dead_letters=True, is_quorum=is_quorum)
+        self._replies = QueueSpec(
+            name=f"{reply_queue}.{client}.{next(self._ids)}", expires_after_s=reply_expires_s, is_quorum=is_quorum
+        )
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         self._is_closed = False

@@ -73,6 +73,8 @@ class Client(AbstractionCore):
         launch_timeout_s: seconds that a launch waits for the broker.
         reply_expires_s: seconds after which the queue of answers goes, once the client has gone without closing.
         message_bytes_max: a larger launch is refused.
+        queue_type: `classic`, or `quorum` for queues that survive the loss of a node of a RabbitMQ cluster; the
+            service must say the same, else `QueueMismatch` tells. It means nothing to other brokers.
         clock: another kind of clock, for tests.
 
     Raises:
@@ -97,6 +99,7 @@ class Client(AbstractionCore):
         launch_timeout_s: float = 10.0,
         reply_expires_s: float = 3600.0,
         message_bytes_max: int = config.MESSAGE_BYTES_MAX,
+        queue_type: config.QueueType = "classic",
         clock: Clock | None = None,
     ) -> None:
         if url is not None and rmq_connect is not None:
@@ -115,6 +118,8 @@ class Client(AbstractionCore):
         self._reply_queue = config.queue_name("reply_queue", reply_queue)
         self._reply_expires_s = config.seconds("reply_expires_s", reply_expires_s, least=1.0)
         self._message_bytes_max = config.message_bytes("message_bytes_max", message_bytes_max)
+        self._queue_type = queue_type
+        self._is_quorum = config.is_quorum("queue_type", queue_type)
         self._clock = clock or CurrentClock()
         self._logger = LoggerConstructor(f"schedulergodx.client.{self.name}", log_level=None)
         self._lines = CoreLogger(self._logger.getLogger(), self.core_name)
@@ -416,6 +421,7 @@ class Client(AbstractionCore):
             "launch_timeout_s": self.launch_timeout_s,
             "reply_expires_s": self._reply_expires_s,
             "message_bytes_max": self._message_bytes_max,
+            "queue_type": self._queue_type,
         }
         return _arrive, (tuple(facts.items()),)
 
@@ -439,6 +445,7 @@ class Client(AbstractionCore):
             reply_expires_s=self._reply_expires_s,
             launch_timeout_s=self.launch_timeout_s,
             message_bytes_max=self._message_bytes_max,
+            is_quorum=self._is_quorum,
         )
 
     def _broker_here(self) -> str | RmqConnect | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from schedulergodx import redirection
 from schedulergodx import transport as transports
 from schedulergodx.clock import CurrentClock
-from schedulergodx.config import ServiceLimits, printable_name, queue_name, seconds
+from schedulergodx.config import QueueType, ServiceLimits, is_quorum, printable_name, queue_name, seconds
 from schedulergodx.errors import (
     Closed,
     DatabaseDamaged,
@@ -87,6 +87,8 @@ class Service(AbstractionCore):
         threads: soft tasks at a time.
         processes: hard tasks at a time.
         is_standby: wait while another service takes from the queue, instead of refusing to start.
+        queue_type: `classic`, or `quorum` for a queue that survives the loss of a node of a RabbitMQ cluster; its
+            clients must say the same, else `QueueMismatch` tells. It means nothing to other brokers.
         limits: all further bounds; `threads` and `processes` win over what it says.
         clock, transport, storage, runner: other kinds of the four seams, for tests.
 
@@ -108,6 +110,7 @@ class Service(AbstractionCore):
         threads: int | None = None,
         processes: int | None = None,
         is_standby: bool = False,
+        queue_type: QueueType = "classic",
         limits: ServiceLimits | None = None,
         clock: Clock | None = None,
         transport: Transport | None = None,
@@ -124,6 +127,7 @@ class Service(AbstractionCore):
         self._request_queue = queue_name("request_queue", request_queue)
         self._reply_queue = queue_name("reply_queue", reply_queue)
         self._is_standby = is_standby
+        self._is_quorum = is_quorum("queue_type", queue_type)
         self._logger = LoggerConstructor(f"schedulergodx.service.{self.name}", log_level=None)
         self._log_lines = CoreLogger(self._logger.getLogger(), core_name)
         self._target = rmq_connect if url is None else url
@@ -259,7 +263,7 @@ class Service(AbstractionCore):
         self._log(turn)
         self._runner.listen(self._inbox.put)
         self._transport.listen(self._inbox.put)
-        queue = QueueSpec(name=self._request_queue, has_dead_letters=True)
+        queue = QueueSpec(name=self._request_queue, has_dead_letters=True, is_quorum=self._is_quorum)
         self._transport.consume(queue, prefetch=self.limits.prefetch, is_exclusive=True, is_standby=self._is_standby)
         self._log_lines.info("service %s takes tasks from queue %s", self.name, self._request_queue)
 

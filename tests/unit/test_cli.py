@@ -38,6 +38,7 @@ SERVICE_DEFAULTS = {
     "stop_grace": ServiceLimits().stop_grace_s,
     "log_level": logging.INFO,
     "standby": False,
+    "queue_type": "classic",
 }
 GIVEN = {
     "url": ("amqp://me:secret@rabbit.example/", "amqp://me:secret@rabbit.example/"),
@@ -49,6 +50,7 @@ GIVEN = {
     "stop_grace": ("0.5", 0.5),
     "log_level": ("Debug", logging.DEBUG),
     "standby": ("yes", True),
+    "queue_type": ("quorum", "quorum"),
 }
 WRONG = {
     "url": "http://me:secret@rabbit.example/",
@@ -60,6 +62,7 @@ WRONG = {
     "stop_grace": "nan",
     "log_level": "loud",
     "standby": "perhaps",
+    "queue_type": "stream",
 }
 
 

@@ -149,6 +149,14 @@ def test_limits_have_a_useful_repr_and_do_not_change():
         ServiceLimits(colour="red")
 
 
+@pytest.mark.parametrize("value", ["Quorum", "stream", "", None, True, ["quorum"]])
+def test_wrong_queue_types(value):
+    """Of a client and a service: classic or quorum, in these letters."""
+    for make in (Client, Service):
+        with pytest.raises(InvalidParameter, match="queue_type must be 'classic' or 'quorum'"):
+            make(queue_type=value)
+
+
 @pytest.mark.parametrize(
     "url", ["redis://localhost", "localhost", "", "sqlite://", "sqlite:///", "sqlite://host/x", 5, "amqp://b:port"]
 )
