@@ -150,9 +150,12 @@ class Scene:
     def spec(self, queue: str, *, is_otherwise: bool = False) -> QueueSpec:
         """Return what a queue is declared as. `<queue>.dead` is where its dead letters go."""
         if queue.endswith(".dead"):
-            is_quorum = bool(QUEUES[queue.removesuffix(".dead")].get("is_quorum"))
-            return QueueSpec(name=self.long(queue), is_quorum=is_quorum)
+            return QueueSpec(name=self.long(queue), is_quorum=self.is_quorum(queue))
         return QueueSpec(name=self.long(queue), **(OTHERWISE if is_otherwise else QUEUES)[queue])
+
+    def is_quorum(self, queue: str) -> bool:
+        """Return whether a queue is a quorum queue."""
+        return bool(QUEUES[queue.removesuffix(".dead")].get("is_quorum"))
 
     def transports(self) -> list[Transport]:
         """Return all that are open."""
@@ -169,8 +172,13 @@ class Scene:
     def _observe(self) -> Observation:
         self.side.rest(self)
         seen: Observation = {name: news for name, person in self.people.items() if (news := person.take(self.short))}
-        queues = {queue: self.side.stat(self.long(queue)) for queue in sorted(self.known)}
+        queues = {queue: self._stat(queue) for queue in sorted(self.known)}
         return seen | ({"queues": queues} if queues else {})
+
+    def _stat(self, queue: str) -> list[int] | None:
+        found = self.side.stat(self.long(queue))
+        # A quorum queue also counts consumers that have stopped and hold messages.
+        return found[:1] if found is not None and self.is_quorum(queue) else found
 
     def close(self) -> None:
         """End it."""
