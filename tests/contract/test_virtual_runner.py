@@ -55,6 +55,18 @@ def hold_locks_and_unwind():
         condition.wait(7200)
 
 
+def wait_for_condition():
+    with condition:
+        condition.wait()
+
+
+def hold_condition():
+    with condition:
+        condition.notify()
+        time.sleep(10)
+        told.append("held to the end")
+
+
 def wait_in_finally():
     try:
         time.sleep(7200)
@@ -167,6 +179,23 @@ class TestVirtualRunner(RunnerContract):
         waiter.join(5)
         assert told == ["got it"]
         watched.finished()
+
+    def test_a_lock_of_somebody_else_is_not_given_back_by_a_kill(self, world, open_runner):
+        """Killed in the wait of a condition that another holds: told at once, and it unwinds when it has the lock."""
+        watched = open_runner()
+        killed = watched.start(wait_for_condition, is_hard=True)
+        time.sleep(1)
+        holder = watched.start(hold_condition)
+        time.sleep(1)
+        watched.runner.abandon(killed)
+        finished = watched.finished()
+        assert (finished.message_id, finished.report.code) == (killed, Code.TASK_KILLED)
+        assert world.clock.monotonic() == 1002
+        assert watched.finished().message_id == holder
+        assert told == ["held to the end"]
+        assert world.clock.monotonic() == 1011
+        time.sleep(1)
+        assert world.threads == []
 
     @pytest.mark.parametrize(
         ("how", "code", "words"),

@@ -47,7 +47,11 @@ RE_EXPORTS = {"schedulergodx", "schedulergodx.utils"}
 ONLY_IN = {
     "time": ["schedulergodx/clock.py", "schedulergodx_testing/rabbitmq/", "schedulergodx_testing/world/"],
     "pika": ["schedulergodx/transport/rabbitmq/"],
-    "sqlite3": ["schedulergodx/utils/storage/", "schedulergodx/transport/sqlite/"],
+    "sqlite3": [
+        "schedulergodx/utils/storage/",
+        "schedulergodx/transport/sqlite/",
+        "schedulergodx_testing/world/interpose/",
+    ],
     "cloudpickle": ["schedulergodx/utils/message/payload.py"],
     "pickle": ["schedulergodx/utils/message/payload.py"],
     "fcntl": ["schedulergodx/file_lock.py", "schedulergodx/service/runner/worker.py"],

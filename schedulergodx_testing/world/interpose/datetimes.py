@@ -9,12 +9,16 @@ from __future__ import annotations
 import sys
 import warnings
 from datetime import UTC, date, datetime, tzinfo
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from schedulergodx_testing.world import real
 from schedulergodx_testing.world.interpose import patching
 from schedulergodx_testing.world.interpose.current import world_of_code
 from schedulergodx_testing.world.interpose.times import wall_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _real_now = vars(datetime)["now"]
 _real_today = vars(date)["today"]
@@ -43,6 +47,39 @@ def _today(cls: Any) -> Any:
     return _real_today.__get__(None, cls)() if world is None else cls.fromtimestamp(wall_s(world))
 
 
-patching.c_method(datetime, "now", classmethod(_now))
-patching.c_method(datetime, "utcnow", classmethod(_utcnow))
-patching.c_method(date, "today", classmethod(_today))
+class _ClassMethod:
+    """A class method that pickles as those of C types do: by the name of its class and its own."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    def __get__(self, instance: object, owner: type | None = None) -> _Bound:
+        bound = _Bound(self._function, type(instance) if owner is None else owner)
+        bound.__name__ = self.__name__
+        return bound
+
+    __name__ = ""  # set when it is registered
+
+
+class _Bound(partial[Any]):
+    """A call of it needs no frame of Python in between: who calls is asked for."""
+
+    __name__: str
+
+    @property
+    def __self__(self) -> Any:
+        return self.args[0]
+
+    def __reduce__(self) -> Any:
+        return getattr, (self.__self__, self.__name__)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bound) and (self.func, self.args) == (other.func, other.args)
+
+    def __hash__(self) -> int:
+        return hash((self.func, self.args))
+
+
+patching.c_method(datetime, "now", _ClassMethod(_now))
+patching.c_method(datetime, "utcnow", _ClassMethod(_utcnow))
+patching.c_method(date, "today", _ClassMethod(_today))

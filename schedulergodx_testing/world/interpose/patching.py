@@ -70,6 +70,7 @@ def function(owner: ModuleType, name: str, replacement: Any) -> None:
     """Register what replaces `owner.name`, also where others hold it. Called while this package is imported."""
     if not hasattr(owner, name):
         return
+    _name(replacement, name, owner.__name__, name)
     found = _Function(owner, name, replacement)
     found.places.append(_Place(owner, name))
     _functions.append(found)
@@ -77,13 +78,20 @@ def function(owner: ModuleType, name: str, replacement: Any) -> None:
 
 
 def attribute(owner: Any, name: str, replacement: Any) -> None:
-    """Register what replaces an attribute of a class that is written in Python, or of a module, there alone."""
+    """Register what replaces an attribute of a class that is written in Python."""
+    _name(replacement, name, owner.__module__, f"{owner.__qualname__}.{name}")
     _attributes.append((owner, name, vars(owner).get(name, _MISSING), replacement))
 
 
 def c_method(owner: type, name: str, replacement: Any) -> None:
     """Register what replaces a method of a type that is written in C and refuses `setattr`."""
+    _name(replacement, name, owner.__module__, f"{owner.__qualname__}.{name}")
     _c_methods.append((owner, name, vars(owner)[name], replacement))
+
+
+def _name(replacement: Any, name: str, module: str, qualified: str) -> None:
+    """Let it be called as what it replaces: a pickle that refers to it then names the original."""
+    replacement.__name__, replacement.__qualname__, replacement.__module__ = name, qualified, module
 
 
 def put_in() -> None:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import _thread
 import os
 import random
+import re
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -28,6 +30,10 @@ _RANDOM = (
     "paretovariate randbytes randint random randrange sample shuffle triangular uniform vonmisesvariate weibullvariate"
 )
 _SECRETS = "choice randbelow randbits token_bytes token_hex token_urlsafe"
+
+
+_SQL_NOW = re.compile(r"'now'|\bcurrent_(timestamp|date|time)\b|\bunixepoch\(\s*\)", re.IGNORECASE)
+"""SQLite reads the clock of the system itself, and no patch reaches that."""
 
 
 def _note(kind: str, frame: FrameType, *, is_deep: bool = False) -> None:
@@ -61,8 +67,6 @@ def _watch(owner: Any, name: str, *, is_seedable: bool = False) -> None:
             _note(kind, sys._getframe(1))
         return original(*args, **kwargs)
 
-    watched.__name__ = watched.__qualname__ = name
-    watched.__module__ = owner.__name__
     watched.__doc__ = original.__doc__
     patching.function(owner, name, watched)
 
@@ -75,10 +79,23 @@ def _watch_method(owner: Any, name: str, kind: str) -> None:
             _note(kind, sys._getframe(1), is_deep=True)
         return original(self, *args, **kwargs)
 
-    watched.__name__ = watched.__qualname__ = name
     patching.attribute(owner, name, watched)
 
 
+def _watch_sql(owner: Any, name: str) -> None:
+    original = vars(owner)[name]
+
+    def watched(self: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
+        if current.Current.world is not None and isinstance(sql, str) and _SQL_NOW.search(sql):
+            _note("the time of SQLite", sys._getframe(1))
+        return original(self, sql, *args, **kwargs)
+
+    patching.c_method(owner, name, watched)
+
+
+for _kind in (sqlite3.Connection, sqlite3.Cursor):
+    for _name in ("execute", "executemany", "executescript"):
+        _watch_sql(_kind, _name)
 _watch(os, "urandom")
 _watch(uuid, "uuid1")
 _watch(uuid, "uuid4")
@@ -86,8 +103,6 @@ for _name in _SECRETS.split():
     _watch(secrets, _name)
 for _name in _RANDOM.split():
     _watch(random, _name, is_seedable=True)
-if hasattr(os, "fork"):
-    _watch(os, "fork")
 _watch(_thread, "start_new_thread")
 _watch_method(socket.socket, "connect", "a real connection (socket.connect)")
 _watch_method(socket.socket, "connect_ex", "a real connection (socket.connect_ex)")

@@ -38,7 +38,6 @@ def _reads(name: str, *, grace_s: float = _GRACE_S) -> None:
             _wait(self, name, grace_s=grace_s)
         return original(self, *args, **kwargs)
 
-    read.__name__ = read.__qualname__ = name
     patching.attribute(socket.socket, name, read)
 
 

@@ -35,8 +35,6 @@ def _virtual(name: str, of_world: Callable[..., Any]) -> None:
         world = world_of_code()
         return original(*args) if world is None else of_world(world, *args)
 
-    dispatch.__name__ = dispatch.__qualname__ = name
-    dispatch.__module__ = "time"
     dispatch.__doc__ = original.__doc__
     patching.function(time, name, dispatch)
 

@@ -6,10 +6,12 @@ import os
 import random
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import uuid
+from contextlib import closing
 from datetime import UTC
 from random import choice as early_choice
 from uuid import uuid4 as early_uuid4
@@ -20,6 +22,12 @@ from schedulergodx_testing.clock import FakeClock
 from schedulergodx_testing.world import RealWorldLeak, World, real
 from schedulergodx_testing.world.choices import Choices
 from schedulergodx_testing.world.interpose import interposed
+
+
+def ask_sqlite(sql):
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute(sql)
+        database.cursor().execute("SELECT date('2026-01-01')")
 
 
 def connect():
@@ -36,6 +44,8 @@ def start_behind_the_back():
 
 # Each calls from a line of this file.
 LEAKS = {
+    "the time of SQLite": lambda: ask_sqlite("SELECT datetime('now')"),
+    "the time of SQLite ": lambda: ask_sqlite("CREATE TABLE t (at TEXT DEFAULT CURRENT_TIMESTAMP)"),
     "uuid.uuid1": lambda: [uuid.uuid1()],
     "uuid.uuid4": lambda: [uuid.uuid4()],
     "uuid.uuid4 ": lambda: [early_uuid4()],
@@ -55,7 +65,7 @@ def test_a_leak_is_named(world, in_thread, name, where):
     function = LEAKS[name]
     for _ in range(2):
         function() if where == "test" else in_thread(function)
-    lines, first = inspect.getsourcelines(function)
+    lines, first = inspect.getsourcelines(ask_sqlite if "SQLite" in name else function)
     (leak,) = world.leaks
     assert leak.kind == name.strip()
     assert leak.file == __file__

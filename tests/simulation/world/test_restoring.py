@@ -10,6 +10,7 @@ import select
 import selectors
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -39,6 +40,8 @@ _OWNERS = [
     select,
     signal,
     socket.socket,
+    sqlite3.Connection,
+    sqlite3.Cursor,
     subprocess.Popen,
     threading,
     threading.Condition,

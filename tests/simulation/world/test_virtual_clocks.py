@@ -3,11 +3,14 @@
 """What the code under test sees of time: `time`, `datetime`, in real types, at virtual moments."""
 
 import datetime as dt
+import os
 import pickle
+import random
 import sched
 import sys
 import threading
 import time
+import uuid
 import warnings
 from datetime import UTC, date, datetime, timedelta, timezone
 from queue import SimpleQueue
@@ -16,6 +19,7 @@ from time import sleep as early_sleep
 from types import ModuleType
 from zoneinfo import ZoneInfo
 
+import cloudpickle
 import pytest
 
 from schedulergodx_testing.clock import START, FakeClock
@@ -145,6 +149,18 @@ def test_subclasses_get_their_own_kind(world):
     assert type(Moment.now(UTC)) is type(Moment.today()) is Moment
     assert Day.today() == date(2026, 1, 1)
     assert type(Day.today()) is Day
+
+
+@pytest.mark.parametrize("write", [pickle.dumps, cloudpickle.dumps])
+def test_pickles_name_the_originals(world, write):
+    """A task that refers to patched functions carries no test-only module to a service."""
+    functions = [time.sleep, time.time, datetime.now, date.today, os.kill, os._exit, random.choice, uuid.uuid4]
+    functions += [os.urandom, threading.Thread.start, threading.Condition.wait, early_sleep, by_default]
+    if write is cloudpickle.dumps:
+        functions.append(lambda: (early_sleep, datetime.now, random.choice))
+    text = write(functions)
+    assert b"schedulergodx" not in text
+    assert pickle.loads(text)[: len(functions) - 2] == functions[: len(functions) - 2]
 
 
 def test_early_references_follow(world, elapsed, in_thread):

@@ -1,5 +1,6 @@
 """Every wait of `threading`, `queue` and `concurrent.futures` is virtual, and time passes only when all wait."""
 
+import _thread
 import queue
 import threading
 import time
@@ -291,6 +292,21 @@ def test_a_thread_that_truly_blocks_is_told_and_named(world):
     gate.release()
     with world.outside():
         thread.join(10)
+
+
+def test_an_interrupt_of_the_test_leaves_nothing_behind(world):
+    """Ctrl-C, or a timeout of the test, while a thread has the baton: the end still ends everything."""
+
+    def interrupt():
+        _thread.interrupt_main()
+        threading.Event().wait()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        time.sleep(10)
+    assert world.end() == []
+    assert not thread.is_alive()
 
 
 def test_events_without_an_end_are_told(world):

@@ -1,0 +1,118 @@
+"""The driver of a world: actors before and beside threads, timers in order, nothing beyond what was asked for."""
+
+import pytest
+
+from schedulergodx_testing.clock import FakeClock
+from schedulergodx_testing.errors import NothingLeftToHappen, TooManyEvents
+from schedulergodx_testing.world import World
+from schedulergodx_testing.world.choices import Choices
+
+
+class Timers:
+    """An actor that has something to do at given seconds."""
+
+    def __init__(self, world, name, moments_s, told, *, is_first=False):
+        self.name, self.is_first = name, is_first
+        self._world, self._told = world, told
+        self._moments = [world.clock.monotonic_us() + round(moment * 1e6) for moment in moments_s]
+
+    def is_ready(self):
+        return bool(self._moments) and self._moments[0] <= self._world.clock.monotonic_us()
+
+    def step(self):
+        self._told.append((self.name, self._moments.pop(0) / 1e6 - 1000))
+
+    def next_us(self):
+        return self._moments[0] if self._moments else None
+
+
+@pytest.fixture
+def world():
+    return World(FakeClock(), Choices(2))
+
+
+def never():
+    return False
+
+
+def test_timers_come_in_order_and_no_further_than_asked(world):
+    """The clock stands at the deadline in the end; what is due at it has happened."""
+    told = []
+    world.actors += [Timers(world, "a", [1, 5, 9], told), Timers(world, "b", [2, 7], told)]
+    deadline_us = world.clock.monotonic_us() + 7_000_000
+    assert world.run(never, deadline_us, "test") is False
+    assert told == [("a", 1), ("b", 2), ("a", 5), ("b", 7)]
+    assert world.clock.monotonic_us() == deadline_us
+
+
+def test_no_time_passes_where_none_may(world):
+    """What can be done now is done, and no more."""
+    told = []
+    world.actors.append(Timers(world, "a", [0, 1], told))
+    assert world.run(never, None, "test", may_time_pass=False) is False
+    assert told == [("a", 0)]
+    assert world.clock.monotonic() == 1000
+
+
+def test_the_first_comes_first(world):
+    """An actor that is first does all that it can before any other has a turn."""
+    told = []
+    world.actors += [Timers(world, "a", [1, 1], told), Timers(world, "broker", [1, 1], told, is_first=True)]
+    world.run(never, world.clock.monotonic_us() + 1_000_000, "test")
+    assert [name for name, _ in told] == ["broker", "broker", "a", "a"]
+
+
+def test_ties_are_drawn_and_noted():
+    """Two at one instant: each seed has its order, and both orders come up."""
+    orders = set()
+    for seed in range(10):
+        world, told = World(FakeClock(), Choices(seed)), []
+        world.actors += [Timers(world, "a", [1], told), Timers(world, "b", [1], told)]
+        world.run(never, world.clock.monotonic_us() + 1_000_000, "test")
+        orders.add(tuple(name for name, _ in told))
+        assert len(world.choices.taken) == 1
+    assert orders == {("a", "b"), ("b", "a")}
+
+
+def test_it_stops_as_soon_as_the_condition_holds(world):
+    """Nothing happens after that, and no time passes."""
+    told = []
+    world.actors.append(Timers(world, "a", [1, 2], told))
+    assert world.run(lambda: bool(told), None, "test")
+    assert told == [("a", 1)]
+
+
+def test_nothing_left_is_an_error_without_a_deadline(world):
+    """It says what was waited for."""
+    with pytest.raises(NothingLeftToHappen, match="a letter"):
+        world.run(never, None, "a letter")
+
+
+def test_too_much_is_an_error():
+    """A timer that sets itself again for ever is told, with who it is."""
+    world = World(FakeClock(), Choices(), events_max=100)
+    world.actors.append(Timers(world, "every second", range(1000), []))
+    with pytest.raises(TooManyEvents, match="every second"):
+        world.run(never, world.clock.monotonic_us() + 10**12, "test")
+
+
+def test_an_error_in_a_thread_of_the_harness_comes_to_the_driver(world):
+    """It is a bug of the harness, or a crash that a test asked for: never lost."""
+
+    def fail():
+        raise LookupError("lost")
+
+    world.spawn("worker", fail)
+    with pytest.raises(LookupError, match="lost"):
+        world.run(never, None, "test")
+    assert world.threads == []
+    assert world.end() == []
+
+
+def test_a_thread_that_had_no_turn_is_ended_without_one(world):
+    """Nothing of it runs."""
+    told = []
+    thread = world.spawn("worker", lambda: told.append(1))
+    assert world.end() == []
+    assert thread.is_done
+    assert told == []
