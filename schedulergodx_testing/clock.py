@@ -84,10 +84,18 @@ class FakeClock:
         Raises:
             InvalidParameter: it has no time zone, or is over: use `jump_wall` for a clock that is set back.
         """
-        left_us = _microseconds(_aware("moment", moment)) - self._wall_us
-        if left_us < 0:
+        self._forward(self.until(moment) // timedelta(microseconds=1))
+
+    def until(self, moment: datetime) -> timedelta:
+        """Return how long it is until the wall shows `moment`.
+
+        Raises:
+            InvalidParameter: it has no time zone, or is over.
+        """
+        left = _aware("moment", moment) - self.now()
+        if left < timedelta():
             raise InvalidParameter(f"{moment} is over: it is {self.now()}; jump_wall sets a wall clock back")
-        self._forward(left_us)
+        return left
 
     def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
         """Set the wall clock, forward or back, as an operator or NTP does. No time passes by it."""

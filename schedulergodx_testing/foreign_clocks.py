@@ -28,7 +28,7 @@ def refuse() -> None:
     if (name := active()) is not None:
         raise HarnessError(
             f"{name} is active, and a harness has a clock of its own: one of the two would silently not hold. Leave "
-            f"{name} out of this test; start= says when the harness begins, clock.travel_to and advance move its time"
+            f"{name} out of this test; start= says when the harness begins, advance and travel_to move its time"
         )
 
 

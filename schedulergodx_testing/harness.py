@@ -284,6 +284,14 @@ class Harness(Assertions, Crashing):
         until_us = self.clock.monotonic_us() + microseconds_up(by_s)
         self.world.run(lambda: False, until_us, "advance")
 
+    def travel_to(self, moment: datetime) -> None:
+        """Let time pass as `advance` does, until the wall shows `moment`, an aware datetime.
+
+        Raises:
+            InvalidParameter: it has no time zone, or is over: `jump_wall` sets a wall clock back.
+        """
+        self.advance(self.clock.until(moment))
+
     def run_until_idle(self) -> None:
         """Let everything happen that can happen now. No time passes."""
         self._must_drive()

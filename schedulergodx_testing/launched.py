@@ -126,7 +126,7 @@ class Wanted:
         """Return what is different about a launch of the same function, in words."""
         found = []
         for name, wanted in (("args", self.args), ("kwargs", self.kwargs), ("delay", self.delay), ("hard", self.hard)):
-            is_now = name == "delay" and wanted in {None, 0} and launch.delay is None
+            is_now = name == "delay" and launch.delay is None and (wanted is None or wanted == 0)
             if not (is_now or getattr(launch, name) == wanted):
                 found.append(f"{name} is {getattr(launch, name)!r:.60}, not {wanted!r:.60}")
         return found

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schedulergodx import Client, ResultTimeout, TaskInterrupted, TaskRaised, TaskTimedOut
-from schedulergodx_testing import Harness, HarnessError, NothingLeftToHappen
+from schedulergodx import Client, InvalidParameter, ResultTimeout, TaskInterrupted, TaskRaised, TaskTimedOut
+from schedulergodx_testing import ANY, Harness, HarnessError, NothingLeftToHappen
 
 client = Client(name="shop")
 outbox: list[str] = []
@@ -159,6 +159,26 @@ def test_a_missing_launch_shows_near_misses(scheduler) -> None:
     scheduler.assert_not_launched(divide)
     with pytest.raises(AssertionError, match="was launched 1 times"):
         scheduler.assert_not_launched(remind)
+
+
+def test_a_launch_is_compared_with_what_only_equals(scheduler) -> None:
+    """Such as `pytest.approx`, which cannot be hashed; at once is also no delay."""
+    sign_up("ada")
+    scheduler.assert_launched(remind, args=(ANY,), delay=pytest.approx(86400))
+    remind.launch("grace")
+    for at_once in (0, None, pytest.approx(0)):
+        scheduler.assert_launched(remind, args=("grace",), delay=at_once)
+
+
+def test_travelling_lets_everything_happen_on_the_way(scheduler) -> None:
+    """Until the wall shows the moment; one that is over is refused."""
+    sign_up("ada")
+    scheduler.travel_to(datetime(2026, 1, 2, tzinfo=UTC))
+    assert outbox == ["ada"]
+    with pytest.raises(InvalidParameter, match="is over"):
+        scheduler.travel_to(datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(InvalidParameter, match="needs a time zone"):
+        scheduler.travel_to(datetime(2026, 1, 3))  # noqa: DTZ001 - the subject of this test
 
 
 def test_run_all_goes_from_timer_to_timer(scheduler) -> None:
