@@ -134,7 +134,13 @@ class BrokerKill(Disturbance):
 
 
 def check_survives_crashes(
-    scenario: Scenario, *, service: bool = True, client: bool = False, broker: bool = True, **options: Any
+    scenario: Scenario,
+    *,
+    service: bool = True,
+    client: bool = False,
+    broker: bool = True,
+    only: str = "",
+    **options: Any,
 ) -> list[str]:
     """Run a scenario once for every moment at which a program can be killed, and look for broken promises.
 
@@ -153,6 +159,7 @@ def check_survives_crashes(
         service: whether services are killed.
         client: whether clients are killed; the rest of the scenario then ends with `ClientCrashed`.
         broker: whether the broker is killed.
+        only: of the runs, those whose words in the report hold this text, to look at one again; "": all.
         options: how to open the harness; see `Harness`.
 
     Returns:
@@ -172,11 +179,11 @@ def check_survives_crashes(
     kills: list[Disturbance] = [*_kills(recording.moments, wanted)]
     if broker:
         kills += [BrokerKill(step, what) for step, what in enumerate(recording.steps, 1)]
-    return explore(scenario, kills, options, name)
+    return explore(scenario, kills, options, name, only)
 
 
 def survives_crashes(
-    *, service: bool = True, client: bool = False, broker: bool = True, **options: Any
+    *, service: bool = True, client: bool = False, broker: bool = True, only: str = "", **options: Any
 ) -> Callable[[Callable[..., object]], Callable[..., None]]:
     """Make a test of a scenario, which takes a harness as `scheduler`, or else first; see `check_survives_crashes`.
 
@@ -196,7 +203,7 @@ def survives_crashes(
                 return scenario(*args, **kwargs, **{harness_name: harness})
 
             one.__qualname__ = scenario.__qualname__
-            check_survives_crashes(one, service=service, client=client, broker=broker, **options)
+            check_survives_crashes(one, service=service, client=client, broker=broker, only=only, **options)
 
         # pytest must not see the harness among the fixtures: it is made here, for every run.
         del test.__wrapped__

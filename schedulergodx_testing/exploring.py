@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schedulergodx_testing import invariants
-from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.errors import Deadlock, HarnessError, NothingLeftToHappen, ThreadStuck, TooManyEvents
 from schedulergodx_testing.harness import Harness
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ RESTART_AFTER_S = 1.0
 SETTLE_S = 120.0
 """Virtual seconds after the end of a scenario in which connections are made again and replies are sent again."""
 _BROKEN_MAX = 5
+_ENDLESS = (NothingLeftToHappen, Deadlock, ThreadStuck, TooManyEvents)
 _SETTLE_TIMERS_MAX = 2_000
 
 
@@ -69,7 +70,7 @@ def run(scenario: Scenario, disturbance: Disturbance, options: Mapping[str, Any]
         disturbance.begin(harness)
         try:
             scenario(harness)
-        except HarnessError as error:
+        except _ENDLESS as error:
             if not disturbance.is_fault:
                 raise
             sentences.append(f"{type(error).__name__}: {str(error).splitlines()[0]}")
@@ -92,7 +93,7 @@ def settled(harness: Harness) -> list[str]:
         harness.run_all(_SETTLE_TIMERS_MAX)
         harness.advance(seconds=SETTLE_S)
         found = [str(violation) for violation in invariants.check(harness, is_over=True)]
-    except HarnessError as error:
+    except _ENDLESS as error:
         found = [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
     for holds, sentence in harness.wishes:
         try:
@@ -104,9 +105,9 @@ def settled(harness: Harness) -> list[str]:
 
 
 def explore(
-    scenario: Scenario, disturbances: Iterable[Disturbance], options: Mapping[str, Any], name: str
+    scenario: Scenario, disturbances: Iterable[Disturbance], options: Mapping[str, Any], name: str, only: str = ""
 ) -> list[str]:
-    """Run a scenario with each disturbance, and return what they were.
+    """Run a scenario with each disturbance, or only those whose words hold `only`, and return what they were.
 
     Raises:
         AssertionError: promises were broken; it tells by what, and how it came to the first.
@@ -114,6 +115,8 @@ def explore(
     tried: list[str] = []
     broken: list[Broken] = []
     for disturbance in disturbances:
+        if only not in disturbance.what:
+            continue
         found = run(scenario, disturbance, options)
         if not disturbance.has_happened():
             raise HarnessError(

@@ -186,6 +186,8 @@ class Harness(Assertions, Crashing):
                 f"{len(open_launches)} launches have no outcome at the end of a strict test, e.g. {open_launches[0]}. "
                 "Let them end by run_all() or advance(…), or open the harness with is_strict=False."
             )
+        if armed := [point for point in self.crash_points if not point.has_happened]:
+            raise LeftBehind(f"{armed[0]!r}: it was armed, and the test did not come there, so it tests no crash")
         if dead:
             raise LeftBehind(f"messages were rejected to {', '.join(dead)}; look at broker.queues[…] for the reasons")
 

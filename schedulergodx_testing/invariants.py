@@ -68,7 +68,7 @@ def check(harness: Harness, *, is_over: bool = False) -> list[Violation]:
         found += _rows(served, rows)
         found += _starts(served.ledger)
         found += _replies(served, is_over=is_over)
-        found += _service(served)
+        found += _service(harness, served, is_over=is_over)
         found += _database(served)
     return found
 
@@ -99,19 +99,6 @@ def _launches(harness: Harness, *, is_over: bool) -> Iterator[Violation]:
             yield Violation("I1", f"a launch of client {client!r} is nowhere any more", message_id)
         elif is_over and state is not None and state.outcome is None and state.run_at <= now:
             yield Violation("I1", f"a launch of client {client!r} stays {state.status.name} for ever", message_id)
-        elif is_over and state is None and harness.services and _is_launch_left(harness, message_id):
-            yield Violation("I1", f"a launch of client {client!r} stays in its queue for ever", message_id)
-
-
-def _is_launch_left(harness: Harness, message_id: str) -> bool:
-    """Return whether a message waits where a service that is up should take it."""
-    consumers = {served.name for served in harness.services if served.is_up}
-    return any(
-        message.message_id == message_id
-        for queue in harness.broker.queues.values()
-        if consumers & set(queue.consumers)
-        for message in (*queue.ready, *queue.unacked)
-    )
 
 
 def _rows(served: Served, rows: dict[str, TaskState]) -> Iterator[Violation]:
@@ -171,10 +158,17 @@ def _ended(record: TaskRecord) -> str:
     return f"a task ended as {record.outcomes[-1].status.name}"
 
 
-def _service(served: Served) -> Iterator[Violation]:
-    """I5, for each service."""
-    if served.is_up and not served.is_to_stop and served.actor.service.is_done:
+def _service(harness: Harness, served: Served, *, is_over: bool) -> Iterator[Violation]:
+    """I5, for each service that is up."""
+    if not served.is_up or served.is_to_stop:
+        return
+    if served.actor.service.is_done:
         yield Violation("I5", f"service {served.name!r} has stopped by itself")
+    elif is_over:
+        for queue in harness.broker.queues.values():
+            left = (*queue.ready, *queue.unacked) if served.name in queue.consumers else ()
+            for message in left:
+                yield Violation("I5", f"service {served.name!r} does not take a message", message.message_id)
 
 
 def _database(served: Served) -> Iterator[Violation]:

@@ -68,6 +68,7 @@ def check_survives_storage_faults(
     scenario: Scenario,
     *,
     errors: Sequence[StorageFault] = get_args(StorageFault),
+    only: str = "",
     **options: Any,
 ) -> list[str]:
     """Run a scenario once for every call to the database of its service and every error, and look for broken promises.
@@ -80,6 +81,7 @@ def check_survives_storage_faults(
     Args:
         scenario: takes an open `Harness`; see `check_survives_crashes`.
         errors: which ones; by default all of `FaultyStorage`.
+        only: of the runs, those whose words in the report hold this text, to look at one again; "": all.
         options: how to open the harness; see `Harness`.
 
     Returns:
@@ -101,4 +103,4 @@ def check_survives_storage_faults(
         for error in errors
         for once in (True, False)
     )
-    return explore(scenario, faults, options, name)
+    return explore(scenario, faults, options, name, only)

@@ -10,7 +10,7 @@ import pytest
 
 from schedulergodx import Client, InvalidParameter, TaskInterrupted
 from schedulergodx.utils.abstractions import Outgoing
-from schedulergodx_testing import ClientCrashed, Harness, HarnessError, NothingLeftToHappen, invariants
+from schedulergodx_testing import ClientCrashed, Harness, HarnessError, LeftBehind, NothingLeftToHappen, invariants
 from schedulergodx_testing.crashing import CALLS, WINDOWS, CrashPoint
 
 client = Client(name="shop", task_lifetime=None)
@@ -311,6 +311,15 @@ def test_a_killed_client_ends_its_waits(scheduler) -> None:
     with pytest.raises(HarnessError, match="client 'shop' was killed before"):
         scheduler.crash_client(client)
     assert other.result(message_id) == "a"
+
+
+def test_a_strict_test_must_come_to_its_crash() -> None:
+    """A crash that never happens tests nothing."""
+    with (
+        pytest.raises(LeftBehind, match=r"<CrashPoint W5 .*has not happened>: it was armed"),
+        Harness(is_strict=True) as scheduler,
+    ):
+        scheduler.crash_at("W5")
 
 
 def test_unknown_points_are_refused(scheduler) -> None:

@@ -11,6 +11,7 @@ from schedulergodx import Client
 from schedulergodx.service.consumer import Consumer
 from schedulergodx.service.core import Service
 from schedulergodx.service.runs import Runs
+from schedulergodx.utils.abstractions import Outgoing
 from schedulergodx_testing import Harness, HarnessError, check_survives_crashes, survives_crashes
 
 if TYPE_CHECKING:
@@ -28,10 +29,12 @@ def work(name: str, seconds: float = 0) -> str:
 
 
 def scenario(scheduler: Harness) -> None:
-    """One task at once, one that takes its time, one later, one that is hard."""
+    """One task at once, one that takes its time, one later, one that is hard, and something that is no message."""
     effects.clear()
     ids = [work.launch("now"), work.launch("slow", 5), work.options(delay=30, enable_overdue=True).launch("later")]
     ids.append(work.options(hard=True).launch("hard", 1))
+    noise = Outgoing(queue="client-service", body=b"noise", message_id="", on_settled=lambda _sent, _error: None)
+    scheduler.broker.transport("stranger").publish(noise)
     scheduler.must_hold(lambda: max(map(effects.count, effects), default=0) <= 1, "nothing has an effect twice")
     assert [message_id.result() for message_id in ids] == ["now", "slow", "later", "hard"]
 
@@ -154,6 +157,15 @@ def test_the_scenarios_own_wishes_count_in_every_run() -> None:
 
     with pytest.raises(AssertionError, match=r"before runner\.start 1:\n  the scenario's own: the task has run"):
         check_survives_crashes(twice, broker=False)
+
+
+def test_one_kill_can_be_looked_at_again() -> None:
+    """By the words that the report has for it."""
+    kills = check_survives_crashes(one_after_the_other, only="after transport.ack 3")
+    assert kills == [
+        "killed after transport.ack 3, before runner.start 3",
+        "killed after transport.ack 3, before runner.start 3, after all that was sent had arrived",
+    ]
 
 
 def test_a_broken_scenario_fails_as_it_is() -> None:

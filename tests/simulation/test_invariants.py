@@ -7,7 +7,7 @@ import time
 import pytest
 
 from schedulergodx import Client
-from schedulergodx.utils.abstractions import Delivery, QueueSpec
+from schedulergodx.utils.abstractions import Delivery, Outgoing, QueueSpec
 from schedulergodx_testing import Harness, invariants
 
 client = Client(name="shop", task_lifetime=None)
@@ -117,6 +117,19 @@ def test_a_service_that_ends_by_itself_is_named(scheduler) -> None:
     scheduler.service.stop()
     scheduler.run_until_idle()
     assert numbers(scheduler) == ["I5"]
+
+
+def test_a_message_that_nobody_takes_is_named_at_the_end(scheduler, monkeypatch) -> None:
+    """I5, when a service neither stores nor rejects what it cannot read."""
+    stranger = scheduler.broker.transport("stranger")
+    queue = QueueSpec(name="client-service", has_dead_letters=True)
+    for body in (b"noise", b"more noise"):
+        outgoing = Outgoing(queue=queue.name, body=body, message_id="x", on_settled=lambda _sent, _error: None)
+        stranger.publish(outgoing)
+        scheduler.run_until_idle()
+        assert numbers(scheduler) == []
+        assert numbers(scheduler, is_over=True) == (["I5"] if body == b"more noise" else [])
+        monkeypatch.setattr(type(scheduler.service._consumer), "_reject", lambda *_args: None)
 
 
 def test_require_shows_the_timeline(scheduler) -> None:
