@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.harness import Harness
     from schedulergodx_testing.invariants import Violation
     from schedulergodx_testing.launched import ANY, Launch
+    from schedulergodx_testing.machine import SchedulerMachine, told
     from schedulergodx_testing.memory import MemoryBroker
     from schedulergodx_testing.portable import assert_portable
     from schedulergodx_testing.redelivery import check_redelivery_safe
@@ -44,6 +45,7 @@ _HOMES = {
     "MemoryBroker": "memory",
     "NotEmulated": "errors",
     "NothingLeftToHappen": "errors",
+    "SchedulerMachine": "machine",
     "ThreadStuck": "errors",
     "Timeline": "timeline",
     "TooManyEvents": "errors",
@@ -53,6 +55,7 @@ _HOMES = {
     "check_survives_crashes": "crashes",
     "check_survives_storage_faults": "storage_faults",
     "survives_crashes": "crashes",
+    "told": "machine",
 }
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "MemoryBroker",
     "NotEmulated",
     "NothingLeftToHappen",
+    "SchedulerMachine",
     "ThreadStuck",
     "Timeline",
     "TooManyEvents",
@@ -77,6 +81,7 @@ __all__ = [
     "check_survives_crashes",
     "check_survives_storage_faults",
     "survives_crashes",
+    "told",
 ]
 
 

@@ -1,0 +1,227 @@
+"""The shipped state machine: it finds nothing in the library, and finds what is planted, in few steps."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+
+from schedulergodx.rules.lifecycle import TaskStatus
+from schedulergodx.service import Service
+from schedulergodx.service.publisher import Publisher
+from schedulergodx.service.runs import Runs
+from schedulergodx.utils.abstractions import Delivery
+from schedulergodx_testing import Harness, replay
+from schedulergodx_testing.machine import SchedulerMachine, told
+
+pytest_plugins = ["pytester"]
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# A quarter of the profile's examples, which are few enough for every run; HYPOTHESIS_PROFILE=long is for nights.
+EXAMPLES = max(1, settings().max_examples // 4)
+
+TestScheduler = pytest.mark.slow(SchedulerMachine.TestCase)
+TestScheduler.settings = settings(
+    max_examples=EXAMPLES, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+)
+
+MINUTES = timedelta(minutes=5)
+FINDING = settings(
+    max_examples=3000,
+    stateful_step_count=6,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=False,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.generate, Phase.shrink),
+    report_multiple_bugs=False,
+)
+
+
+def ack_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    turn = Service._turn
+
+    def broken(self: Any, events: Any) -> None:
+        if early := [event for event in events if isinstance(event, Delivery)]:
+            self._transport.ack(early)
+        turn(self, events)
+
+    monkeypatch.setattr(Service, "_turn", broken)
+
+
+def start_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_due = Runs.start_due
+    monkeypatch.setattr(Runs, "start_due", lambda self, turn, *, now: start_due(self, turn, now=now + MINUTES))
+
+
+def forget_outbox_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    after_commit = Publisher.after_commit
+
+    def broken(self: Any, settled: Any, fresh: Any) -> None:
+        after_commit(self, settled, fresh)
+        if fresh:  # gone when it is sent, instead of when the broker has it
+            with self._storage.transaction():
+                self._storage.remove_replies([reply.number for reply in fresh])
+
+    monkeypatch.setattr(Publisher, "after_commit", broken)
+
+
+def run(machine: type[SchedulerMachine]) -> str:
+    """Run it until it fails, and return the text of the failure; with the printed steps."""
+    with pytest.raises(AssertionError) as caught:
+        run_state_machine_as_test(machine, settings=FINDING)
+    return str(caught.value) + "\n" + "\n".join(getattr(caught.value, "__notes__", []))
+
+
+def steps_of(text: str) -> list[str]:
+    """Return the story's steps out of the replay line."""
+    token = re.search(rf"{replay.VARIABLE}=(\S+)", text)
+    assert token is not None, text
+    return [name for name, _ in replay.parse_story(token.group(1))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "promise"),
+    [(ack_before_commit, "I1"), (start_early, "I3"), (forget_outbox_row, "I4")],
+)
+def test_a_planted_defect_is_found_in_few_steps(
+    monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], promise: str
+) -> None:
+    """Shrunk to at most five steps, with the timeline, the mark, and a line that replays it without Hypothesis."""
+    plant(monkeypatch)
+    text = run(SchedulerMachine)
+    assert f"{promise}: " in text.splitlines()[0]
+    assert len(steps_of(text)) <= 5, text
+    assert ">>" in text
+    token = re.search(rf"{replay.VARIABLE}=(\S+)", text)
+    assert token is not None
+    with pytest.raises(AssertionError) as again:
+        SchedulerMachine.replay(token.group(1))
+    assert str(again.value).splitlines()[0] == text.splitlines()[0]
+    monkeypatch.undo()
+    SchedulerMachine.replay(token.group(1))
+
+
+class ShopMachine(SchedulerMachine):
+    """A user's machine: tasks, a rule and an invariant of a program of its own, which has a race."""
+
+    def setup_harness(self) -> Harness:
+        """Return a harness with room for two tasks at a time."""
+        return Harness(service={"threads": 2}, start=datetime(2026, 5, 1, tzinfo=UTC))
+
+    def setup(self) -> None:
+        """Begin with ten apples."""
+        self.stock = {"apples": 10}
+        self.sold = 0
+        stock = self.stock
+
+        @self.client.task
+        def sell() -> None:
+            left = stock["apples"]
+            time.sleep(1)
+            stock["apples"] = left - 1
+
+        self.sell = sell
+
+    @rule(delay=st.sampled_from([None, 1, 60]))
+    @told
+    def buy(self, delay: float | None) -> None:
+        """Buy an apple."""
+        self.attempt(lambda: self.sell.options(delay=delay, task_lifetime=None).launch())
+        self.sold += 1
+
+    def end_well(self) -> None:
+        """All that was sold is gone from the stock, unless its sale was interrupted, or skipped."""
+        super().end_well()
+        done = sum(
+            state.name.endswith("sell") and state.status is TaskStatus.COMPLETED for state in self.scheduler.tasks
+        )
+        assert self.stock["apples"] == 10 - done, f"{done} apples were sold, {self.stock['apples']} of 10 are left"
+
+
+@pytest.mark.slow
+def test_a_users_machine_finds_a_race_of_its_own() -> None:
+    """A lost update between two tasks that sleep is found, and told in few steps."""
+    text = run(ShopMachine)
+    assert "apples were sold" in text
+    printed = [line for line in text.splitlines() if re.match(r"state\.(?!promises_hold|teardown)", line)]
+    assert len(printed) <= 4, text
+    assert sum("buy" in line for line in printed) == 2, text
+
+
+def test_the_printed_line_replays_a_story(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the test's own id, without Hypothesis; the same story passes once the defect is gone."""
+    told_story = [("launch_never", {})]
+    monkeypatch.setenv(replay.VARIABLE, replay.story_token(told_story))
+    path = pytester.makepyfile(SUITE_OF_A_USER)
+    broken = pytester.runpytest_subprocess()
+    broken.assert_outcomes(failed=1)
+    broken.stdout.fnmatch_lines(["*I1: a launch of client 'client' is nowhere any more*", "*>> *", "*Replay it: *"])
+    [line] = {line for line in broken.outlines if "Replay it: " in line and "::" in line}
+    assert f"pytest {path.name}::TestShop::runTest" in line
+    path.write_text(path.read_text().replace("        lose(scheduler)\n", ""))
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+SUITE_OF_A_USER = """
+from hypothesis.stateful import rule
+from schedulergodx.utils.abstractions import Delivery, QueueSpec
+from schedulergodx_testing import SchedulerMachine
+from schedulergodx_testing.machine import told
+
+def lose(scheduler):
+    thief = scheduler.broker.transport("thief")
+    thief.listen(lambda event: thief.ack([event]) if isinstance(event, Delivery) else None)
+    thief.consume(QueueSpec(name="client-service", has_dead_letters=True), prefetch=1)
+
+class ShopMachine(SchedulerMachine):
+    @rule()
+    @told
+    def launch_never(self):
+        self.scheduler.stop_service()
+        self.attempt(lambda: self._task.launch(0, "return", None))
+        scheduler = self.scheduler
+        lose(scheduler)
+        scheduler.run_until_idle()
+
+TestShop = ShopMachine.TestCase
+"""
+
+
+def test_an_argument_that_is_no_json_data_is_told() -> None:
+    """A rule of a user may take anything; then there is no line, and the failure says why."""
+
+    class Odd(SchedulerMachine):
+        @rule(moment=st.datetimes())
+        @told
+        def at(self, moment: datetime) -> None:
+            """Take a moment."""
+
+    machine = Odd()
+    machine.at(moment=datetime(2026, 1, 1, tzinfo=UTC))
+    machine._has_failed = True
+    machine.teardown()
+    assert "No line replays this: an argument of a rule is no JSON data" in machine._again()
+
+
+def test_a_harness_that_cannot_be_set_up_is_closed() -> None:
+    """The next machine opens as if nothing had been."""
+
+    class Broken(SchedulerMachine):
+        def setup(self) -> None:
+            raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            Broken()
+    SchedulerMachine().teardown()
