@@ -90,7 +90,7 @@ class World:
         self._looks: dict[int, tuple[int, int]] = {}
         self._lost: list[VirtualThread] = []
         self._idle: list[Worker] = []
-        self._holders: dict[int, int] = {}
+        self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
         self._foreign = outside.ForeignThreads(self.is_mine)
 
     # --- who calls ------------------------------------------------------------------------------------------------
@@ -325,13 +325,12 @@ class World:
 
     def _is_held_outside(self, lock: Any) -> bool:
         """Return whether a lock, which is taken, was taken by a thread that lives in real time."""
-        return self._holders.get(id(lock)) not in self._by_ident
+        return id(lock) not in self._holders
 
     def took(self, lock: Any) -> None:
         """Note that the calling thread took a lock."""
-        ident = _thread.get_ident()
-        self._holders[id(lock)] = ident
-        thread = self._by_ident.get(ident)
+        thread = self.current()
+        self._holders[id(lock)] = thread
         if thread is not None and thread.is_process:
             thread.holds(lock)
 
@@ -339,7 +338,8 @@ class World:
         """Return the world's thread that took a lock last, if it is taken."""
         if isinstance(lock, real.LOCK) and not lock.locked():
             return None
-        return self._by_ident.get(self._holders.get(id(lock), 0))
+        thread = self._holders.get(id(lock))
+        return None if thread is None or thread.is_done else thread
 
     # --- threads --------------------------------------------------------------------------------------------------
 
@@ -468,7 +468,10 @@ class World:
                 return
             ring.append(one)
             one = self.holder(one.parked.lock)
-        if one is thread and not one.parked.is_ready():  # type: ignore[union-attr]  # it is parked: see above
+        if one is not thread or thread.parked is None or thread.parked.is_ready():
+            return
+        # One that waits for a plain lock of its own waits for a signal: another one will give it back.
+        if len(ring) > 1 or isinstance(thread.parked.lock, real.RLOCK):
             names = " and ".join(member.name for member in ring)
             raise Deadlock(f"{names} wait for each other's locks.\n" + "\n".join(member.stack() for member in ring))
 

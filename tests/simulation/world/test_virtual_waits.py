@@ -252,6 +252,23 @@ def test_a_deadlock_names_both(world):
     assert text.count("acquire()") == 2
 
 
+def test_a_lock_that_serves_as_a_signal_is_no_deadlock(world, elapsed):
+    """A thread takes a lock twice, and another one gives it back: as programs did before there were events."""
+    told = []
+
+    def wait_for_signal():
+        signal = _thread.allocate_lock()
+        signal.acquire()
+        threading.Thread(target=lambda: time.sleep(5) or signal.release()).start()
+        signal.acquire()
+        told.append(elapsed())
+
+    thread = threading.Thread(target=wait_for_signal)
+    thread.start()
+    thread.join()
+    assert told == [5]
+
+
 def test_a_wait_that_nothing_can_end_is_told(world):
     """The test's body waits for an event that nobody will set: everybody's stack is shown."""
     thread = threading.Thread(target=threading.Event().wait, name="waits for ever")
