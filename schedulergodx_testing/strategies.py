@@ -19,12 +19,12 @@ from schedulergodx.utils.message import envelope
 from schedulergodx.utils.message.kinds import Message
 
 _SAFE_INT = 2**53
-_CONTROL = ("Cc", "Cs", "Zl", "Zp")
+_PRINTABLE = st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"])
 _SIMPLE_SECONDS = [1.0, 0.001, 60.0, 3600.0, 86400.0, SECONDS_MAX]
 
 
 def _names(bytes_max: int) -> st.SearchStrategy[str]:
-    texts = st.text(st.characters(exclude_categories=_CONTROL), min_size=1, max_size=bytes_max).map(str.strip)
+    texts = st.text(_PRINTABLE, min_size=1, max_size=bytes_max).map(str.strip)
     return texts.filter(lambda text: 0 < len(text.encode()) <= bytes_max)
 
 
@@ -91,7 +91,7 @@ def arguments(max_leaves: int = 10) -> st.SearchStrategy[tuple[tuple[Any, ...], 
 
 
 def _texts() -> st.SearchStrategy[str]:
-    return st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=20)
+    return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=20)
 
 
 def reports() -> st.SearchStrategy[Report]:
