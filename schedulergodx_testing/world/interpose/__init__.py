@@ -3,6 +3,22 @@
 Everything is patched for the whole process and asks, at each call, which thread calls: only the threads of the open
 world live in virtual time. pytest's own threads, drivers and connections see the real one, and so does everybody after
 the end, when all is put back.
+
+What follows virtual time: the functions of `time` (not CPU times), also under other names, in default arguments and in
+classes; `now`, `utcnow` and `today`; every lock and `SimpleQueue`, made here or before; all that waits on
+`threading.Condition`; threads that the world's threads start, and pools; selectors, and so asyncio; blocking sockets.
+
+What does not, and how it shows:
+
+- Code in C that waits or reads a clock by itself (child processes, TLS, database drivers, numpy, SQLite's `now`): time
+  stands still for as long as it has the baton; longer than the patience is `ThreadStuck`. Its clock is the real one.
+- What comes from outside through a socket or a selector has a short real time to come before virtual time passes: a
+  service that answers later than that is timed out. So have threads of a driver, or of a pool from before.
+- Clocks kept in objects that were made before the first world (`self.timer = time.monotonic`, `default_factory=`).
+- `select.poll` and `epoll` used directly, `signal.alarm` and `setitimer`, and timers of C.
+- The order of sets of objects, which is by address: `asyncio.wait`, `as_completed` of what was done already.
+- A loop without any wait, e.g. one that only reads the clock until it is later.
+- Platforms: CPython only; on Windows the local time zone stays that of the system.
 """
 
 from __future__ import annotations
