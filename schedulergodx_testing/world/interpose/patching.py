@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -33,30 +34,45 @@ class _Function:
 
 
 class _Place:
-    """An attribute of a module or a class that holds a function."""
+    """An attribute of a module or a class that holds a function, plainly or as a static method."""
 
     def __init__(self, owner: Any, name: str) -> None:
         self.owner, self.name = owner, name
+        self._before: Any = _MISSING
 
     def replace(self, old: Any, new: Any) -> None:
+        """Put `new` where `old` is; what was there before comes back as it was."""
         held = vars(self.owner).get(self.name)
-        is_wrapped = isinstance(held, staticmethod)
-        if (held.__func__ if is_wrapped else held) is old:
+        if _plain(held) is not old:
+            return
+        before, self._before = self._before, held
+        if before is not _MISSING and _plain(before) is new:
+            self._put(before)
+        else:
             # A function of Python in a class would become a method; one of C does not.
             is_method = isinstance(self.owner, type) and isinstance(new, FunctionType)
-            setattr(self.owner, self.name, staticmethod(new) if is_method else new)
+            self._put(staticmethod(new) if is_method else new)
+
+    def _put(self, value: Any) -> None:
+        with suppress(AttributeError, TypeError):  # a class may refuse; then it keeps what it has
+            setattr(self.owner, self.name, value)
 
 
 class _Default(_Place):
     """A function whose default arguments hold a function."""
 
     def replace(self, old: Any, new: Any) -> None:
+        """Put `new` in for each `old`."""
         function = self.owner
-        if function.__defaults__:
+        if any(value is old for value in function.__defaults__ or ()):
             function.__defaults__ = tuple(new if value is old else value for value in function.__defaults__)
         for name, value in (function.__kwdefaults__ or {}).items():
             if value is old:
                 function.__kwdefaults__[name] = new
+
+
+def _plain(value: Any) -> Any:
+    return value.__func__ if isinstance(value, staticmethod) else value
 
 
 _functions: list[_Function] = []

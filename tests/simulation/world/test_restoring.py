@@ -81,6 +81,28 @@ def test_every_attribute_is_put_back(error):
     assert len(before) == len(everything())
 
 
+class Holder:
+    """Holds functions in every way that is found."""
+
+    plain = time.monotonic
+    static = staticmethod(time.monotonic)
+
+    def method(self, now=time.time, *, pause=time.sleep):
+        return now, pause
+
+
+def test_classes_and_default_arguments_are_put_back():
+    """As they were: a static method as the same one, and a plain attribute as a plain one."""
+    before = dict(vars(Holder)), Holder.method.__defaults__, dict(Holder.method.__kwdefaults__)
+    for _ in range(2):
+        with interposed(World(FakeClock(), Choices()), UTC):
+            assert Holder().plain() == Holder().static() == Holder.plain() == Holder.static() == 1000
+            assert Holder().method() == (time.time, time.sleep)
+            assert Holder.method.__defaults__ != before[1]
+        assert (dict(vars(Holder)), Holder.method.__defaults__, Holder.method.__kwdefaults__) == before
+        assert vars(Holder)["static"] is before[0]["static"]
+
+
 def test_the_state_of_random_is_put_back():
     """Inside, `random` follows the seed of the world; outside, it goes on where it was."""
     random.seed(7)
