@@ -75,6 +75,10 @@ class Recorder:
             pass
         return change
 
+    def next_change(self) -> ConnectionChanged:
+        """Return the next change; fail if none comes."""
+        return _get(self._changes, "change")
+
     def has_failures(self) -> bool:
         """Return whether a `ConsumeFailed` has come that nobody asked for."""
         return not self._failures.empty()

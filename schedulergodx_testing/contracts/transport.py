@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import Counter
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -18,11 +17,15 @@ import pytest
 from schedulergodx.errors import BrokerError, Closed, QueueInUse, QueueMismatch, QueueMissing
 from schedulergodx.utils.abstractions import ConnectionState, Outgoing, QueueSpec, Transport
 from schedulergodx_testing.contracts.recorder import WAIT_S, Sending, assert_empty, bodies, consume, publish
+from schedulergodx_testing.contracts.transport_broker import CAPABILITIES, TransportBrokerContract
+from schedulergodx_testing.contracts.transport_life import TransportLifeContract
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     Connect = Callable[[], Transport]
+
+__all__ = ["CAPABILITIES", "Connect", "TransportContract"]
 
 EXPIRES_AFTER_S = 0.5
 """Life of a queue without consumers in the tests of expiry."""
@@ -30,10 +33,12 @@ PAUSE_S = 0.02
 """How often a test asks again for what it can only learn by asking, in seconds."""
 
 
-class TransportContract:
+class TransportContract(TransportLifeContract, TransportBrokerContract):
     """Subclass it, override the fixture `open_transport`, and every test runs against your transport.
 
     Attributes:
+        capabilities: what the tests can have done to the broker, out of `CAPABILITIES`; for each of them override the
+            fixture that it names. A test that needs another one is not there at all.
         is_quorum: whether the queues of the tests are quorum queues.
     """
 
@@ -106,6 +111,17 @@ class TransportContract:
         before, missing, after = (Sending(sender, name, b"a").error() for name in names)
         assert (before, after) == (None, None)
         assert isinstance(missing, QueueMissing)
+
+    def test_confirms_of_several_queues(self, sender: Transport, queue: QueueSpec) -> None:
+        """Messages to three queues, one of them missing, are each settled once, with what is true of that message."""
+        other = QueueSpec(name=f"{queue.name}.other", is_quorum=self.is_quorum)
+        sender.declare(other)
+        names = [queue.name, f"{queue.name}.missing", other.name] * 60
+        sendings = [Sending(sender, name, b"%d" % number) for number, name in enumerate(names)]
+        for name, sending in zip(names, sendings, strict=True):
+            assert isinstance(sending.error(), QueueMissing) == name.endswith(".missing")
+        publish(sender, queue.name, b"end")
+        assert all(sending.settlements.empty() for sending in sendings)
 
     def test_messages_keep_their_order(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """What one thread publishes without waiting is delivered in that order."""
@@ -389,6 +405,38 @@ class TransportContract:
         following = recorder.delivery()
         assert (following.body, following.is_redelivered) == (b"2", False)
 
+    def test_several_given_back_return_together(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
+        """Given back in any order, they are delivered again, marked, in the order of the queue, before what follows."""
+        publish(sender, queue.name, b"1", b"2", b"3", b"4")
+        transport = connect()
+        recorder = consume(transport, queue, prefetch=3)
+        first, second, third = recorder.deliveries(3)
+        transport.give_back([third, first])
+        again = recorder.deliveries(2)
+        transport.ack([second])
+        again.append(recorder.delivery())
+        received = bodies(again)
+        assert (sorted(received) if self.is_quorum else received) == [b"1", b"3", b"4"]
+        assert {delivery.body for delivery in again if not delivery.is_redelivered} == {b"4"}
+
+    def test_what_was_given_back_is_another_delivery(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """The older delivery of a message that came again cannot be acked, rejected or given back any more."""
+        publish(sender, queue.name, b"1")
+        transport = connect()
+        recorder = consume(transport, queue, prefetch=1)
+        older = recorder.delivery()
+        transport.give_back([older])
+        assert recorder.delivery().is_redelivered
+        transport.ack([older])
+        transport.reject(older, "STALE")
+        transport.give_back([older])
+        publish(sender, queue.name, b"2")
+        transport.close()
+        assert bodies(consume(connect(), queue).deliveries(2)) == [b"1", b"2"]
+        assert_empty(connect(), queue.dead_letter_name, is_quorum=self.is_quorum)
+
     def test_others_get_what_a_stopped_consumer_gives_back(
         self, connect: Connect, sender: Transport, queue: QueueSpec
     ) -> None:
@@ -445,63 +493,3 @@ class TransportContract:
             pytest.fail("the queue did not expire")
         using.close()
         assert consume(connect(), used).delivery().body == b"waits"
-
-    # --- The life of a transport
-
-    def test_states_are_told(self, connect: Connect, queue: QueueSpec) -> None:
-        """A consumer hears of UP and CLOSED; `status` tells UP once something is confirmed, CLOSED at the end."""
-        transport = connect()
-        assert transport.status().state is ConnectionState.CONNECTING
-        recorder = consume(transport, queue)
-        assert recorder.change(ConnectionState.UP).is_consuming
-        transport.declare(queue)
-        publish(transport, queue.name, b"a")
-        status = transport.status()
-        assert (status.state, status.attempts, status.reason) == (ConnectionState.UP, 0, "")
-        transport.close()
-        recorder.change(ConnectionState.CLOSED)
-        assert transport.status().state is ConnectionState.CLOSED
-
-    def test_threads_are_named(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
-        """Nothing runs before the first use; every thread is listed under its name and ends with close."""
-        assert not connect().threads()
-        publish(sender, queue.name, b"a")
-        threads = sender.threads()
-        assert threads
-        assert {thread.name: thread for thread in threads.values()} == dict(threads)
-        sender.close()
-        assert not any(thread.is_alive() for thread in threads.values())
-        assert set(sender.threads()) == set(threads)
-
-    def test_close_waits_for_what_is_under_way(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
-        """When close returns everything is settled, and what was confirmed is in the queue."""
-        sendings = [Sending(sender, queue.name, b"%d" % number) for number in range(50)]
-        sender.close(WAIT_S)
-        assert Counter(sending.settlements.get_nowait()[1] for sending in sendings) == {None: 50}
-        assert len(consume(connect(), queue, prefetch=50).deliveries(50)) == 50
-
-    def test_after_close_nothing_happens(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
-        """No event comes after close, and acking, giving back, rejecting, stopping or closing again does nothing."""
-        publish(sender, queue.name, b"1", b"2")
-        transport = connect()
-        recorder = consume(transport, queue)
-        deliveries = recorder.deliveries(2)
-        transport.close()
-        count = recorder.count
-        transport.ack(deliveries)
-        transport.give_back(deliveries)
-        transport.reject(deliveries[0], "LATE")
-        transport.stop_consuming()
-        transport.delete_queue(queue.name)
-        transport.close()
-        publish(sender, queue.name, b"3")
-        assert bodies(consume(connect(), queue).deliveries(3)) == [b"1", b"2", b"3"]
-        assert recorder.count == count
-
-    def test_close_of_what_was_never_used_is_immediate(self, connect: Connect) -> None:
-        """A transport that was made and not used has nothing to close, twice."""
-        transport = connect()
-        for _ in range(2):
-            transport.close()
-        assert transport.status().state is ConnectionState.CLOSED
-        assert not transport.threads()

@@ -56,7 +56,10 @@ class Consumer:
 
 @dataclass(kw_only=True, slots=True)
 class Ledger:
-    """What this transport is in the file: its owner, queues, consumers, and the messages that it holds, by position."""
+    """What this transport is in the file: its owner, queues, consumers, and the messages that it holds, by position.
+
+    `tags` has the tag of each held message's latest delivery: an older one of the same message means nothing any more.
+    """
 
     broker: str
     description: str
@@ -64,6 +67,7 @@ class Ledger:
     declared: dict[str, QueueSpec] = field(default_factory=dict)
     consumers: dict[str, Consumer] = field(default_factory=dict)
     held: dict[int, Consumer] = field(default_factory=dict)
+    tags: dict[int, object] = field(default_factory=dict)
 
     def add_consumer(self, consumer: Consumer) -> None:
         """Have `consumer` join; a second one for the same queue changes nothing."""
@@ -73,6 +77,7 @@ class Ledger:
         """The file is closed or another one: nothing is held, and every consumer has to join again."""
         self.owner_id = ""
         self.held.clear()
+        self.tags.clear()
         for consumer in self.consumers.values():
             consumer.is_joined, consumer.unacked = False, 0
 
@@ -189,11 +194,19 @@ class Turn:
         if holder is None:
             self._file.add_consumer(name, owner_id, is_exclusive=consumer.is_exclusive)
             self._joined.append(consumer)
+            self._return_leftovers(consumer)
             return True
         if consumer.is_impatient(self._monotonic_s):
             text = f"the queue {name!r} in {self._ledger.broker} is taken by {holder}; stop it first, or stand by"
             self._failed.append(ConsumeFailed(queue=name, error=QueueInUse(text, broker=self._ledger.broker)))
         return False
+
+    def _return_leftovers(self, consumer: Consumer) -> None:
+        """Give back what an earlier consumer of the same queue, which was stopped, still holds."""
+        held = self._ledger.held.items()
+        left = [position for position, holder in held if holder.spec.name == consumer.spec.name]
+        self._file.give_back(left, self._ledger.owner_id)
+        self._released.update(left)
 
     def _take_for(self, consumer: Consumer) -> None:
         released = sum(self._ledger.held[position] is consumer for position in self._released)
@@ -205,7 +218,7 @@ class Turn:
                 queue=consumer.spec.name,
                 body=body,
                 is_redelivered=deliveries > 1,
-                tag=(self._ledger.owner_id, position),
+                tag=(self._ledger.owner_id, position, deliveries),
             )
             self._deliveries.append((position, consumer, delivery))
 
@@ -214,7 +227,7 @@ class Turn:
         positions = []
         for delivery in deliveries:
             match delivery.tag:
-                case (self._ledger.owner_id, int(position)) if position in self._ledger.held:
+                case (_, int(position), _) if self._ledger.tags.get(position) == delivery.tag:
                     positions.append(position)
         return positions
 
@@ -224,12 +237,14 @@ class Turn:
         """Settle what was published, bring the ledger up to date, and return the events to tell."""
         for position in self._released:
             self._ledger.held.pop(position).unacked -= 1
+            del self._ledger.tags[position]
         for consumer in self._joined:
             consumer.is_joined = True
         for failure in self._failed:
             self._ledger.consumers.pop(failure.queue, None)
-        for position, consumer, _ in self._deliveries:
+        for position, consumer, delivery in self._deliveries:
             self._ledger.held[position] = consumer
+            self._ledger.tags[position] = delivery.tag
             consumer.unacked += 1
         for outgoing, error in self._settled:
             self._outbox.settle(outgoing, error)
