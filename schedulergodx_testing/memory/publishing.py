@@ -44,6 +44,9 @@ class PublishingLink(Link):
         self._refused: dict[str, Callable[[str], BrokerError]] = {}
         self._sent_twice: dict[Outgoing, None] = {}
         self._block: object = None
+        # Asked for while the broker takes nothing: sent once it does, what was declared before what was published.
+        self._undeclared: dict[str, QueueSpec] = {}
+        self._held_back: list[Outgoing] = []
         # Of the broker, on their way to us. Confirms keep the order of each queue, and no other.
         self._answers: deque[tuple[Outgoing, Callable[[Outgoing], None]]] = deque()
         self._unconfirmed: dict[str, deque[tuple[Outgoing, Message]]] = {}
@@ -52,20 +55,28 @@ class PublishingLink(Link):
 
     def declare(self, queue: QueueSpec) -> None:
         """Declare `queue` before anything that is published later, now if there is a connection."""
-        if self._declared.get(queue.name) != queue:
-            self._queues[queue.name] = queue
+        if self._declared.get(queue.name) == queue:
+            return
+        self._queues[queue.name] = queue
+        if self.status.state is ConnectionState.BLOCKED:
+            self._declared.pop(queue.name, None)
+            self._undeclared[queue.name] = queue
+        else:
             self._declare_now(queue)
 
     def publish(self, outgoing: Outgoing) -> None:
         """Take `outgoing` on."""
         self.unsettled[outgoing] = None
         self.start()
-        self.put(self._arrive, outgoing)
+        if self.status.state is ConnectionState.BLOCKED:
+            self._held_back.append(outgoing)
+        else:
+            self.put(self._arrive, outgoing)
 
     def forget_queue(self, name: str) -> None:
         """Do not declare a queue again."""
-        self._queues.pop(name, None)
-        self._declared.pop(name, None)
+        for queues in (self._queues, self._declared, self._undeclared):
+            queues.pop(name, None)
 
     def settle(self, outgoing: Outgoing, error: BrokerError | None) -> None:
         """Tell what became of a message, unless it was withdrawn."""
@@ -111,6 +122,8 @@ class PublishingLink(Link):
         """Forget what was declared."""
         self._declared.clear()
         self._refused.clear()
+        self._undeclared.clear()
+        self._held_back.clear()
 
     def on_refused(self, reason: str) -> None:
         """Settle all that waits."""
@@ -126,6 +139,12 @@ class PublishingLink(Link):
         if self.status.state is ConnectionState.BLOCKED and not self.hub.is_alarmed:
             self._log.add("unblocked", self.transport)
             self._set_state(ConnectionState.UP)
+            for queue in self._undeclared.values():
+                self._declare_now(queue)
+            for outgoing in self._held_back:
+                self.put(self._arrive, outgoing)
+            self._undeclared.clear()
+            self._held_back.clear()
             self.outbound.resume(self._block)
 
     # --- What arrives at the broker

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PREFIX = "walk"
 TURNS_MAX = 100_000
-TRIES_MAX = 300
+TRIES_MAX = 150
 """How many other runs of the broker in memory are tried before a difference counts as one."""
 
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.agreement.agreement import Agreement, profile_of
+from tests.agreement.agreement import Agreement, assert_agreement, profile_of
 from tests.agreement.real import RealSide, impatient
 from tests.agreement.walks import KINDS, Walk
 
@@ -84,3 +84,27 @@ def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureReques
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+# --- What walks have found, shrunk
+
+
+def test_what_is_declared_under_an_alarm(side: RealSide, profile: str) -> None:
+    """Under an alarm only the last declaration of a queue counts, and it comes before what is published meanwhile."""
+    steps = [
+        ["publish", "x", "dead", 1],
+        ["block"],
+        ["publish", "x", "dead", 2],
+        ["publish", "x", "dead", 1],
+        ["declare", "x", "dead"],
+        ["delete", "x", "dead"],
+        ["publish", "x", "dead", 1],
+        ["declare", "x", "dead", "otherwise"],
+        ["publish", "x", "dead", 1],
+        ["declare", "x", "dead"],
+        ["publish", "x", "dead", 1],
+        ["delete", "x", "dead"],
+        ["unblock"],
+        ["consume", "y", "dead", 4],
+    ]
+    assert_agreement(side, profile, steps)
