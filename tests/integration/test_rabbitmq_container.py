@@ -1,5 +1,6 @@
 """RabbitMQ in a container: what is so only there."""
 
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -49,7 +50,7 @@ def test_a_container_that_ends_at_once_is_no_broker(docker_client) -> None:
     image = docker_client.images.get(default_image())
     broken = docker_client.containers.create(image, command=["sh", "-c", "echo this is the reason; exit 3"])
     try:
-        name = broken.commit(repository="schedulergodx-test-broken", tag="1").tags[0]
+        name = broken.commit(repository="schedulergodx-test-broken", tag=uuid.uuid4().hex).tags[0]
     finally:
         broken.remove()
     try:
