@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 """When a fake clock begins, unless it is told otherwise."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = 1_000_000
 _MONOTONIC_START_S = 1_000.0  # not 0, so that nobody takes a moment for a length of time
 _TOLERANCE_US = 1e-3  # floats of seconds are not exact: 0.1 + 0.2
@@ -36,13 +37,19 @@ class FakeClock:
 
     def __init__(self, start: datetime = START) -> None:
         self._wall_us = _microseconds(_aware("start", start))
+        self._now = (self._wall_us, start.astimezone(UTC))
         self._monotonic_us = int(_MONOTONIC_START_S * _US)
         self._lock = threading.Lock()
         self._waiting: Callable[[SimpleQueue[object], float | None], object] | None = None
 
     def now(self) -> datetime:
         """Return the wall time, aware, in UTC."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self._wall_us)
+        wall_us, moment = self._now  # made once for each moment, and looked at many times
+        if wall_us != self._wall_us:
+            wall_us = self._wall_us
+            moment = _EPOCH + timedelta(microseconds=wall_us)
+            self._now = (wall_us, moment)
+        return moment
 
     def monotonic(self) -> float:
         """Return the monotonic time in seconds."""
@@ -147,4 +154,4 @@ def _aware(name: str, moment: datetime) -> datetime:
 
 
 def _microseconds(moment: datetime) -> int:
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -167,6 +167,8 @@ class Stepper:
 
     def is_ready(self) -> bool:
         """Return whether something can happen now."""
+        if self.ready:  # the usual answer, and to look needs no lock
+            return True
         with self.lock:
             self._wake_timers()
             return bool(self.ready)

@@ -8,6 +8,7 @@ collide wherever tests share a real database. The functions of `random` are seed
 from __future__ import annotations
 
 import _thread
+import functools
 import os
 import random
 import re
@@ -82,11 +83,16 @@ def _watch_method(owner: Any, name: str, kind: str) -> None:
     patching.attribute(owner, name, watched)
 
 
+@functools.lru_cache(maxsize=512)  # programs say the same again and again
+def _asks_for_time(sql: str) -> bool:
+    return bool(_SQL_NOW.search(sql))
+
+
 def _watch_sql(owner: Any, name: str) -> None:
     original = vars(owner)[name]
 
     def watched(self: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
-        if current.Current.world is not None and isinstance(sql, str) and _SQL_NOW.search(sql):
+        if current.Current.world is not None and isinstance(sql, str) and _asks_for_time(sql):
             _note("the time of SQLite", sys._getframe(1))
         return original(self, sql, *args, **kwargs)
 
