@@ -319,7 +319,9 @@ class World:
     def _comes_at_last(self, own: Parked) -> bool:
         """Wait in real time for what only the outside could bring: nothing else is left."""
         is_awaited = own.is_outside or any(thread.parked and thread.parked.is_outside for thread in self.threads)
-        timeout_s = self._patience_s if is_awaited else outside.GRACE_S if self._foreign.exist() else 0.0
+        if not is_awaited and not self._foreign.exist():
+            return False
+        timeout_s = self._patience_s if is_awaited else outside.GRACE_S
         with self._driving():
             return outside.poll(lambda: own.is_ready() or bool(self._runnable()), timeout_s)
 
