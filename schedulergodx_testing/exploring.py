@@ -132,6 +132,6 @@ def explore(
         told = "\n".join(f"{one.by}:\n" + "\n".join(f"  {sentence}" for sentence in one.sentences) for one in broken)
         raise AssertionError(
             f"{name}: {len(broken)} of {len(tried)} runs broke a promise.\n{told}\n\n"
-            f"The first of them:\n{broken[0].timeline}"
+            f"The first of them, which only={broken[0].by!r} runs alone:\n{broken[0].timeline}"
         )
     return tried
