@@ -17,6 +17,8 @@ from schedulergodx_testing.contracts.recorder import WAIT_S, Recorder, Sending, 
 from tests.integration.rabbitmq_transport.helpers import Connect, sender_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pika.adapters.blocking_connection import BlockingChannel
 
     from schedulergodx_testing.rabbitmq import RabbitMQ
@@ -172,6 +174,35 @@ def test_quorum_queues_work_the_same(connect: Connect, queue: QueueSpec) -> None
     transport.ack([first])
     dead = consume(connect(), QueueSpec(name=spec.dead_letter_name, is_quorum=True))
     assert dead.delivery().body == b"bad"
+
+
+@pytest.fixture
+def impatient(broker: RabbitMQ) -> Iterator[RabbitMQ]:
+    """A broker that waits one second for an ack, instead of 30 minutes, and looks often."""
+    change = "[application:set_env(rabbit, Name, Value) || {{Name, Value}} <- [{{consumer_timeout, {}}}, "
+    change += "{{channel_tick_interval, {}}}, {{quorum_tick_interval, {}}}]]."
+    broker.ctl("eval", change.format(1000, 200, 200))
+    yield broker
+    broker.ctl("eval", change.format(1_800_000, 60_000, 5000))
+
+
+@pytest.mark.slow
+def test_an_ack_that_comes_too_late_is_survived(connect: Connect, impatient: RabbitMQ, queue: QueueSpec) -> None:
+    """The broker closes the channel, or from 4.3 on cancels the consumer; the message comes again, and all goes on."""
+    spec = QueueSpec(name=queue.name, has_dead_letters=True, is_quorum=True)  # 4.3 times out on these alone
+    transport = connect()
+    recorder = sender_of(transport, spec)
+    transport.consume(spec, prefetch=10, is_exclusive=True)
+    late = recorder.delivery()
+    again = recorder.delivery()
+    assert (again.body, again.is_redelivered) == (b"first", True)
+    transport.ack([late])
+    transport.ack([again])
+    publish(transport, spec.name, b"second")
+    delivery = recorder.delivery()
+    transport.ack([delivery])
+    assert delivery.body == b"second"
+    assert not recorder.has_failures()
 
 
 def test_many_acks_are_one_frame(connect: Connect, queue: QueueSpec, monkeypatch: pytest.MonkeyPatch) -> None:
