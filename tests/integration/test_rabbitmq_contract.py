@@ -10,6 +10,7 @@ from schedulergodx.transport.rabbitmq import RabbitMQTransport
 from schedulergodx.utils.rmq_property import RmqConnect
 from schedulergodx_testing.contracts.recorder import consume, publish
 from schedulergodx_testing.contracts.transport import TransportContract
+from tests.integration.rabbitmq_contract_fixtures import RabbitMQCapabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ def vhost_url(rabbitmq: RabbitMQ) -> Iterator[str]:
 
 
 @pytest.mark.rabbitmq
-class TestRabbitMQTransport(TransportContract):
+class TestRabbitMQTransport(RabbitMQCapabilities, TransportContract):
     @pytest.fixture
     def open_transport(self, vhost_url: str) -> Callable[[], Transport]:
         """Return a function that opens a transport to the virtual host."""
