@@ -91,13 +91,17 @@ class World:
         self._lost: list[VirtualThread] = []
         self._idle: list[Worker] = []
         self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
-        self._foreign = outside.ForeignThreads(self.is_mine)
+        self._foreign = outside.ForeignThreads(self._is_own)
 
     # --- who calls ------------------------------------------------------------------------------------------------
 
     def is_mine(self, ident: int | None = None) -> bool:
         """Return whether a thread (the calling one) lives in virtual time: the driver, or one of the world's."""
         return (_thread.get_ident() if ident is None else ident) in self._by_ident
+
+    def _is_own(self, ident: int) -> bool:
+        """Return whether a thread lives in virtual time, or rests until it is to."""
+        return self.is_mine(ident) or any(worker.thread.ident == ident for worker in self._idle)
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""

@@ -241,5 +241,12 @@ def stack_text(frame: Any) -> str:
     """Return the innermost calls of `frame`, as in a traceback, without those of this package."""
     if frame is None:
         return "  (has not begun)\n"
-    lines = [line for line in traceback.format_stack(frame) if f'File "{_OWN_FILES}' not in line.split("\n")[0]]
+    lines = [line for line in traceback.format_stack(frame) if not _is_machinery(line.split("\n")[0])]
     return "".join(lines[-_LINES_MAX:])
+
+
+def _is_machinery(head: str) -> bool:
+    """Return whether a line of a traceback is of this package, or leads to the body of any thread or task."""
+    return f'File "{_OWN_FILES}' in head or (
+        head.endswith((" in _bootstrap", " in _bootstrap_inner", " in run")) and f'File "{threading.__file__}"' in head
+    )
