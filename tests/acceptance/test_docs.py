@@ -8,6 +8,7 @@ blocks of the README run one by one in a harness. `<!-- not run: reason -->` exc
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
 import subprocess
@@ -75,6 +76,17 @@ def test_the_tutorial_of_testing_runs(testing: Path, name: str) -> None:
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "skipped" not in ended.stdout
+
+
+def test_the_table_of_options_is_complete() -> None:
+    """It names every parameter of a harness, with its default, in their order."""
+    table = TESTING.read_text("utf-8").partition("## Options")[2].partition("## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `?(.*?)`? \|", table, re.MULTILINE))
+    parameters = inspect.signature(Harness).parameters
+    assert list(rows) == list(parameters)
+    for name, parameter in parameters.items():
+        if name not in {"start", "client", "service"}:  # these read better in words
+            assert ast.literal_eval(rows[name]) == parameter.default, name
 
 
 README = list(blocks(ROOT / "README.md"))
