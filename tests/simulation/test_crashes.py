@@ -220,3 +220,9 @@ def test_sixty_calls_are_explored_quickly() -> None:
     kills = check_survives_crashes(sixty)
     assert scenario_calls[0] >= 60
     assert len(set(kills)) == len(kills) <= 4 * scenario_calls[0]
+
+
+def test_the_worlds_own_threads_are_not_taken_for_foreign_ones(scheduler) -> None:
+    """One that rests between two tasks holds up no time: it would cost each of many runs a twentieth of a second."""
+    work.launch("a").result()
+    assert not scheduler.world._foreign.are_busy()
