@@ -172,7 +172,7 @@ class Harness(Assertions, Crashing):
             raise LeftBehind(f"these threads could not be ended, and go on: {', '.join(stuck)}")
 
     def check(self) -> None:
-        """Assert what a strict harness asks for at the end: all launches answered, no dead letters.
+        """Assert what a strict harness asks for at the end: all launches answered, no dead letters, no leaks.
 
         Raises:
             LeftBehind: with what was left, and what to do about it.
@@ -190,6 +190,11 @@ class Harness(Assertions, Crashing):
             raise LeftBehind(f"{armed[0]!r}: it was armed, and the test did not come there, so it tests no crash")
         if dead:
             raise LeftBehind(f"messages were rejected to {', '.join(dead)}; look at broker.queues[…] for the reasons")
+        if leaks := self.world.leaks:
+            raise LeftBehind(
+                "the code under test took from the real world what another run with this seed finds otherwise: "
+                f"{'; '.join(map(str, leaks))}. Draw it from `random`, which is seeded, or give it in from outside."
+            )
 
     def __enter__(self) -> Self:
         """Open."""

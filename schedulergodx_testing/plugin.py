@@ -95,7 +95,7 @@ def _recheck(request: pytest.FixtureRequest, harness: "Harness") -> None:
         return
     count = request.config.stash[_COUNT] = request.config.stash.get(_COUNT, 0) + 1
     if count % every == 0 and (difference := recheck.difference(item, harness)):
-        pytest.fail(f"{difference}\nIt depends on something other than its seed.", pytrace=False)
+        pytest.fail(difference, pytrace=False)
 
 
 @pytest.fixture
@@ -132,6 +132,8 @@ def pytest_runtest_makereport(
         token = replay.token(harness.seed, harness.choices.taken)
         again = replay.line(token, item.nodeid)
         report.sections.append(("virtual time", f"{harness.timeline}\n\nReplay it: {again}"))
+        if leaks := harness.world.leaks:
+            report.sections.append(("taken from the real world", "\n".join(map(str, leaks))))
     return report
 
 

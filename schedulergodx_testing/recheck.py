@@ -47,7 +47,8 @@ def difference(item: pytest.Item, harness: Harness) -> str:
         if ended.returncode != 0 or not path.exists():
             said = ended.stdout[-_OUTPUT_CHARACTERS_MAX:]
             return f"it passed, and failed when it was repeated (exit code {ended.returncode}):\n{said}"
-        return compare(harness.timeline.to_json(), path.read_text(encoding="utf-8"))
+        found = compare(harness.timeline.to_json(), path.read_text(encoding="utf-8"))
+    return f"{found}\n{_suspects(harness)}" if found else ""
 
 
 def compare(first: str, second: str) -> str:
@@ -64,6 +65,15 @@ def compare(first: str, second: str) -> str:
             f"  at first: {_shown(one, place)}",
             f"  repeated: {_shown(other, place)}",
         ]
+    )
+
+
+def _suspects(harness: Harness) -> str:
+    if leaks := harness.world.leaks:
+        return "It took from the real world:\n" + "\n".join(f"  {leak}" for leak in leaks)
+    return (
+        "It depends on something other than its seed, and not on what is watched for: perhaps on the order of a set, "
+        "on id() or hash(), or on a clock that was taken before the harness opened."
     )
 
 
