@@ -58,13 +58,12 @@ class Channel:
         """Whether it may get one more."""
         return len(self.unacked) < self.prefetch
 
-    def take(self, message: Message) -> bool:
-        """Send a message on its way, which counts as handed out from now on. Return whether there is room for more."""
+    def take(self, message: Message) -> None:
+        """Send a message on its way, which counts as handed out from now on."""
         self._last = number = self._last + 1
         self.unacked[number] = message
         is_redelivered, message.is_redelivered = message.is_redelivered, True
         self.link.bring(self, number, message, is_redelivered=is_redelivered)
-        return len(self.unacked) < self.prefetch
 
     def on_cancelled(self) -> None:
         """Hear that the queue was deleted."""

@@ -94,13 +94,15 @@ class Store:
         """Give ready messages to channels with room, one each in turn."""
         takers = queue.takers
         while takers and len(queue) and not self.is_going_down:
+            channel = takers.popleft()
+            if not channel.has_room:
+                # As RabbitMQ, which notices that at the next message only: whoever has room by then kept its turn.
+                channel.is_taker = False
+                continue
             if self._faults.is_armed and len(queue) > 1 and self._faults.takes("reorder", queue.name):
                 queue.swap_next_two()
-            channel = takers.popleft()
-            if channel.take(queue.pop()):
-                takers.append(channel)
-            else:
-                channel.is_taker = False
+            channel.take(queue.pop())
+            takers.append(channel)
 
     # --- Messages out
 

@@ -24,12 +24,23 @@ class FakeSide:
     """A broker in memory, stepped until it is at rest."""
 
     def __init__(self, profile: str) -> None:
-        self.choices = random.Random(0)
+        self._choices = random.Random(0)
+        self._draw = 0
         self._clock = FakeClock()
-        self._broker = MemoryBroker(
-            self._clock, profile=profile, choose=lambda count: int(self.choices.random() * count)
-        )
+        self._broker = MemoryBroker(self._clock, profile=profile, choose=self._choose)
         self._broker.set_limit(f"{PREFIX}.full", FULL_AT)
+
+    def draw_from(self, draw: int) -> None:
+        """Draw what follows from a number: evenly, or mostly the first, or mostly the last of all that can happen."""
+        self._choices.seed(draw)
+        self._draw = draw
+
+    def _choose(self, count: int) -> int:
+        if self._draw % 3 == 0:
+            return int(self._choices.random() * count)
+        # One connection after the other: that many things of one come before those of another is rare otherwise.
+        near = int(self._choices.random() ** 8 * count)
+        return near if self._draw % 3 == 1 else count - 1 - near
 
     def open(self, person: str) -> MemoryTransport:
         """Return a new transport."""
@@ -69,8 +80,8 @@ class FakeSide:
         self._broker.faults.cut(person)
 
     def restart(self, scene: Scene) -> None:
-        """Restart."""
-        self._broker.restart()
+        """Restart. How long that takes is open, and so is who is first to come back."""
+        self._broker.restart(down_s=(0.0, 0.3, 1.0, 3.0)[self._choose(4)])
 
     def block(self, *, is_on: bool) -> None:
         """Raise the alarm, or end it."""
@@ -128,5 +139,5 @@ class Follower:
         return all(self._go(place) == seen for place, seen in enumerate(self._seen))
 
     def _go(self, place: int) -> Observation:
-        self._side.choices.seed(self._draws[place])
+        self._side.draw_from(self._draws[place])
         return self._scene.do(self._steps[place])

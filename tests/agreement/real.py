@@ -57,10 +57,11 @@ class RealSide:
         self._clock = SystemClock()
         self._channels: set[Channel] = set()
         self.is_alarmed = False
-        rabbitmq.ctl(
-            "--vhost", unquote(urlsplit(url).path[1:]), "set_policy", "full", r"\.full$",
-            f'{{"max-length": {FULL_AT}, "overflow": "reject-publish"}}', "--apply-to", "queues",
-        )  # fmt: skip
+        if rabbitmq.is_controllable:
+            rabbitmq.ctl(
+                "--vhost", unquote(urlsplit(url).path[1:]), "set_policy", "full", r"\.full$",
+                f'{{"max-length": {FULL_AT}, "overflow": "reject-publish"}}', "--apply-to", "queues",
+            )  # fmt: skip
         self._connect()
 
     def _connect(self) -> None:

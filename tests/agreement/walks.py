@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 SOURCES = ("dead", "dead.dead", "plain", "full", "quorum")
 """What can be consumed. Most walks keep to few queues: that is where things meet."""
 PLACES_MAX = 5
+LEFT_OPEN = ("cut", "close", "restart", "expire", "delete", "block")
+"""What is not done under an alarm: RabbitMQ leaves open what of it comes first when the alarm ends."""
 
 
 class Walk:
@@ -29,12 +31,12 @@ class Walk:
         self.draw = draw
         self._queues = queues
         self._sources = [name for name in SOURCES if name.removesuffix(".dead") in queues]
-        self._is_blocked = False
+        self.is_blocked = False
 
     def step(self, kind: str) -> Step | None:
         """Return a step of that kind; None if it makes no sense now."""
-        if self._is_blocked and kind in ("cut", "close", "restart", "expire", "block"):
-            return None  # what of a message that the broker has not read? See docs/agreement.md.
+        if self.is_blocked and kind in LEFT_OPEN:
+            return None
         return getattr(self, f"_{kind}")()
 
     def _one(self, things: Sequence[Any]) -> Any:
@@ -93,13 +95,13 @@ class Walk:
         return ["expire", self._person()]
 
     def _block(self) -> Step:
-        self._is_blocked = True
+        self.is_blocked = True
         return ["block"]
 
     def _unblock(self) -> Step | None:
-        if not self._is_blocked:
+        if not self.is_blocked:
             return None
-        self._is_blocked = False
+        self.is_blocked = False
         return ["unblock"]
 
 

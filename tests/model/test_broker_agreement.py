@@ -96,15 +96,36 @@ def test_what_is_declared_under_an_alarm(side: RealSide, profile: str) -> None:
         ["block"],
         ["publish", "x", "dead", 2],
         ["publish", "x", "dead", 1],
-        ["declare", "x", "dead"],
-        ["delete", "x", "dead"],
-        ["publish", "x", "dead", 1],
         ["declare", "x", "dead", "otherwise"],
         ["publish", "x", "dead", 1],
         ["declare", "x", "dead"],
         ["publish", "x", "dead", 1],
-        ["delete", "x", "dead"],
         ["unblock"],
         ["consume", "y", "dead", 4],
+    ]
+    assert_agreement(side, profile, steps)
+
+
+def test_whose_turn_it_is(side: RealSide, profile: str) -> None:
+    """A consumer loses its turn only when a message finds it full, not when it takes its last one."""
+    steps = [
+        ["consume", "x", "dead", 1],
+        ["consume", "y", "dead", 1],
+        ["publish", "x", "dead", 2],
+        ["ack", "y", "dead", [0]],
+        ["ack", "x", "dead", [0]],
+        ["publish", "x", "dead", 3],
+    ]
+    assert_agreement(side, profile, steps)
+
+
+def test_who_comes_back_first(side: RealSide, profile: str) -> None:
+    """After a restart consumers come back in any order, also one that lost its connection before."""
+    steps = [
+        ["consume", "x", "dead", 1],
+        ["consume", "y", "dead", 1],
+        ["publish", "x", "dead", 4],
+        ["cut", "y"],
+        ["restart"],
     ]
     assert_agreement(side, profile, steps)

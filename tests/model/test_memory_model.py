@@ -176,14 +176,17 @@ class EveryPlace(RuleBasedStateMachine):
         self.count = 0
 
     def hand_out(self) -> None:
-        """One each in turn, in order, to those with room."""
+        """One each in turn, in order; whoever has no room when its turn comes loses it."""
         while self.ready and self.round:
-            name, number = self.round.pop(0), self.ready.pop(0)
+            name = self.round.pop(0)
             taker = self.takers[name]
+            if len(taker.has) >= taker.prefetch:
+                continue  # noticed only now
+            number = self.ready.pop(0)
             taker.has.append(number)
             taker.got.append((number, number in self.seen))
             self.seen.add(number)
-            self.make_room(name)
+            self.round.append(name)
 
     def make_room(self, name: str) -> None:
         """Join the round, at its end, if there is room."""
