@@ -20,6 +20,7 @@ from schedulergodx.utils.message import payload
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
 from schedulergodx_testing.assertions import Assertions
+from schedulergodx_testing.brokers import MEMORY, broker_for, dead_letters
 from schedulergodx_testing.calls import Calls
 from schedulergodx_testing.clock import START, FakeClock, microseconds_up, span_s
 from schedulergodx_testing.crashing import BrokerProgram, Crashing, CrashPoint
@@ -28,7 +29,6 @@ from schedulergodx_testing.errors import HarnessError, LeftBehind, TooManyEvents
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.launched import Launch, launch_of
 from schedulergodx_testing.ledger import Ledger
-from schedulergodx_testing.memory import MemoryBroker
 from schedulergodx_testing.memory.happenings import KINDS
 from schedulergodx_testing.programs import ClientProgram
 from schedulergodx_testing.served import Served
@@ -75,6 +75,8 @@ class Harness(Assertions, Crashing):
         restart_after_s: seconds after which a service that crashed starts again by itself, as under a supervisor; None:
             by `start_service` only.
         replay: choices to repeat, from the line that a failing test prints.
+        transport: "memory", or the URL of a real broker (`sqlite:///…`, `amqp://…`): messages travel through it, and
+            the clock is still this harness's. What a real broker cannot be told to do raises `NotEmulated`.
 
     Raises:
         InvalidParameter: a parameter is outside its range.
@@ -94,6 +96,7 @@ class Harness(Assertions, Crashing):
         patience_s: float = 5.0,
         restart_after_s: float | None = None,
         replay: Sequence[int] | None = None,
+        transport: str = MEMORY,
     ) -> None:
         self.seed = seed
         self._time_zone: tzinfo = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
@@ -106,7 +109,8 @@ class Harness(Assertions, Crashing):
         self.clock = FakeClock(start)
         self.choices = Choices(seed, replay)
         self.world = World(self.clock, self.choices, patience_s=patience_s)
-        self.broker = MemoryBroker(self.clock, seed=seed, choose=self.choices.one_of)
+        self.transport = transport
+        self.broker = broker_for(transport, clock=self.clock, world=self.world, choices=self.choices)
         self.broker.on_happening = self._happening
         self.restart_after_s = restart_after_s
         self.calls = Calls()
@@ -114,7 +118,7 @@ class Harness(Assertions, Crashing):
         self.programs: list[ClientProgram] = []
         self.crash_points: list[CrashPoint] = []
         self.wishes: list[tuple[Callable[[], object], str]] = []
-        self.broker_program = BrokerProgram(self.calls, self.broker.crash)
+        self.broker_program = BrokerProgram(self.calls, self._crash_broker)
         self.after_broker_step: list[Callable[[], None]] = [self.broker_program.after_step]
         self.timeline = Timeline(start.astimezone(UTC))
         self.launched: list[Launch] = []
@@ -143,6 +147,7 @@ class Harness(Assertions, Crashing):
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="schedulergodx-", dir=_memory_folder()))
             self._exit.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            self._exit.callback(self.broker.close)
             self.clock.wait_through(self.world.wait_for)
             self._exit.callback(self.clock.wait_through, None)
             self._exit.enter_context(interposed(self.world, self._time_zone))
@@ -178,9 +183,7 @@ class Harness(Assertions, Crashing):
             LeftBehind: with what was left, and what to do about it.
         """
         open_launches = [launch for launch in self.launched if self.outcome(launch.message_id) is None]
-        dead = {
-            name: queue for name, queue in self.broker.queues.items() if name.endswith(".dead") and len(queue.ready)
-        }
+        dead = dead_letters(self.broker)
         if not self._is_capturing and open_launches:
             raise LeftBehind(
                 f"{len(open_launches)} launches have no outcome at the end of a strict test, e.g. {open_launches[0]}. "
@@ -403,6 +406,9 @@ class Harness(Assertions, Crashing):
     def _confirmed(self, message_id: str, client: str) -> None:
         if message_id in self._originals:  # questions and messages of one's own are no launches
             self.ledger.confirmed[message_id] = client
+
+    def _crash_broker(self) -> None:
+        self.broker.crash()
 
     def _happening(self, happening: Happening) -> None:
         self.broker_program.heard(happening)

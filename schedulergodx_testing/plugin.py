@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.rabbitmq import RabbitMQ, RabbitMQPool
 
 _HARNESS: Final = pytest.StashKey["Harness"]()
+_STORIES: Final = pytest.StashKey[dict[str, list[str]]]()
 _IS_TOLD: Final = pytest.StashKey[bool]()
 _HAS_FAILED: Final = pytest.StashKey[bool]()
 _COUNT: Final = pytest.StashKey[int]()
@@ -34,6 +35,12 @@ pytest.register_assert_rewrite(*(name for name in _EXPLAINED if name not in sys.
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options that turn a missing broker from a skip into a failure."""
     group = parser.getgroup("schedulergodx", "SchedulerGodX")
+    group.addoption(
+        "--scheduler-transport",
+        choices=("memory", "sqlite", "rabbitmq", "both"),
+        default="memory",
+        help="the broker under the fixture `scheduler`; both: in memory, then RabbitMQ, and the two are compared",
+    )
     group.addoption(
         REQUIRE_RABBITMQ,
         action="store_true",
@@ -65,11 +72,30 @@ def pytest_configure(config: pytest.Config) -> None:
 # Virtual time
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests that use `scheduler` over each broker that the option asks for."""
+    option = metafunc.config.getoption("--scheduler-transport")
+    if option != "memory" and "scheduler" in metafunc.fixturenames:
+        from schedulergodx_testing import any_transport
+
+        metafunc.parametrize("_scheduler_transport", any_transport.kinds(option), indirect=True)
+
+
 @pytest.fixture
-def scheduler(request: pytest.FixtureRequest) -> Iterator["Harness"]:
+def _scheduler_transport(request: pytest.FixtureRequest) -> str:
+    kind: str = getattr(request, "param", "memory")
+    if kind == "sqlite":
+        path = request.getfixturevalue("tmp_path") / "broker.db"
+        return f"sqlite:///{path}"
+    return str(request.getfixturevalue("rabbitmq_vhost_url")) if kind == "rabbitmq" else kind
+
+
+@pytest.fixture
+def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iterator["Harness"]:
     """An open `Harness`: clients and a service of this process, over a broker in memory, under a clock that you move.
 
-    Options come from `@pytest.mark.scheduler(...)`; of several markers, the nearest to the test wins.
+    Options come from `@pytest.mark.scheduler(...)`; of several markers, the nearest to the test wins. With
+    `--scheduler-transport` it runs over another broker, under the same clock; a marker's `transport=` stays as it is.
     """
     from schedulergodx_testing import replay
     from schedulergodx_testing.harness import Harness
@@ -77,6 +103,7 @@ def scheduler(request: pytest.FixtureRequest) -> Iterator["Harness"]:
     options: dict[str, Any] = {}
     for marker in request.node.iter_markers("scheduler"):
         options = marker.kwargs | options
+    options.setdefault("transport", _scheduler_transport)
     if wanted := replay.wanted():
         options["seed"], options["replay"] = replay.parse(wanted)
     harness = Harness(**options)
@@ -84,6 +111,23 @@ def scheduler(request: pytest.FixtureRequest) -> Iterator["Harness"]:
     with harness:
         yield harness
     _recheck(request, harness)
+    _compare(request, harness)
+
+
+def _compare(request: pytest.FixtureRequest, harness: "Harness") -> None:
+    """With `both`: the second time, over RabbitMQ, must tell the story of the first."""
+    item = request.node
+    if request.config.getoption("--scheduler-transport") != "both" or item.stash.get(_HAS_FAILED, False):
+        return
+    from schedulergodx_testing import any_transport
+
+    told = request.config.stash.setdefault(_STORIES, {})
+    story = any_transport.story(harness.timeline)
+    name = item.nodeid.replace("-rabbitmq", "-memory").replace("[rabbitmq", "[memory")
+    if name == item.nodeid:
+        told[name] = story
+    elif found := any_transport.difference(told.pop(name, story), story):
+        pytest.fail(f"RabbitMQ and the broker in memory differ in this test:\n{found}", pytrace=False)
 
 
 def _recheck(request: pytest.FixtureRequest, harness: "Harness") -> None:
@@ -117,12 +161,17 @@ def memory_broker(fake_clock: "FakeClock") -> Iterator["MemoryBroker"]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add to the report of a failed test what happened in virtual time, and the line that replays it."""
     report = yield
     harness = item.stash.get(_HARNESS, None)
     if harness is None or not report.failed:
+        return report
+    if harness.transport != "memory" and call.excinfo is not None and _is_not_emulated(call.excinfo.value):
+        # Told in the summary, with its reason: this test asks what no real broker can be told to do.
+        place = (str(item.path), item.location[1] or 0, f"Skipped: over a real broker: {call.excinfo.value}")
+        report.outcome, report.longrepr = "skipped", place
         return report
     item.stash[_HAS_FAILED] = True
     if not item.stash.get(_IS_TOLD, False):
@@ -135,6 +184,12 @@ def pytest_runtest_makereport(
         if leaks := harness.world.leaks:
             report.sections.append(("taken from the real world", "\n".join(map(str, leaks))))
     return report
+
+
+def _is_not_emulated(error: BaseException) -> bool:
+    from schedulergodx_testing.errors import NotEmulated
+
+    return isinstance(error, NotEmulated)
 
 
 # RabbitMQ

@@ -1,0 +1,42 @@
+"""Running tests that use the fixture `scheduler` over another broker, and comparing what they did over two."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from schedulergodx_testing.timeline import Timeline
+
+OPTION = "--scheduler-transport"
+MEMORY, SQLITE, RABBITMQ, BOTH = "memory", "sqlite", "rabbitmq", "both"
+CHOICES = (MEMORY, SQLITE, RABBITMQ, BOTH)
+_LANES = {"client", "storage", "worker"}
+"""What a program does. How a broker goes about its work, and whose turn it is at one instant, is its own business."""
+
+
+def kinds(option: str) -> tuple[str, ...]:
+    """Return the brokers that a test runs over, one after the other."""
+    return (MEMORY, RABBITMQ) if option == BOTH else (option,)
+
+
+def story(timeline: Timeline) -> list[str]:
+    """Return what happened, told so that two brokers can be compared: by instant, with launches numbered."""
+    numbers: dict[str, int] = {}
+    instants: dict[datetime, list[str]] = {}
+    for entry in timeline.entries:
+        if entry.lane in _LANES:
+            number = numbers.setdefault(entry.message_id, len(numbers) + 1) if entry.message_id else 0
+            instants.setdefault(entry.at, []).append(f"{entry.lane}: {entry.what} #{number}")
+    return [f"{moment:%Y-%m-%d %H:%M:%S.%f} {line}" for moment in instants for line in sorted(instants[moment])]
+
+
+def difference(first: list[str], second: list[str]) -> str:
+    """Return where two stories differ, as a diff; "" when they are the same."""
+    if first == second:
+        return ""
+    import difflib  # noqa: PLC0415 - only when it is needed
+
+    lines = difflib.unified_diff(first, second, "over the broker in memory", "over RabbitMQ", lineterm="", n=2)
+    return "\n".join(list(lines)[:60])

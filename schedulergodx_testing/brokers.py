@@ -1,0 +1,40 @@
+"""Which broker a harness runs over: the one in memory, or a real one under the same clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from schedulergodx import transport as transports
+from schedulergodx_testing.memory import MemoryBroker
+from schedulergodx_testing.real_broker import RealBroker
+
+if TYPE_CHECKING:
+    from schedulergodx.utils.abstractions import Transport
+    from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.world.choices import Choices
+    from schedulergodx_testing.world.scheduler import World
+
+MEMORY = "memory"
+
+
+def broker_for(transport: str, *, clock: FakeClock, world: World, choices: Choices) -> Any:
+    """Return the broker that `transport` names: "memory", or the URL of a real one.
+
+    Raises:
+        InvalidParameter: there is no such kind of URL.
+    """
+    if transport == MEMORY:
+        return MemoryBroker(clock, seed=choices.seed, choose=choices.one_of)
+    address = transports.address(transport)  # refuses a wrong one here
+
+    def connect(name: str) -> Transport:
+        return transports.connect_really(transport, name=name)
+
+    return RealBroker(connect, address, world.outside)
+
+
+def dead_letters(broker: Any) -> list[str]:
+    """Return the names of the queues whose messages were rejected."""
+    if isinstance(broker, RealBroker):
+        return sorted({f"{queue}.dead" for queue, _ in broker.dead_letters})
+    return [name for name, queue in broker.queues.items() if name.endswith(".dead") and len(queue.ready)]
