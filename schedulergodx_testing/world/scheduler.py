@@ -103,6 +103,16 @@ class World:
         """Return whether a thread lives in virtual time, or rests until it is to."""
         return self.is_mine(ident) or any(worker.thread.ident == ident for worker in self._idle)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Have the calling thread, which lives in the world, see real time in the block."""
+        ident = _thread.get_ident()
+        thread = self._by_ident.pop(ident)
+        try:
+            yield
+        finally:
+            self._by_ident[ident] = thread
+
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
         return _thread.get_ident() == self._driver

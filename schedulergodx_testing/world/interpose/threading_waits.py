@@ -42,10 +42,12 @@ def _wait(self: Any, timeout: float | None = None) -> bool:
 
 def _start(self: threading.Thread) -> None:
     world = current.world_of_code()
-    if world is None or world.is_in_turn() or self.ident is not None:
-        real.start_thread(self)
-    else:
+    if world is not None and not world.is_in_turn() and self.ident is None:
         world.adopt(self)
+        return
+    opened = current.world()
+    with nullcontext() if opened is None else opened.aside():  # `start` waits until it runs, which is in real time
+        real.start_thread(self)
 
 
 def _join(self: threading.Thread, timeout: float | None = None) -> None:
