@@ -58,7 +58,8 @@ def test_a_day_in_lanes() -> None:
         scheduler.crash_service()
         scheduler.start_service()
         scheduler.run_all()
-    compare_with_golden("a_day.txt", str(scheduler.timeline))
+        told = str(scheduler.timeline)
+    compare_with_golden("a_day.txt", told)
 
 
 def test_a_thousand_launches_fit_on_a_page() -> None:
@@ -67,7 +68,7 @@ def test_a_thousand_launches_fit_on_a_page() -> None:
         for number in range(1000):
             remind.options(delay=60 + number % 7).launch(f"user {number}")
         scheduler.run_all()
-    lines = str(scheduler.timeline).splitlines()
+        lines = str(scheduler.timeline).splitlines()
     assert len(scheduler.timeline.entries) > 1000
     assert len(lines) <= LINES_MAX
     assert max(map(len, lines)) <= COLUMNS_MAX
