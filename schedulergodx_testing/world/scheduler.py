@@ -495,7 +495,6 @@ class World:
         """Return who waits, and where, for an error's text."""
         stacks: list[Any] = [thread.stack() for thread in [*self.threads, *self._lost] if not thread.is_done]
         driver = f"The test is at:\n{stack_text(sys._current_frames().get(self._driver))}"  # noqa: SLF001 - see threads.py
-        timers = [
-            f"{actor.name}: timer at {actor.next_us()} us" for actor in self.actors if actor.next_us() is not None
-        ]
+        moments = [(actor.name, actor.next_us()) for actor in self.actors]
+        timers = [f"{name}: timer at {moment} us" for name, moment in moments if moment is not None]
         return "\n".join([f"It is {self.clock.now()}.", *timers, driver, *stacks])
