@@ -22,14 +22,23 @@ def kinds(option: str) -> tuple[str, ...]:
 
 
 def story(timeline: Timeline) -> list[str]:
-    """Return what happened, told so that two brokers can be compared: by instant, with launches numbered."""
+    """Return what happened, told so that two brokers can be compared: by instant, with launches numbered.
+
+    Within an instant, what is stored keeps its order, which is the queue's; the rest has none.
+    """
     numbers: dict[str, int] = {}
-    instants: dict[datetime, list[str]] = {}
+    instants: dict[datetime, tuple[list[str], list[str]]] = {}
     for entry in timeline.entries:
         if entry.lane in _LANES:
             number = numbers.setdefault(entry.message_id, len(numbers) + 1) if entry.message_id else 0
-            instants.setdefault(entry.at, []).append(f"{entry.lane}: {entry.what} #{number}")
-    return [f"{moment:%Y-%m-%d %H:%M:%S.%f} {line}" for moment in instants for line in sorted(instants[moment])]
+            in_order, others = instants.setdefault(entry.at, ([], []))
+            lines = in_order if entry.what.startswith("store ") else others
+            lines.append(f"{entry.lane}: {entry.what} #{number}")
+    return [
+        f"{moment:%Y-%m-%d %H:%M:%S.%f} {line}"
+        for moment, (in_order, others) in instants.items()
+        for line in (*in_order, *sorted(others))
+    ]
 
 
 def difference(first: list[str], second: list[str]) -> str:

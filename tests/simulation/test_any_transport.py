@@ -1,0 +1,128 @@
+"""`--scheduler-transport`: a suite's own tests over another broker, and the comparison of two."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from schedulergodx_testing import any_transport
+from schedulergodx_testing.timeline import Timeline
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+    from schedulergodx import Client
+
+    client = Client(name="shop")
+    sent = []
+
+    @client.task
+    def remind(user):
+        sent.append(user)
+
+    def test_reminder(scheduler):
+        for user in ("ada", "bob", "cy"):
+            remind.options(delay=86400).launch(user)
+        scheduler.advance(days=1)
+        assert sorted(sent) == ["ada", "bob", "cy"]
+        sent.clear()
+
+    def test_fault(scheduler):
+        scheduler.broker.faults.cut()
+"""
+
+REQUEUES_AT_THE_TAIL = """
+    import pytest
+    from schedulergodx_testing.memory.queues import Queue
+
+    @pytest.fixture(autouse=True)
+    def fake_that_is_wrong(monkeypatch):
+        def wait_at_the_tail(queue, message):
+            queue.add(message)
+        monkeypatch.setattr(Queue, "put_back", wait_at_the_tail)
+"""
+
+CRASHING = """
+    import pytest
+    from schedulergodx import Client
+    from schedulergodx.config import ServiceLimits
+
+    client = Client(name="shop")
+
+    @client.task
+    def count(number):
+        return number
+
+    @pytest.mark.scheduler(service={"limits": ServiceLimits(prefetch=2)})
+    def test_a_crash_before_anything_is_stored(scheduler):
+        for number in range(5):
+            count.options(delay=1000).launch(number)
+        scheduler.crash_at("W4")
+        scheduler.run_until_idle()
+        scheduler.start_service()
+        scheduler.run_until_idle()
+"""
+
+
+def run(pytester: pytest.Pytester, kind: str) -> pytest.RunResult:
+    """Run the suite in a process of its own."""
+    return pytester.runpytest_subprocess("-rs", "-p", "no:cacheprovider", f"--scheduler-transport={kind}")
+
+
+def test_a_suite_runs_over_one_file(pytester: pytest.Pytester) -> None:
+    """With its delays of a day; what only the fake can do is told as skipped, with its reason."""
+    pytester.makepyfile(SUITE)
+    result = run(pytester, "sqlite")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["*over a real broker: a real broker cannot be asked for 'faults'*"])
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.slow
+def test_both_brokers_tell_one_story(pytester: pytest.Pytester, rabbitmq_vhost_url: str, monkeypatch) -> None:
+    """In memory, then RabbitMQ."""
+    monkeypatch.setenv("SCHEDULERGODX_TEST_AMQP_URL", rabbitmq_vhost_url)
+    pytester.makepyfile(SUITE)
+    run(pytester, "both").assert_outcomes(passed=3, skipped=1)
+
+
+@pytest.mark.rabbitmq
+@pytest.mark.slow
+def test_a_fake_that_requeues_at_the_tail_is_found(
+    pytester: pytest.Pytester, rabbitmq_vhost_url: str, monkeypatch
+) -> None:
+    """The two stories differ, and the difference is shown."""
+    monkeypatch.setenv("SCHEDULERGODX_TEST_AMQP_URL", rabbitmq_vhost_url)
+    pytester.makepyfile(CRASHING)
+    pytester.makeconftest(REQUEUES_AT_THE_TAIL)
+    result = run(pytester, "both")
+    assert result.parseoutcomes().get("errors") == 1
+    result.stdout.fnmatch_lines(["*RabbitMQ and the broker in memory differ*", "*over the broker in memory*"])
+
+
+def timeline(*entries: tuple[int, str, str, str]) -> Timeline:
+    """Return a timeline of (second, lane, what, message id)."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    made = Timeline(start)
+    for seconds, lane, what, message_id in entries:
+        made.add(start + timedelta(seconds=seconds), lane, what, message_id)  # type: ignore[arg-type]
+    return made
+
+
+def test_stories_do_not_depend_on_ids_or_on_what_comes_first_within_an_instant() -> None:
+    """Nor on the broker's own doings."""
+    one = timeline((0, "client", "launch", "x"), (0, "broker", "confirmed", "x"), (0, "storage", "store", "x"))
+    other = timeline((0, "client", "launch", "y"), (0, "storage", "store", "y"))
+    assert any_transport.difference(any_transport.story(one), any_transport.story(other)) == ""
+
+
+def test_a_story_depends_on_what_happened_when_and_to_which_launch() -> None:
+    """Each of them makes a difference."""
+    told = any_transport.story(timeline((0, "client", "launch", "x"), (1, "worker", "start", "x")))
+    for other in (
+        timeline((0, "client", "launch", "x"), (2, "worker", "start", "x")),
+        timeline((0, "client", "launch", "x"), (1, "worker", "kill", "x")),
+        timeline((0, "client", "launch", "x"), (1, "worker", "start", "y")),
+    ):
+        assert any_transport.difference(told, any_transport.story(other))
