@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,11 +49,25 @@ def profile(rabbitmq: RabbitMQ) -> str:
     return profile_of(rabbitmq.version)
 
 
-def machine(side: RealSide, profile: str) -> type[RuleBasedStateMachine]:
+def walk(side: RealSide, profile: str, choices: list[list[str]], walks: int) -> None:
+    """Take so many walks, each among the queues of one of `choices`."""
+    run_state_machine_as_test(
+        machine(side, profile, choices),
+        settings=settings(
+            max_examples=walks,
+            stateful_step_count=STEPS_MAX,
+            deadline=None,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def machine(side: RealSide, profile: str, choices: list[list[str]]) -> type[RuleBasedStateMachine]:
     """Return the state machine for one broker."""
 
     class Walks(RuleBasedStateMachine):
-        @initialize(queues=st.sampled_from(QUEUES), data=st.data())
+        @initialize(queues=st.sampled_from(choices), data=st.data())
         def begin(self, queues: list[str], data: st.DataObject) -> None:
             self.both = Agreement(side, profile)
             self.walk = Walk(lambda below: data.draw(st.integers(0, below - 1)), queues)
@@ -74,16 +89,15 @@ def machine(side: RealSide, profile: str) -> type[RuleBasedStateMachine]:
 @pytest.mark.timeout(0)
 def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """After every step of every walk, what the real broker shows is something that the one in memory can show."""
-    run_state_machine_as_test(
-        machine(side, profile),
-        settings=settings(
-            max_examples=request.config.getoption("--walks"),
-            stateful_step_count=STEPS_MAX,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    faulthandler.cancel_dump_traceback_later()  # it takes minutes, and is told how many
+    walk(side, profile, QUEUES, request.config.getoption("--walks"))
+
+
+@pytest.mark.timeout(0)
+def test_walks_among_quorum_queues_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
+    """The same on a quorum queue; fewer of them, since nothing tells when such a queue is at rest."""
+    faulthandler.cancel_dump_traceback_later()
+    walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // 30)
 
 
 # --- What walks have found, shrunk
