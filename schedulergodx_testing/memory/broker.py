@@ -44,7 +44,7 @@ class MemoryBroker:
         is_automatic: whether it steps by itself.
         name: its address is `memory://<name>`.
         profile: which version of RabbitMQ it is like: "3.10", "4.0" or "4.3". They differ in the largest message, and
-            in what a quorum queue does with a message that comes back again and again.
+            in where a quorum queue puts what is given back.
         choose: draws a whole number below the one given, instead of the seed.
 
     Raises:

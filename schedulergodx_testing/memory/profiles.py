@@ -14,24 +14,22 @@ class Profile:
     Attributes:
         name: the version.
         message_bytes_max: a larger message is refused.
-        delivery_limit: how often a message of a quorum queue comes back before it is a dead letter; None: for ever, and
-            then what is given back goes to the end of such a queue.
-        is_give_back_counted: whether a message that is given back on purpose counts for that, as a lost one does.
+        is_given_back_to_the_end: whether what is given back to a quorum queue goes to its end; else it is first in line
+            again. No version counts how often, since the transport declares such queues without a delivery limit.
     """
 
     name: str
     message_bytes_max: int
-    delivery_limit: int | None
-    is_give_back_counted: bool
+    is_given_back_to_the_end: bool
 
 
 _MIB = 1024 * 1024
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile(name="3.10", message_bytes_max=128 * _MIB, delivery_limit=None, is_give_back_counted=True),
-        Profile(name="4.0", message_bytes_max=16 * _MIB, delivery_limit=20, is_give_back_counted=True),
-        Profile(name="4.3", message_bytes_max=16 * _MIB, delivery_limit=20, is_give_back_counted=False),
+        Profile(name="3.10", message_bytes_max=128 * _MIB, is_given_back_to_the_end=True),
+        Profile(name="4.0", message_bytes_max=16 * _MIB, is_given_back_to_the_end=True),
+        Profile(name="4.3", message_bytes_max=16 * _MIB, is_given_back_to_the_end=False),
     )
 }
 

@@ -141,6 +141,10 @@ class PublishingLink(Link):
             self._set_state(ConnectionState.UP)
             for queue in self._undeclared.values():
                 self._declare_now(queue)
+                if self.is_connected and queue.name not in self.hub.store.queues and self._stepper.choose(2):
+                    # Otherwise what the broker has not read yet comes back, and is sent again: mostly in time, before
+                    # what was held back; which of the two is open.
+                    self._outgoing.appendleft(self._outgoing.pop())
             for outgoing in self._held_back:
                 self.put(self._arrive, outgoing)
             self._undeclared.clear()

@@ -23,11 +23,10 @@ class Message:
         place: its place in the queue: the smaller, the nearer to the head.
         is_redelivered: whether it was ever handed out, also when that got lost on the way.
         is_safe: whether a crash spares it: it was confirmed, or the broker had the time to write it.
-        returns: how often it came back, as quorum queues count.
         reason: why it is a dead letter, and `from_queue` where it was; else "".
     """
 
-    __slots__ = ("body", "from_queue", "is_redelivered", "is_safe", "message_id", "place", "reason", "returns")
+    __slots__ = ("body", "from_queue", "is_redelivered", "is_safe", "message_id", "place", "reason")
 
     def __init__(self, body: bytes, message_id: str, reason: str = "", from_queue: str = "") -> None:
         self.body = body
@@ -37,7 +36,6 @@ class Message:
         self.place = 0
         self.is_redelivered = False
         self.is_safe = False
-        self.returns = 0
 
 
 class Queue:

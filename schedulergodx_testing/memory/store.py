@@ -128,15 +128,15 @@ class Store:
         return messages
 
     def give_back(self, channel: Channel, numbers: Iterable[int]) -> None:
-        """Put messages of a channel back where they were; at the end of a quorum queue without a delivery limit."""
+        """Put messages of a channel back where they were; at the end of a quorum queue, where that version does so."""
         messages = [message for number in numbers if (message := channel.unacked.pop(number, None)) is not None]
-        queue, profile = channel.queue, self._profile
-        if queue.spec.is_quorum and profile.delivery_limit is None:
+        queue = channel.queue
+        if queue.spec.is_quorum and self._profile.is_given_back_to_the_end:
             # So that its log does not grow with a message that is given back for ever.
             for message in messages if not queue.is_deleted else ():
                 queue.add(message)
         else:
-            self._put_back(queue, messages, is_counted=profile.is_give_back_counted)
+            _put_back(queue, messages)
         self._fill(channel)
 
     def close(self, channel: Channel) -> None:
@@ -145,7 +145,7 @@ class Store:
         queue.leave(channel)
         messages = list(channel.unacked.values())
         channel.unacked.clear()
-        self._put_back(queue, messages, is_counted=True)
+        _put_back(queue, messages)
         self._begin_expiry(queue)
         self.hand_out(queue)
 
@@ -155,29 +155,6 @@ class Store:
             channel.is_taker = True
             queue.takers.append(channel)
         self.hand_out(queue)
-
-    def _put_back(self, queue: Queue, messages: list[Message], *, is_counted: bool) -> None:
-        if queue.is_deleted:
-            return
-        for message in messages:
-            message.returns += is_counted
-            limit = self._profile.delivery_limit
-            if queue.spec.is_quorum and limit is not None and message.returns > limit:
-                self._bury(queue, message)
-            else:
-                queue.put_back(message)
-
-    def _bury(self, queue: Queue, message: Message) -> None:
-        """Move a message that came back too often to the dead letters, if there are any."""
-        dead = self.queues.get(queue.spec.dead_letter_name) if queue.spec.has_dead_letters else None
-        if dead is None:
-            self._log.add("dropped", "", queue.name, message.message_id, "delivery_limit")
-            return
-        self._log.add("dead-lettered", "", queue.name, message.message_id, "delivery_limit")
-        copy = Message(message.body, message.message_id, "delivery_limit", queue.name)
-        copy.is_safe = True
-        dead.add(copy)
-        self.hand_out(dead)
 
     # --- Owners: one exclusive consumer for each queue
 
@@ -218,7 +195,26 @@ class Store:
                 self._log.add("dropped", "", queue.name, message.message_id, "not on disk")
             for message in queue:
                 message.is_safe = True
+            self._drop_above_limit(queue)
             self._begin_expiry(queue)
+
+    def _drop_above_limit(self, queue: Queue) -> None:
+        """Drop the oldest messages above the limit, as RabbitMQ does when it starts, also if it should only refuse."""
+        limit = self.limits.get(queue.name)
+        while limit is not None and len(queue) > limit:
+            message = queue.pop()
+            self._log.add("dropped", "", queue.name, message.message_id, "maxlen")
+            dead = self.queues.get(queue.spec.dead_letter_name) if queue.spec.has_dead_letters else None
+            if dead is not None:
+                copy = Message(message.body, message.message_id, "maxlen", queue.name)
+                copy.is_safe = True
+                dead.add(copy)
+
+
+def _put_back(queue: Queue, messages: list[Message]) -> None:
+    if not queue.is_deleted:
+        for message in messages:
+            queue.put_back(message)
 
 
 def _difference(there: QueueSpec, wanted: QueueSpec) -> str:

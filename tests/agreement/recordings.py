@@ -70,13 +70,13 @@ def difference(recording: Recording) -> str:
     return ""
 
 
-def record(rabbitmq: RabbitMQ, folder: Path) -> int:
-    """Record everything that this broker allows; return how many traces that was."""
+def record(rabbitmq: RabbitMQ, folder: Path, only: str = "") -> int:
+    """Record everything that this broker allows, or `only` one; return how many traces that was."""
     count = 0
     with rabbitmq, rabbitmq.private_vhost() as url, impatient():
         side, version = RealSide(rabbitmq, url), rabbitmq.version
         for number, (name, steps) in enumerate(chain(by_hand(), at_random())):
-            if needs_control(steps) and not rabbitmq.is_controllable:
+            if only not in ("", name) or (needs_control(steps) and not rabbitmq.is_controllable):
                 continue
             scene = Scene(side, f"recording{number}")
             trace = [(step, scene.do(step)) for step in steps]
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--url")
     parser.add_argument("--image")
+    parser.add_argument("--only", default="", help="the name of one scene")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     if options.what == "record":
@@ -110,7 +111,7 @@ def main() -> None:
             rabbitmq: RabbitMQ = GivenRabbitMQ(options.url)
         else:
             rabbitmq = SchedulerRabbitMQ(options.image) if options.image else LocalRabbitMQ()
-        print(f"{record(rabbitmq, options.out)} traces recorded")  # noqa: T201 - what a command is for
+        print(f"{record(rabbitmq, options.out, options.only)} traces recorded")  # noqa: T201 - what a command is for
     for version, (passed, total) in score(options.out).items():
         print(f"{version}: {passed} of {total} pass in memory")  # noqa: T201 - what a command is for
 

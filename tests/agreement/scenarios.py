@@ -88,6 +88,7 @@ BY_HAND = {
     "full does not count unacked": "declare x full; consume y full 3; publish x full 5; stop y; give_back y full 0 1 2; "
     "publish x full 1",
     "restart": "declare x dead; publish x dead 4; consume x dead 2; ack x dead 1; restart; ack x dead 0 1; publish x dead 1",
+    "restart over the limit": "declare x full; consume y full 4; publish x full 6; restart; publish x full 1; ack y full 0",
     "restart without consumers": "declare x dead; publish x dead 2; consume y dead 1; stop y; restart; consume x dead 2",
     "restart of two consumers": "declare x dead; publish x dead 4; consume x dead 1; consume y dead 1; restart; "
     "ack x dead 0; ack y dead 0",

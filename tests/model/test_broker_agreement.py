@@ -143,3 +143,14 @@ def test_who_comes_back_first(side: RealSide, profile: str) -> None:
         ["restart"],
     ]
     assert_agreement(side, profile, steps)
+
+
+def test_a_restart_over_the_limit(side: RealSide, profile: str) -> None:
+    """What is above the limit of a queue when the broker starts is dropped, confirmed or not, the oldest first."""
+    steps = [
+        ["declare", "x", "full"],
+        ["consume", "y", "full", 4],
+        ["publish", "x", "full", 6],
+        ["restart"],
+    ]
+    assert_agreement(side, profile, steps)
