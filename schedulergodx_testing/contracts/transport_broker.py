@@ -121,6 +121,7 @@ class TransportBrokerContract:
     # --- Cuts
 
     @needs("cut_connections")
+    @pytest.mark.slow
     def test_what_was_unacked_comes_back_after_a_cut(
         self, connect: Connect, sender: Transport, queue: QueueSpec, cut_connections: Callable[[], None]
     ) -> None:
@@ -143,6 +144,7 @@ class TransportBrokerContract:
         assert bodies(consume(connect(), queue).deliveries(2)) == [b"3", b"end"]
 
     @needs("cut_connections")
+    @pytest.mark.slow
     def test_a_reconnect_is_told(
         self, connect: Connect, sender: Transport, queue: QueueSpec, cut_connections: Callable[[], None]
     ) -> None:
@@ -162,6 +164,7 @@ class TransportBrokerContract:
         assert recorder.bodies_until(b"after") == [b"before"]
 
     @needs("cut_connections")
+    @pytest.mark.slow
     def test_what_is_published_around_cuts_is_kept(
         self, connect: Connect, sender: Transport, queue: QueueSpec, cut_connections: Callable[[], None]
     ) -> None:
