@@ -5,6 +5,7 @@ them for what a block leaves open (`args`, `data`, `message_id`). The broker is 
 the block that names `localhost:5672` itself: see `test_the_block_of_the_connection`.
 """
 
+import hashlib
 import re
 import signal
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from helpers.programs import Program
 
 pytestmark = [pytest.mark.slow, pytest.mark.rabbitmq]
 
-README = (Path(__file__).parent / "seed_readme.md").read_text(encoding="utf-8")
+SEED = Path(__file__).parent / "seed_readme.md"
+SEED_SHA_256 = "b0ba096d2d180e6447c768ca8408c2b86cfd0440cb37bdf03346370702e28c1a"
+README = SEED.read_text(encoding="utf-8")
 BLOCKS = [
     "\n".join(line.removeprefix(indent) for line in block.splitlines())
     for indent, block in re.findall(r"^([ ]*)```python ?\n(.*?)^[ ]*```", README, re.DOTALL | re.MULTILINE)
@@ -39,6 +42,13 @@ BLOCKS = [
     MESSAGE,
     RMQ,
 ) = BLOCKS
+
+
+def test_the_readme_is_the_one_of_1_0_0() -> None:
+    """Byte for byte, so that no formatter makes its blocks easier."""
+    assert hashlib.sha256(SEED.read_bytes()).hexdigest() == SEED_SHA_256
+
+
 NEW_CLIENT = "import schedulergodx.client as scheduler\nclient = scheduler.Client()\n"
 
 
