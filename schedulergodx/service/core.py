@@ -31,6 +31,7 @@ from schedulergodx.service.consumer import Consumer
 from schedulergodx.service.outcomes import Outcomes
 from schedulergodx.service.publisher import Publisher
 from schedulergodx.service.runner import LocalRunner
+from schedulergodx.service.runner.threads import abandoned_max
 from schedulergodx.service.runs import Runs
 from schedulergodx.service.signals import on_stop_signal
 from schedulergodx.service.stopping import Phase, Stopping, StopReport
@@ -248,7 +249,15 @@ class Service(AbstractionCore):
             in_flight_max=limits.replies_in_flight_max,
             on_settled=self._inbox.put,
         )
-        self._runs = Runs(self._storage, self._runner, clock, outcomes, logger, overdue_grace_s=limits.overdue_grace_s)
+        self._runs = Runs(
+            self._storage,
+            self._runner,
+            clock,
+            outcomes,
+            logger,
+            overdue_grace_s=limits.overdue_grace_s,
+            abandoned_max=abandoned_max(limits.threads),
+        )
         self._stopping = Stopping(clock, stop_grace_s=limits.stop_grace_s, reply_flush_s=limits.reply_flush_s)
         self._pause = StoragePause(clock, logger)
         self._retained: list[ServiceEvent] = []

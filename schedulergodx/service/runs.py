@@ -44,6 +44,7 @@ class Runs:
         logger: CoreLogger,
         *,
         overdue_grace_s: float,
+        abandoned_max: int,
     ) -> None:
         self._storage = storage
         self._runner = runner
@@ -51,6 +52,8 @@ class Runs:
         self._outcomes = outcomes
         self._logger = logger
         self._overdue_grace_s = overdue_grace_s
+        self._abandoned_max = abandoned_max  # soft runs that go on after that: with so many, no other one starts
+        self._is_out_of_threads = False
         self._running: dict[str, _Run] = {}
         self._killed: set[str] = set()  # over time, and abandoned before that could be recorded
 
@@ -122,16 +125,42 @@ class Runs:
         for message_id in turn.ended:
             self._running.pop(message_id, None)
         for message_id in turn.abandoned:
-            del self._running[message_id]
+            run = self._running.pop(message_id)
             if message_id in self._killed:
                 self._killed.remove(message_id)
-            else:
-                self._runner.abandon(message_id)
+                continue
+            self._runner.abandon(message_id)
+            if not run.is_hard and message_id not in turn.interrupted:
+                self._say_that_it_goes_on(message_id)
+        if turn.abandoned or self._is_out_of_threads:
+            self._watch_threads()
         for task in turn.starts:
             deadline = None if task.lifetime_s is None else self._clock.monotonic() + task.lifetime_s
             self._running[task.message_id] = _Run(task.client, task.is_hard, task.lifetime_s, deadline)
             self._logger.info("task %s started (message %s)", task.name, task.message_id)
             self._runner.start(task, start_number=1)
+
+    def _say_that_it_goes_on(self, message_id: str) -> None:
+        self._logger.warning(
+            "a soft task overran its lifetime and cannot be stopped: %d such runs may still go on; at %d no soft task "
+            "starts any more (message %s)",
+            self._runner.abandoned(),
+            self._abandoned_max,
+            message_id,
+        )
+
+    def _watch_threads(self) -> None:
+        """Say once that abandoned runs have taken every thread, and once that it is over."""
+        abandoned = self._runner.abandoned()
+        was_out, self._is_out_of_threads = self._is_out_of_threads, abandoned >= self._abandoned_max
+        if self._is_out_of_threads and not was_out:
+            self._logger.error(
+                "no soft task starts any more: %d runs that overran their lifetime hold every thread; hard tasks "
+                "(hard=True) run and can be stopped; when none of these runs ends, restart the service",
+                abandoned,
+            )
+        elif was_out and not self._is_out_of_threads:
+            self._logger.warning("soft tasks start again: %d runs that overran their lifetime still go on", abandoned)
 
     def kill_overtime(self, *, ended: Container[str]) -> None:
         """Kill hard runs that are over time, though that cannot be recorded now; `ended` are not recorded either.

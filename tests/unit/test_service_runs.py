@@ -157,6 +157,57 @@ def test_the_place_of_an_overrun_is_given_to_the_next(make_bench) -> None:
     assert bench.facts("start") == ["a", "b"]
 
 
+def _lines(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    texts = [record.getMessage().removeprefix("core - ") for record in caplog.records if record.levelno == level]
+    return [text for text in texts if not text.startswith("task ended")]
+
+
+def test_every_abandoned_soft_run_is_said_and_counted(make_bench, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning for each, with how many there are and how many there may be; none for a hard one: it is killed."""
+    bench = make_bench(threads=2).open()
+    bench.launch("a", lifetime_s=1)
+    bench.launch("b", lifetime_s=2)
+    bench.launch("h", lifetime_s=2, hard=True)
+    bench.settle_down()
+    bench.wait(seconds=3)
+    first, second = _lines(caplog, logging.WARNING)
+    assert "1 such runs may still go on; at 10 no soft task starts any more (message a)" in first
+    assert "2 such runs may still go on; at 10 no soft task starts any more (message b)" in second
+    assert _lines(caplog, logging.ERROR) == []
+
+
+def test_it_is_said_when_no_soft_task_starts_any_more_and_when_they_start_again(
+    make_bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error when abandoned runs have taken every thread, a line when one has ended; each once."""
+    bench = make_bench(threads=1).open()
+    for name in "abcde":
+        assert _lines(caplog, logging.ERROR) == []
+        bench.launch(name, lifetime_s=1)
+        bench.settle_down()
+        bench.wait(seconds=1)
+    bench.wait(seconds=100)
+    [error] = _lines(caplog, logging.ERROR)
+    assert error.startswith("no soft task starts any more: 5 runs ")
+    bench.runner.finish("c")
+    bench.runner.finish("d")
+    bench.settle_down()
+    [line] = [line for line in _lines(caplog, logging.WARNING) if "start again" in line]
+    assert line == "soft tasks start again: 3 runs that overran their lifetime still go on"
+    assert len(_lines(caplog, logging.ERROR)) == 1
+
+
+def test_a_stop_gives_up_what_runs_without_a_word_about_threads(make_bench, caplog: pytest.LogCaptureFixture) -> None:
+    """What is interrupted by the stop is in its report; nothing is to start after it."""
+    bench = make_bench(threads=1).open()
+    bench.launch("a")
+    bench.settle_down()
+    bench.stop(grace_s=0)
+    bench.run()
+    assert bench.facts("abandon") == ["a"]
+    assert _lines(caplog, logging.WARNING) == []
+
+
 def test_a_task_without_lifetime_is_never_given_up(bench: Bench) -> None:
     """None means without limit."""
     bench.launch("a")

@@ -22,6 +22,11 @@ ABANDONED_FACTOR = 4
 """So many abandoned runs, for each thread allowed, are replaced; what goes beyond makes the pool smaller."""
 
 
+def abandoned_max(threads: int) -> int:
+    """Return with how many abandoned runs a pool of so many threads starts nothing any more."""
+    return (ABANDONED_FACTOR + 1) * threads
+
+
 @dataclass(eq=False, slots=True)
 class _Run:
     task: TaskSpec
