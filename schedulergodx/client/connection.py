@@ -178,7 +178,7 @@ class Connection:
 
     def _launch_failed(self, outgoing: Outgoing, error: BrokerError) -> None:
         if not isinstance(error, LaunchUncertain):
-            self.answers.forget(outgoing.message_id)
+            self.answers.fail([outgoing.message_id], error)
             return
         self._uncertain[outgoing.message_id] = outgoing.body
         if len(self._uncertain) > _UNCERTAIN_KEPT_MAX:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from contextlib import suppress
+from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 from schedulergodx.errors import Closed, MessageRejected, SchedulerError, UnknownMessageId
@@ -22,17 +23,30 @@ Heard: TypeAlias = Outcome | SchedulerError
 
 KEPT_MAX = 10_000
 """Outcomes kept in memory; older ones are asked for at the service again."""
+KEPT_BYTES_MAX = 64 * 1024 * 1024
+"""The same in bytes of the messages that they came in; the newest is kept, however large."""
+
+
+class Waiting(Enum):
+    """What `Answers.wait` found."""
+
+    HERE = "it was here, and has been handed over"
+    COMING = "it comes by itself"
+    MUST_ASK = "it comes only if the service is asked"
 
 
 class Answers:
     """Outcomes by message id, and who waits for them. Safe from any thread.
 
-    What one client launched is known to it (`expect`) until its outcome is pushed out by `kept_max` newer ones.
+    What one client launched is known to it (`expect`) until its outcome is pushed out by newer ones.
     """
 
-    def __init__(self, kept_max: int = KEPT_MAX) -> None:
+    def __init__(self, kept_max: int = KEPT_MAX, kept_bytes_max: int = KEPT_BYTES_MAX) -> None:
         self._lock = threading.Lock()
         self._kept_max = kept_max
+        self._kept_bytes_max = kept_bytes_max
+        self._kept_bytes = 0
+        self._sizes: dict[str, int] = {}
         self._expected: set[str] = set()
         self._doubtful: set[str] = set()
         self._outcomes: OrderedDict[str, Outcome] = OrderedDict()
@@ -55,7 +69,7 @@ class Answers:
     def is_known(self, message_id: str) -> bool:
         """Return whether an answer is here, or is on its way by itself."""
         with self._lock:
-            return message_id in self._outcomes or (message_id in self._expected and message_id not in self._doubtful)
+            return message_id in self._outcomes or self._is_coming(message_id)
 
     def is_mine(self, message_id: str) -> bool:
         """Return whether this client launched it, or asked for it, and has not forgotten it."""
@@ -67,15 +81,24 @@ class Answers:
         with self._lock:
             return self._outcomes.get(message_id)
 
-    def wait(self, message_id: str, on_heard: Callable[[Heard], None]) -> bool:
-        """Have `on_heard` called once, with what comes; at once, if it is here. Returns whether it was."""
+    def wait(self, message_id: str, on_heard: Callable[[Heard], None]) -> Waiting:
+        """Have `on_heard` called once, with what comes; at once, if it is here.
+
+        On `MUST_ASK` the caller asks. This is found out in the moment of registering: an answer or a loss before it
+        shows here, and one after it wakes the waiter.
+        """
         with self._lock:
             heard: Heard | None = self._outcomes.get(message_id) or self._end
             if heard is None:
                 self._waiters.setdefault(message_id, []).append(on_heard)
-                return False
+                return Waiting.COMING if self._is_coming(message_id) else Waiting.MUST_ASK
         on_heard(heard)
-        return True
+        return Waiting.HERE
+
+    def has_waiters(self) -> bool:
+        """Return whether anybody waits."""
+        with self._lock:
+            return bool(self._waiters)
 
     def stop_waiting(self, message_id: str, on_heard: Callable[[Heard], None]) -> None:
         """Take a waiter back."""
@@ -86,19 +109,35 @@ class Answers:
             if not waiters:
                 self._waiters.pop(message_id, None)
 
-    def hear(self, outcome: Outcome) -> None:
-        """Keep an outcome and wake whoever waits for it. A second one of the same id is passed over."""
+    def hear(self, outcome: Outcome, *, size_bytes: int = 0) -> None:
+        """Keep an outcome and wake whoever waits for it. A second one of the same id is passed over.
+
+        Args:
+            outcome: what came.
+            size_bytes: of the message that it came in.
+        """
         is_unknown = outcome.code is Code.UNKNOWN_ID
         with self._lock:
             self._expected.discard(outcome.message_id)
             self._doubtful.discard(outcome.message_id)
             if not is_unknown and outcome.message_id not in self._outcomes:
-                self._outcomes[outcome.message_id] = outcome
-                if len(self._outcomes) > self._kept_max:
-                    self._outcomes.popitem(last=False)
+                self._keep(outcome, size_bytes)
             waiters = self._waiters.pop(outcome.message_id, [])
         for on_heard in waiters:
             on_heard(_unknown(outcome) if is_unknown else outcome)
+
+    def _keep(self, outcome: Outcome, size_bytes: int) -> None:
+        self._outcomes[outcome.message_id] = outcome
+        self._sizes[outcome.message_id] = size_bytes
+        self._kept_bytes += size_bytes
+        while len(self._outcomes) > self._kept_max or (
+            self._kept_bytes > self._kept_bytes_max and len(self._outcomes) > 1
+        ):
+            message_id, _ = self._outcomes.popitem(last=False)
+            self._kept_bytes -= self._sizes.pop(message_id)
+
+    def _is_coming(self, message_id: str) -> bool:
+        return message_id in self._expected and message_id not in self._doubtful
 
     def doubt(self) -> list[str]:
         """Note that answers may have been lost with the connection. Returns the ids that somebody waits for."""
@@ -113,7 +152,7 @@ class Answers:
             self._doubtful.difference_update(message_ids)
 
     def fail(self, message_ids: Iterable[str], error: SchedulerError) -> None:
-        """Wake whoever waits for these: the service could not be asked."""
+        """Wake whoever waits for these: their launch did not go out, or the service could not be asked."""
         with self._lock:
             self._expected.difference_update(message_ids)
             waiters = [on_heard for one in message_ids for on_heard in self._waiters.pop(one, [])]
@@ -183,7 +222,7 @@ class Consumer:
             outcome = None
         if outcome is not None:
             self._logger.debug("answer: %s (message %s)", outcome.code.value, outcome.message_id)
-            self._answers.hear(outcome)
+            self._answers.hear(outcome, size_bytes=len(delivery.body))
         self._ack(delivery)
 
     def _on_up(self) -> None:

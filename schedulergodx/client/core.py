@@ -16,6 +16,7 @@ from schedulergodx import config, context, redirection, system
 from schedulergodx import transport as transports
 from schedulergodx.client import failures
 from schedulergodx.client.connection import Connection
+from schedulergodx.client.consumer import Waiting
 from schedulergodx.client.launcher import Launcher
 from schedulergodx.client.task import ParameterChanges, Task, TaskParameters
 from schedulergodx.client.waiting import call_soon, wait
@@ -341,15 +342,16 @@ class Client(AbstractionCore):
         connection = self._current()
         inbox: SimpleQueue[Heard] = SimpleQueue()
         on_heard = inbox.put
-        self._listen(connection, message_id, on_heard)
         try:
+            self._listen(connection, message_id, on_heard)
             heard = wait(self._clock, inbox, timeout_s)
         finally:
             connection.answers.stop_waiting(message_id, on_heard)
         if heard is None:
             raise ResultTimeout(
-                f"no outcome of {message_id} within {timeout_s:g} s. The task is not touched by this; is a service "
-                f"running on queue {self._request_queue!r} of {self._address}?",
+                f"no outcome of {message_id} within {timeout_s:g} s. The task is not touched by this: it may run, or "
+                f"wait for its moment, for room in the service, or for a service on queue {self._request_queue!r} of "
+                f"{self._address}; the service's log tells.",
                 message_id=message_id,
                 waited_s=timeout_s or 0.0,
             )
@@ -361,15 +363,14 @@ class Client(AbstractionCore):
         loop = asyncio.get_running_loop()
         heard: asyncio.Future[Heard] = loop.create_future()
         on_heard = partial(call_soon, loop, heard)
-        self._listen(connection, message_id, on_heard)
         try:
+            self._listen(connection, message_id, on_heard)
             return _outcome(await heard)
         finally:
             connection.answers.stop_waiting(message_id, on_heard)
 
     def _listen(self, connection: Connection, message_id: str, on_heard: Callable[[Heard], None]) -> None:
-        is_known = connection.answers.is_known(message_id)
-        if not connection.answers.wait(message_id, on_heard) and not is_known:
+        if connection.answers.wait(message_id, on_heard) is Waiting.MUST_ASK:
             connection.ask([message_id])
 
     # --- the connection ---------------------------------------------------------------------------------------------

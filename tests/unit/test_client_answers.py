@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from schedulergodx.client.consumer import Answers, Consumer
+from schedulergodx.client.consumer import Answers, Consumer, Waiting
 from schedulergodx.errors import BrokerRefused, Closed, UnknownMessageId
 from schedulergodx.rules.lifecycle import Code, Outcome, Report
 from schedulergodx.utils.abstractions import (
@@ -68,11 +68,11 @@ def test_an_answer_is_kept_handed_over_and_acked(listening):
     """Whoever waits is told once; whoever asks later finds it."""
     heard: list[object] = []
     assert listening.answers.expect("1")
-    assert not listening.answers.wait("1", heard.append)
+    assert listening.answers.wait("1", heard.append) is Waiting.COMING
     for _ in range(2):  # the second is a repetition
         listening.consumer.on_event(answer("1"))
     assert heard == [outcome("1")]
-    assert listening.answers.wait("1", heard.append)
+    assert listening.answers.wait("1", heard.append) is Waiting.HERE
     assert heard == [outcome("1")] * 2
     assert listening.answers.get("1") == outcome("1")
     assert len(listening.acked) == 2
@@ -189,13 +189,13 @@ def test_when_no_answers_can_come_everybody_learns_it(listening):
     error, heard = BrokerRefused("no permission"), []
     listening.answers.wait("1", heard.append)
     listening.consumer.on_event(ConsumeFailed(queue="answers", error=error))
-    assert listening.answers.wait("2", heard.append)
+    assert listening.answers.wait("2", heard.append) is Waiting.HERE
     assert heard == [error, error]
     with pytest.raises(BrokerRefused, match="no permission"):
         listening.answers.raise_if_ended()
     listening.consumer.on_event(change(ConnectionState.UP))
     listening.answers.raise_if_ended()
-    assert not listening.answers.wait("3", heard.append)
+    assert listening.answers.wait("3", heard.append) is Waiting.MUST_ASK
 
 
 def test_closed_is_for_good():
@@ -206,8 +206,8 @@ def test_closed_is_for_good():
     answers.resume()
     with pytest.raises(Closed):
         answers.raise_if_ended()
-    assert answers.wait("1", heard.append)
-    assert answers.wait("2", heard.append)
+    assert answers.wait("1", heard.append) is Waiting.HERE
+    assert answers.wait("2", heard.append) is Waiting.HERE
     assert [type(one) for one in heard] == [Outcome, Closed]
 
 
@@ -220,3 +220,52 @@ def test_a_question_that_could_not_be_sent():
     answers.fail(["1", "2"], error)
     assert (heard, others) == ([error], [])
     assert not answers.is_known("1")
+
+
+def test_who_waits_after_the_answer_must_ask():
+    """An id that somebody else asked for, and that the service does not know, is asked for again."""
+    answers, heard = Answers(), []
+    answers.asked(["1"])
+    answers.hear(outcome("1", Code.UNKNOWN_ID, "no such task"))
+    assert answers.wait("1", heard.append) is Waiting.MUST_ASK
+
+
+def test_who_waits_after_a_failed_question_must_ask():
+    """Nobody else will."""
+    answers, heard = Answers(), []
+    answers.asked(["1"])
+    answers.fail(["1"], BrokerRefused("no"))
+    assert answers.wait("1", heard.append) is Waiting.MUST_ASK
+
+
+def test_who_waits_after_a_reconnect_must_ask():
+    """The reconnect asks only for whom it finds waiting."""
+    answers, heard = Answers(), []
+    answers.expect("1")
+    assert answers.doubt() == []
+    assert answers.wait("1", heard.append) is Waiting.MUST_ASK
+
+
+def test_large_outcomes_make_room():
+    """So many bytes are kept, beside the count; the newest is, however large."""
+    answers = Answers(kept_bytes_max=250)
+    for number in range(4):
+        answers.hear(outcome(str(number)), size_bytes=100)
+    assert [answers.get(str(number)) is not None for number in range(4)] == [False, False, True, True]
+    answers.hear(outcome("4"), size_bytes=1000)
+    assert [answers.get(str(number)) is not None for number in range(5)] == [False] * 4 + [True]
+
+
+def test_the_consumer_counts_what_an_answer_weighs(listening):
+    """It is the size of the message."""
+    small = Answers(kept_bytes_max=1)
+    consumer = Consumer(
+        small,
+        CoreLogger(logging.getLogger("schedulergodx.client.test"), "core"),
+        message_bytes_max=10_000,
+        ack=listening.acked.append,
+        ask=listening.asked.append,
+    )
+    consumer.on_event(answer("1"))
+    consumer.on_event(answer("2"))
+    assert (small.get("1"), small.get("2")) == (None, outcome("2"))
