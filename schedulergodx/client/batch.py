@@ -66,19 +66,27 @@ class Batch:
         self.count += 1
 
     def finish(self) -> dict[str, BrokerError]:
-        """Wait until all are settled, as long as there is some progress in each timeout; return what failed."""
+        """Wait until all are settled, as long as there is some progress in each timeout; return what failed.
+
+        What is not settled then, or when this is interrupted, is withdrawn.
+        """
         self.is_open = False
-        while self._unsettled and self._is_progressing():
+        try:
+            while self._unsettled and self._is_progressing():
+                pass
+        finally:
+            self._withdraw_rest()
+        while self._unsettled and self._is_progressing():  # settled a moment ago: their callbacks are on the way
             pass
+        return self._errors
+
+    def _withdraw_rest(self) -> None:
         with self._lock:
             rest = list(self._unsettled.values())
         for transport, outgoing in rest:
             if transport.withdraw(outgoing):
                 self._fail(outgoing, gave_up(transport, outgoing, self._timeout_s))
                 self._unsettled.pop(outgoing.message_id, None)
-        while self._unsettled and self._is_progressing():  # settled a moment ago: their callbacks are on the way
-            pass
-        return self._errors
 
     def _is_progressing(self) -> bool:
         """Wait for a sign that something was settled; False when there was none within the timeout."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from schedulergodx import transport as transports
 from schedulergodx.client.consumer import Answers, Consumer
 from schedulergodx.client.publisher import Publisher
+from schedulergodx.client.uncertain import Uncertain
 from schedulergodx.errors import BrokerError, Closed, LaunchUncertain
 from schedulergodx.utils.abstractions import Delivery, Outgoing, QueueSpec, Transport
 from schedulergodx.utils.id_generators import ulid_generator
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from schedulergodx.utils.rmq_property import RmqConnect
 
 _PREFETCH = 1000
-_UNCERTAIN_KEPT_MAX = 1000
 _ASKED_AT_ONCE_MAX = 500
 
 
@@ -69,8 +69,8 @@ class Connection:
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         self._is_closed = False
-        self._uncertain: dict[str, bytes] = {}
         self.answers = Answers()
+        self.uncertain = Uncertain()
         self.publisher = Publisher(self.transport, clock, timeout_s=launch_timeout_s, on_failed=self._launch_failed)
         self._consumer = Consumer(
             self.answers, logger, message_bytes_max=message_bytes_max, ack=self._ack, ask=self.ask
@@ -116,14 +116,6 @@ class Connection:
         return next(
             (thread for name, thread in threads.items() if "publish" in name), next(iter(threads.values()), None)
         )
-
-    def uncertain(self, message_id: str) -> bytes | None:
-        """Return the message of a launch that is uncertain, or None."""
-        return self._uncertain.get(message_id)
-
-    def confirmed(self, message_id: str) -> None:
-        """Note that a launch is certain now."""
-        self._uncertain.pop(message_id, None)
 
     def ask(self, message_ids: list[str]) -> None:
         """Ask the service for outcomes, to be told when they are there. Does not wait.
@@ -180,6 +172,4 @@ class Connection:
         if not isinstance(error, LaunchUncertain):
             self.answers.fail([outgoing.message_id], error)
             return
-        self._uncertain[outgoing.message_id] = outgoing.body
-        if len(self._uncertain) > _UNCERTAIN_KEPT_MAX:
-            del self._uncertain[next(iter(self._uncertain))]
+        self.uncertain.add(outgoing.message_id, outgoing.body)

@@ -207,18 +207,19 @@ class Client(AbstractionCore):
         return MessageId(message_id, self)
 
     def launch_again(self, message_id: str) -> MessageId[Any]:
-        """Send a launch once more that ended in `LaunchUncertain`. It cannot run twice.
+        """Send a launch once more that ended in `LaunchUncertain`. It cannot run twice. Waits, within a batch too.
 
         Raises:
             InvalidParameter: no launch of this client is uncertain under this id.
             BrokerError, Closed: as for `Task.launch`.
         """
         connection = self._current()
-        body = connection.uncertain(message_id)
+        body = connection.uncertain.get(message_id)
         if body is None:
             raise InvalidParameter(f"no launch of client {self.name!r} is uncertain under the id {message_id!r}")
-        self._send(connection, message_id, body)
-        connection.confirmed(message_id)
+        # At once, also within a batch: what is uncertain is kept until it is confirmed.
+        connection.publisher.send_alone(self._request_queue, message_id, body)
+        connection.uncertain.remove(message_id)
         return MessageId(message_id, self)
 
     def batch(self) -> AbstractContextManager[None]:

@@ -14,9 +14,13 @@ from schedulergodx.errors import BatchFailed, BrokerError
 from schedulergodx.utils.abstractions import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from schedulergodx.utils.abstractions import Clock, Transport
+
+_NONE: Mapping[Publisher, Batch] = {}
+_batches: ContextVar[Mapping[Publisher, Batch]] = ContextVar("schedulergodx_batches", default=_NONE)
+"""The open batch of each publisher in this context. One variable for all: Python keeps each for ever."""
 
 
 class Publisher:
@@ -41,7 +45,6 @@ class Publisher:
         self._clock = clock
         self._timeout_s = timeout_s
         self._on_failed = on_failed
-        self._batch: ContextVar[Batch | None] = ContextVar("batch", default=None)
 
     def send(self, queue: str, message_id: str, body: bytes) -> None:
         """Send, and return once the broker has it; within `batch()`, return at once.
@@ -50,18 +53,30 @@ class Publisher:
             BrokerError: the broker does not have it, or (`LaunchUncertain`) perhaps has it.
             Closed: nothing was sent.
         """
-        batch = self._batch.get()
-        if batch is not None and batch.is_open:  # a coroutine begun in the block keeps its batch beyond the end
+        batch = self._open_batch()
+        if batch is None:
+            self.send_alone(queue, message_id, body)
+        else:
             batch.send(queue, message_id, body)
-            return
+
+    def send_alone(self, queue: str, message_id: str, body: bytes) -> None:
+        """Send, and return once the broker has it, also within `batch()`; raises as `send` does.
+
+        Interrupted (`KeyboardInterrupt`), it withdraws the launch; where that is too late, a note says so.
+        """
         settled: SimpleQueue[tuple[BrokerError | None]] = SimpleQueue()
         outgoing = Outgoing(
             queue=queue, body=body, message_id=message_id, on_settled=lambda _, error: settled.put((error,))
         )
-        transport = self._publish(outgoing)
-        heard = wait(self._clock, settled, self._timeout_s)
-        if heard is None and not transport.withdraw(outgoing):
-            heard = wait(self._clock, settled, self._timeout_s)  # it was settled a moment ago
+        transport = self._transport()
+        try:
+            transport.publish(outgoing)
+            heard = wait(self._clock, settled, self._timeout_s)
+            if heard is None and not transport.withdraw(outgoing):
+                heard = wait(self._clock, settled, self._timeout_s)  # it was settled a moment ago
+        except BaseException as error:
+            self._withdraw(transport, outgoing, error)
+            raise
         self._conclude(outgoing, gave_up(transport, outgoing, self._timeout_s) if heard is None else heard[0])
 
     async def send_async(self, queue: str, message_id: str, body: bytes) -> None:
@@ -73,41 +88,50 @@ class Publisher:
             call_soon(loop, settled, error)
 
         outgoing = Outgoing(queue=queue, body=body, message_id=message_id, on_settled=on_settled)
-        transport = self._publish(outgoing)
+        transport = self._transport()
         try:
+            transport.publish(outgoing)
             async with asyncio.timeout(self._timeout_s):
                 error = await asyncio.shield(settled)
         except TimeoutError:
             error = gave_up(transport, outgoing, self._timeout_s) if transport.withdraw(outgoing) else await settled
-        except asyncio.CancelledError:
-            transport.withdraw(outgoing)
+        except BaseException as interruption:
+            self._withdraw(transport, outgoing, interruption)
             raise
         self._conclude(outgoing, error)
 
     @contextmanager
     def batch(self) -> Iterator[None]:
         """Let launches of this block, in this thread or task, wait for their confirms together at its end."""
-        outer = self._batch.get()
-        if outer is not None and outer.is_open:
+        if self._open_batch() is not None:
             yield  # within a batch already: the outer one waits
             return
         batch = Batch(self._transport, self._clock, timeout_s=self._timeout_s, on_failed=self._on_failed)
-        token = self._batch.set(batch)
+        token = _batches.set({**_batches.get(), self: batch})
         try:
             yield
         except BaseException as error:
-            self._batch.reset(token)
+            _batches.reset(token)
             if failed := _failed(batch):
                 error.add_note(f"Besides, of the batch: {failed}")
             raise
-        self._batch.reset(token)
+        _batches.reset(token)
         if failed := _failed(batch):
             raise failed
 
-    def _publish(self, outgoing: Outgoing) -> Transport:
-        transport = self._transport()
-        transport.publish(outgoing)
-        return transport
+    def _open_batch(self) -> Batch | None:
+        batch = _batches.get().get(self)
+        # A coroutine begun in the block keeps its batch beyond the end.
+        return batch if batch is not None and batch.is_open else None
+
+    def _withdraw(self, transport: Transport, outgoing: Outgoing, interruption: BaseException) -> None:
+        """Take back what nobody waits for any more, or say that it is too late."""
+        transport.withdraw(outgoing)
+        self._on_failed(outgoing, gave_up(transport, outgoing, self._timeout_s))
+        if outgoing.was_sent:
+            interruption.add_note(
+                f"Launch {outgoing.message_id} was sent before this, so the task may run; its id tells the outcome."
+            )
 
     def _conclude(self, outgoing: Outgoing, error: BrokerError | None) -> None:
         if error is not None:

@@ -9,6 +9,7 @@ import pytest
 
 from schedulergodx.client import batch as batches
 from schedulergodx.client.publisher import Publisher
+from schedulergodx.client.uncertain import Uncertain
 from schedulergodx.errors import BatchFailed, BrokerBlocked, BrokerUnavailable, Closed, LaunchUncertain, QueueMissing
 from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus
 
@@ -249,3 +250,92 @@ def test_asyncio_waits_on_an_event():
         assert [one.message_id for one in transport.withdrawn] == ["2"]
 
     asyncio.run(main())
+
+
+class InterruptedClock(JumpingClock):
+    """Where others wait, Ctrl-C comes."""
+
+    def wait_for(self, inbox, timeout_s):
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("was_sent", "kind"), [(False, BrokerUnavailable), (True, LaunchUncertain)])
+def test_an_interrupted_launch_is_withdrawn(was_sent, kind):
+    """It is not sent later under an id that nobody has; what went out already is said in a note, and kept."""
+    transport, failed = StubTransport(), []
+    transport.was_sent = was_sent
+    publisher = Publisher(
+        lambda: transport, InterruptedClock(), timeout_s=5.0, on_failed=lambda _, error: failed.append(type(error))
+    )
+    with pytest.raises(KeyboardInterrupt) as raised:
+        publisher.send("q", "1", b"body")
+    assert [outgoing.message_id for outgoing in transport.withdrawn] == ["1"]
+    assert failed == [kind]
+    assert bool(getattr(raised.value, "__notes__", [])) is was_sent
+
+
+def test_an_interrupted_batch_is_withdrawn():
+    """Those that are not confirmed yet."""
+    transport, failed = StubTransport(), []
+    publisher = Publisher(
+        lambda: transport, InterruptedClock(), timeout_s=5.0, on_failed=lambda out, _: failed.append(out.message_id)
+    )
+
+    def launch_two():
+        with publisher.batch():
+            publisher.send("q", "1", b"body")
+            publisher.send("q", "2", b"body")
+
+    with pytest.raises(KeyboardInterrupt):
+        launch_two()
+    assert [outgoing.message_id for outgoing in transport.withdrawn] == ["1", "2"]
+    assert failed == ["1", "2"]
+
+
+def test_a_cancelled_launch_is_forgotten():
+    """Its id may be used again, and nobody waits for it in vain."""
+    transport, failed = StubTransport(), []
+    publisher = publisher_of(transport, failed)
+
+    async def main():
+        task = asyncio.create_task(publisher.send_async("q", "1", b"body"))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert [(out.message_id, type(error)) for out, error in failed] == [("1", BrokerUnavailable)]
+    assert len(transport.withdrawn) == 1
+
+
+def test_a_batch_is_of_its_own_publisher():
+    """Another one in the same block sends alone, and so does whoever asks for it."""
+    batched, alone = StubTransport(), StubTransport(settles=confirmed)
+    first, second = publisher_of(batched), publisher_of(alone)
+
+    def launch_three():
+        with first.batch():
+            first.send("q", "1", b"body")
+            second.send("q", "2", b"body")
+            assert len(alone.published) == 1
+            with pytest.raises(BrokerUnavailable):
+                first.send_alone("q", "3", b"body")
+
+    with pytest.raises(BatchFailed):
+        launch_three()
+
+
+def test_uncertain_launches_make_room():
+    """By count and by bytes; the newest stays, and a second loss of one launch counts once."""
+    kept = Uncertain(kept_max=3, kept_bytes_max=100)
+    for number in range(4):
+        kept.add(str(number), b"x" * 10)
+    assert [kept.get(str(number)) is None for number in range(4)] == [True, False, False, False]
+    kept.add("3", b"x" * 85)
+    assert [kept.get(str(number)) is None for number in range(4)] == [True, True, False, False]
+    kept.add("4", b"x" * 500)
+    assert kept.get("4") == b"x" * 500
+    kept.remove("4")
+    kept.remove("4")
+    assert kept.get("4") is None
