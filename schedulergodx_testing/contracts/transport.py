@@ -347,15 +347,18 @@ class TransportContract(TransportLifeContract, TransportBrokerContract):
     def test_a_second_exclusive_consumer_is_refused(
         self, connect: Connect, sender: Transport, queue: QueueSpec
     ) -> None:
-        """It gets `ConsumeFailed` with `QueueInUse`, and the first one is not disturbed."""
+        """It gets `ConsumeFailed` with `QueueInUse`; the first one is not disturbed, and a standby goes on waiting."""
         first = consume(connect(), queue, is_exclusive=True)
         publish(sender, queue.name, b"1")
         assert first.delivery().body == b"1"
+        standby = consume(connect(), queue, is_exclusive=True, is_standby=True)
+        standby.change(ConnectionState.UP)
         failure = consume(connect(), queue, is_exclusive=True).failure()
         assert failure.queue == queue.name
         assert isinstance(failure.error, QueueInUse)
         publish(sender, queue.name, b"2")
         assert first.delivery().body == b"2"
+        assert not standby.has_failures()
 
     @pytest.mark.slow
     def test_a_standby_takes_over(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
@@ -381,6 +384,7 @@ class TransportContract(TransportLifeContract, TransportBrokerContract):
         recorder = consume(transport, queue, prefetch=1)
         bad = recorder.delivery()
         transport.reject(bad, "BAD_MESSAGE")
+        transport.reject(bad, "TOO SOON")
         good = recorder.delivery()
         assert (bad.body, good.body) == (b"bad", b"good")
         transport.reject(bad, "TWICE")
