@@ -328,7 +328,7 @@ def test_a_client_without_a_service_waits_patiently(broker_url, new_service):
     """Launching needs no service; the answer comes once there is one."""
     with Client(url=broker_url, request_queue="lonely") as client:
         launched = client.task(add).launch(1)
-        with pytest.raises(ResultTimeout, match="is a service running on queue 'lonely'"):
+        with pytest.raises(ResultTimeout, match="or for a service on queue 'lonely'"):
             launched.result(0.1)
         new_service(url=broker_url, request_queue="lonely")
         assert launched.result(WAIT_S) == 1

@@ -137,7 +137,7 @@ def test_a_service_that_starts_again_goes_on_with_what_waits(start, client: Clie
 def test_a_client_without_a_service_and_a_service_without_clients_wait_for_each_other(start, client: Client) -> None:
     """The launch returns, the wait for its result ends as asked, and a service that comes later answers."""
     launched = client.task(add).launch(1, 2)
-    with pytest.raises(ResultTimeout, match="is a service running on queue"):
+    with pytest.raises(ResultTimeout, match="or for a service on queue"):
         launched.result(0.1)
     service = start()
     assert launched.result(WAIT_S) == 3
@@ -189,6 +189,40 @@ def test_a_second_signal_ends_the_service_at_once(start, client: Client, tmp_pat
     start()
     with pytest.raises(TaskInterrupted):
         launched.result(WAIT_S)
+
+
+def fork_and_end_it(number: int, *, is_begun: bool) -> int | None:
+    """Return the exit code of a child that gets one signal, at once or when it sleeps; None: it goes on."""
+    import multiprocessing
+    import time
+
+    fork = multiprocessing.get_context("fork")
+    begun = fork.Event()
+    child = fork.Process(target=lambda: begun.set() or time.sleep(60), daemon=True)
+    child.start()
+    try:
+        if is_begun:
+            begun.wait(10)
+        os.kill(child.pid or 0, number)
+        child.join(10)
+        return child.exitcode
+    finally:
+        child.kill()
+        child.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "is_begun", "code"),
+    [(signal.SIGTERM, True, -signal.SIGTERM), (signal.SIGTERM, False, -signal.SIGTERM), (signal.SIGINT, True, 1)],
+)
+def test_a_process_that_a_soft_task_forks_obeys_signals(
+    start, client: Client, number: int, is_begun: bool, code: int
+) -> None:
+    """The handler of the service means the service: in a child, SIGTERM ends it, and SIGINT is KeyboardInterrupt."""
+    service = start()
+    task = client.task(fork_and_end_it).options(task_lifetime=20)
+    assert task.launch(int(number), is_begun=is_begun).result(WAIT_S) == code
+    assert service.stop() == 0
 
 
 # --- killing
