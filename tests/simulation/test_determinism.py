@@ -124,11 +124,15 @@ def test_under_pytest_alone_and_in_parallel(
 
 
 def interpreters() -> dict[str, str]:
-    """Return the Pythons to compare with, by version: those of SCHEDULERGODX_TEST_PYTHONS, and those on the PATH."""
+    """Return the Pythons to compare with, by version: those named, those on the PATH, and those beside this one."""
     given = os.environ.get("SCHEDULERGODX_TEST_PYTHONS", "").split(os.pathsep)
     found = [shutil.which(f"python{version}") for version in sorted(PYTHONS)]
+    # Managers of versions keep each in a folder named by it: `versions/3.12.1/bin/python3`.
+    folders = [
+        path for version in sorted(PYTHONS) for path in Path(sys.base_prefix).parent.glob(f"{version}*/bin/python3")
+    ]
     versions: dict[str, str] = {}
-    for path in [*filter(None, given), *filter(None, found)]:
+    for path in map(str, [*filter(None, given), *filter(None, found), *folders]):
         program = "import sys; print('%d.%d' % sys.version_info[:2])"
         asked = subprocess.run([path, "-c", program], capture_output=True, text=True, check=False)
         if asked.returncode == 0:
