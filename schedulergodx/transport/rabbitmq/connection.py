@@ -10,11 +10,9 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from pika.adapters.select_connection import IOLoop
-
 from schedulergodx.transport.rabbitmq.backoff import PAUSE_MAX_S, PAUSE_MIN_S, pause_s
 from schedulergodx.transport.rabbitmq.errors import is_refusal, reason_text
-from schedulergodx.transport.rabbitmq.quiet import quieten_this_thread
+from schedulergodx.transport.rabbitmq.quiet import quiet, quiet_loop
 from schedulergodx.transport.rabbitmq.wire import WireConnection
 from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pika
-    from pika.adapters.select_connection import _Timeout
+    from pika.adapters.select_connection import IOLoop, _Timeout
 
 logger = logging.getLogger("schedulergodx.transport")
 
@@ -108,7 +106,8 @@ class Link:
         # Set before the loop is told and cleared before commands are taken, so that none is left behind.
         if not self._is_wake_pending and (loop := self._loop) is not None:
             self._is_wake_pending = True
-            loop.add_callback_threadsafe(self._turn)
+            with quiet():
+                loop.add_callback_threadsafe(self._turn)
 
     def wait_for_commands(self, timeout_s: float) -> None:
         """Wait at most `timeout_s` seconds until the commands so far were called. Nothing happens in its own thread."""
@@ -170,7 +169,7 @@ class Link:
 
     def _start_once(self) -> None:
         if self.thread is None and not self._is_closing:
-            self._loop = IOLoop()
+            self._loop = quiet_loop()
             # A daemon: a program that forgets to close its client must be able to end.
             thread = threading.Thread(target=self._run, name=self._thread_name, daemon=True)
             thread.start()
@@ -181,7 +180,10 @@ class Link:
         return self._loop
 
     def _run(self) -> None:
-        quieten_this_thread()
+        with quiet():
+            self._serve()
+
+    def _serve(self) -> None:
         loop = self._running_loop()
         self._connect()
         while True:
