@@ -51,12 +51,12 @@ def run_payload(  # noqa: PLR0913 - the last two are for test harnesses
     try:
         loaded = load(task)
     except payload.PayloadError as error:
-        return Report(code=error.code, message=bounded(error.message))
+        return Report(code=error.code, message=bounded(error.message), traceback=_loading_text(error.__cause__))
     except passes:
         raise
     except BaseException as error:  # noqa: BLE001 - unpickling and importing run code of the sender
         what = f"loading the task raised {results.type_name(type(error))}: {_text_of(error)}"
-        return Report(code=Code.BAD_PAYLOAD, message=bounded(what))
+        return Report(code=Code.BAD_PAYLOAD, message=bounded(what), traceback=_loading_text(error))
     running = context.RunningTask(task.message_id, start_number, task.client, broker)
     token = context.current.set(running)
     try:
@@ -98,6 +98,12 @@ def _failure(error: BaseException, traceback: TracebackType | None, *, is_hard: 
         message=bounded(message),
         traceback=bounded(_traceback_text(error, _without_own_frames(traceback))),
     )
+
+
+def _loading_text(error: BaseException | None) -> str:
+    """Return where in the sender's code loading failed; "" when the payload itself is at fault."""
+    frames = None if error is None else _without_own_frames(error.__traceback__)
+    return "" if error is None or frames is None else bounded(_traceback_text(error, frames))
 
 
 def _text_of(error: BaseException) -> str:

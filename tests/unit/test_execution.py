@@ -277,6 +277,33 @@ def test_an_argument_that_raises_while_it_is_unpickled_is_told(argument):
     assert run(len, argument).code is Code.BAD_PAYLOAD
 
 
+class LateWhenUnpickled:
+    def __reduce__(self):
+        return (raise_late, ())
+
+
+def raise_late():
+    raise RuntimeError("late")
+
+
+@pytest.mark.parametrize(("argument", "culprit"), [(LateWhenUnpickled(), "raise_late"), (ExitsWhenUnpickled(), "exit")])
+def test_what_raises_while_it_is_unpickled_is_told_with_its_place(argument, culprit):
+    """Its traceback comes along, as that of a task's error does: bounded, and without frames of this library."""
+    report = run(len, argument)
+    assert report.code is Code.BAD_PAYLOAD
+    assert report.traceback.startswith("Traceback (most recent call last):")
+    assert culprit in report.traceback
+    assert "execution.py" not in report.traceback.replace("test_execution.py", "")
+    assert "payload.py" not in report.traceback
+
+
+def test_a_payload_that_is_broken_itself_has_no_place():
+    """Where no code of the sender ran there is nothing to point at."""
+    task = make_task(lambda: 1)
+    broken = dataclasses.replace(task, function=task.function[:-3])
+    assert run_payload(broken, start_number=1, broker=None, result_bytes_max=100).traceback == ""
+
+
 def test_the_function_can_ask_about_its_run():
     """Inside a run `current_task()` tells which one, and how to reach the broker; outside there is none."""
 
