@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -408,3 +409,20 @@ def test_damage_while_running_ends_the_service_without_an_ack(bench: Bench) -> N
     assert "was removed or replaced while it was open" in str(bench.error)
     assert bench.facts("start") == ["a"]
     assert len(bench.facts("ack")) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"db": 3}, "the database must be a path or a URL sqlite:///path, got int"),
+        ({"db": b"tasks.db"}, "the database must be a path or a URL sqlite:///path, got bytes"),
+        ({"id_generator": 5}, "id_generator must be an iterator of ids, got int"),
+        ({"id_generator": lambda: "x"}, "id_generator must be an iterator of ids, got function"),
+        ({"core_name": "a\nb"}, "core_name must be a text of 1 to 100 bytes of UTF-8 without control characters"),
+        ({"core_name": 5}, "core_name must be a text of 1 to 100 bytes"),
+    ],
+)
+def test_a_service_refuses_what_could_not_work_later(parameters: dict[str, Any], words: str) -> None:
+    """By a sentence with the parameter's name, where it was written, and before anything happens."""
+    with pytest.raises(InvalidParameter, match=re.escape(words)):
+        Service(**parameters)

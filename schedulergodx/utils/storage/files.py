@@ -27,7 +27,7 @@ def database_path(path: str | os.PathLike[str]) -> Path:
     Raises:
         InvalidParameter: another URL, or no name of a file. A URL is not shown: it may hold a password.
     """
-    text = os.fspath(path)
+    text = os.fspath(path) if isinstance(path, os.PathLike) else path
     if not isinstance(text, str):
         raise InvalidParameter(f"the database must be a path or a URL sqlite:///path, got {type(path).__name__}")
     name = text.removeprefix(URL_PREFIX)
