@@ -2,53 +2,68 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
-import schedulergodx
-from schedulergodx.cli import demo, look, service, settings
-from schedulergodx.cli.exits import EXIT_INTERRUPTED, EXIT_OK, exit_code
-from schedulergodx.cli.texts import complain
 from schedulergodx.errors import SchedulerError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 __all__ = ["main"]
+
+_LEAVE_S = 5.0
+"""For what a command's tasks have left behind, after the command is done."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; each command's help names the codes. Call it from the main thread.
 
-    An error of this library is one line on stderr. `argv` None means the arguments of the program.
+    An error of this library is one line on stderr. `argv` None means the arguments of the program, which is to end
+    after that: should something keep it from ending, it is ended after a few seconds.
 
     Raises:
         SystemExit: with 2 for wrong usage, and with 0 for `--help` and `--version`.
     """
+    code = _run(argv)
+    if argv is None:
+        _leave_soon(code)
+    return code
+
+
+def _run(argv: Sequence[str] | None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name or a traceback may hold what the terminal cannot show; that is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
-    arguments = _parse(argv)
     try:
+        arguments = _parse(argv)
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except SchedulerError as error:
-        complain(str(error))
-        return exit_code(error)
+        from schedulergodx.cli import exits, texts  # noqa: PLC0415 - see _parse
+
+        texts.complain(str(error))
+        return exits.exit_code(error)
     except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+        return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever reads has seen enough, e.g. `| head`. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+        return 0
     return code
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    import argparse  # noqa: PLC0415 - all of this takes a while, in which Ctrl-C shall end it as it does later
+
+    import schedulergodx  # noqa: PLC0415
+    from schedulergodx.cli import demo, look, service, settings  # noqa: PLC0415
+
     parser = argparse.ArgumentParser(
         prog="schedulergodx",
         description="Send Python functions to a service that runs them now or later, and answers.",
@@ -64,3 +79,19 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     except argparse.ArgumentTypeError as error:
         arguments.parser.error(str(error))
     return arguments
+
+
+def _leave_soon(code: int) -> None:
+    """End the process after a while: Python waits for threads and processes that a task started, as long as they run.
+
+    An alarm needs no thread, and interrupts every wait of the main one.
+    """
+    if not hasattr(signal, "setitimer"):
+        return
+
+    def leave(_number: int, _frame: object) -> None:
+        os.write(2, b"schedulergodx: ended without waiting longer for threads or processes that a task has started\n")
+        os._exit(code)
+
+    signal.signal(signal.SIGALRM, leave)
+    signal.setitimer(signal.ITIMER_REAL, _LEAVE_S)

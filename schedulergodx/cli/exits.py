@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EXIT_OK = 0  # done; a service: stopped when asked, and everything handed over
-EXIT_FAILED = 1  # a demo whose outcomes are not the expected ones; any command: an error that has no code of its own
 EXIT_USAGE = 2  # a wrong option, value or environment variable; argparse's own code
 EXIT_BROKER = 3  # the broker refused, the queue is in use, or (demo) the broker was not reached
 EXIT_STORAGE = 4  # the database cannot be used; the message names the file and the reason
 EXIT_UNFINISHED = 5  # a service: stopped when asked, but some tasks were interrupted, or some answers not sent
 EXIT_UNKNOWN_ID = 6  # the database has no task of this id
+EXIT_FAILED = 7  # a demo whose outcomes are not the expected ones; any command: an error that has no code of its own
 EXIT_INTERRUPTED = 130  # Ctrl-C, as shells know it: 128 and the number of SIGINT
 
 SERVICE_EXITS: Mapping[int, str] = {
@@ -26,6 +26,7 @@ SERVICE_EXITS: Mapping[int, str] = {
     EXIT_BROKER: "the broker refused, or another service takes from the queue",
     EXIT_STORAGE: "the database cannot be used",
     EXIT_UNFINISHED: "stopped when asked; some tasks were interrupted, or answers not sent",
+    EXIT_FAILED: "any other error; the last line tells",
 }
 LOOK_EXITS: Mapping[int, str] = {
     EXIT_OK: "shown",

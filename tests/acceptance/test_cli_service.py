@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
@@ -197,6 +197,29 @@ def test_a_second_signal_ends_it_at_once(url: str, db: str, client: Client, fifo
         assert interrupted.value.code == Code.TASK_INTERRUPTED.value
         running.signal()
         assert running.end()[0] == exits.EXIT_OK
+
+
+def leave_a_thread_behind() -> None:
+    import threading
+
+    threading.Thread(target=threading.Event().wait, args=(60,), daemon=False).start()
+
+
+def leave_a_process_behind() -> None:
+    import multiprocessing
+    import time
+
+    multiprocessing.get_context("fork").Process(target=time.sleep, args=(25,)).start()
+
+
+@pytest.mark.parametrize("leave", [leave_a_thread_behind, leave_a_process_behind])
+def test_what_a_soft_task_leaves_behind_does_not_keep_it(url: str, db: str, client: Client, leave: Any) -> None:
+    """Python waits for threads and processes at its end; after a stop that went well, this has a bound."""
+    with service("--url", url, "--db", db) as running:
+        client.task(leave).launch().result(ANSWER_S)
+        running.signal()
+        running.wait_for_line("ended without waiting longer for threads or processes that a task has started")
+        assert running.process.wait(ANSWER_S) == exits.EXIT_OK
 
 
 def test_without_a_broker_it_waits_and_still_stops(db: str) -> None:

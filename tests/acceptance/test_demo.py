@@ -176,7 +176,7 @@ def test_a_signal_stops_everything(number: signal.Signals, environment: dict[str
 
 
 def test_it_says_when_the_service_dies(environment: dict[str, str], tmp_path: Path) -> None:
-    """Exit code 1, with the end of the service's log."""
+    """An exit code of its own, with the end of the service's log."""
     with demo(environment) as process:
         os.kill(read_to_the_greeting(process), signal.SIGKILL)
         out, error = process.communicate(timeout=DEMO_S)

@@ -231,6 +231,28 @@ def test_each_kind_of_error_has_its_code(error: Exception, code: int) -> None:
     assert exits.exit_code(error) == code
 
 
+def test_every_exit_code_has_one_meaning() -> None:
+    """That a second signal ended a service is no error without a code of its own, and neither is a traceback, 1."""
+    codes = {name: value for name, value in vars(exits).items() if name.startswith("EXIT_")}
+    assert len(set(codes.values())) == len(codes), codes
+
+
+def test_ctrl_c_while_a_command_is_loaded_is_quiet() -> None:
+    """Importing takes a moment, and Ctrl-C in it is an exit code as later, not a traceback."""
+    program = """
+import sys, signal
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "schedulergodx.cli.settings":
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from schedulergodx.cli import main
+sys.exit(main(["service"]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (exits.EXIT_INTERRUPTED, "")
+
+
 @pytest.mark.parametrize("kind", ["missing folder", "folder", "not a database"])
 def test_a_database_that_cannot_be_used(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The service, `tasks` and `show` end with 4 and one line that names the file."""

@@ -59,7 +59,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the demo and return 0 if every task ended as expected, else 1.
+    """Run the demo and return 0 if every task ended as expected, else `EXIT_FAILED`.
 
     Raises:
         BrokerError: the broker was not reached, or it refused.
