@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from schedulergodx import redirection
+from schedulergodx import forks, redirection
 from schedulergodx.clock import CurrentClock
 from schedulergodx.errors import SchedulerError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from schedulergodx.rules.lifecycle import Outcome
 
@@ -91,12 +92,13 @@ def autoincrement(start_point: int = 0) -> Iterator[str]:
     The numbers begin anew with each program: use it only where each program has a service, or a start, of its own.
     A service refuses an id that it knows with other content. Safe from any thread.
     """
-    return _Locked(_autoincrement(start_point))
+    numbers = map(str, itertools.count(start_point + 1))
+    return _Locked(lambda: numbers)
 
 
 def ulid_generator() -> Iterator[str]:
     """Yield ULIDs: 26 characters that sort by time and, within a millisecond, by order. Safe from any thread."""
-    return _Locked(_ulids())
+    return _Locked(_ulids)
 
 
 class CurrentIds:
@@ -110,6 +112,11 @@ class CurrentIds:
         self._ids = ulid_generator()
         self._test_ids = self._ids
         self._generation = 0
+        forks.renew(self)
+
+    def renew_in_fork(self) -> None:
+        """Make the lock anew; the generators do it themselves."""
+        self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[str]:
         """Return itself."""
@@ -125,10 +132,16 @@ class CurrentIds:
 
 
 class _Locked:
-    """A generator that several threads may ask."""
+    """A generator that several threads may ask. A forked process makes it anew."""
 
-    def __init__(self, ids: Iterator[str]) -> None:
-        self._ids = ids
+    def __init__(self, make: Callable[[], Iterator[str]]) -> None:
+        self._make = make
+        self.renew_in_fork()
+        forks.renew(self)
+
+    def renew_in_fork(self) -> None:
+        # A generator that a thread of the parent was just in cannot go on here, and must not repeat the parent's ids.
+        self._ids = self._make()
         self._lock = threading.Lock()
 
     def __iter__(self) -> Iterator[str]:
@@ -137,13 +150,6 @@ class _Locked:
     def __next__(self) -> str:
         with self._lock:
             return next(self._ids)
-
-
-def _autoincrement(start_point: int) -> Iterator[str]:
-    number = start_point
-    while True:
-        number += 1
-        yield str(number)
 
 
 def _ulids() -> Iterator[str]:

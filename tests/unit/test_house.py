@@ -14,6 +14,7 @@ FILES = sorted([*LIBRARY.rglob("*.py"), *TESTING.rglob("*.py")])
 
 FLOORS = {
     "schedulergodx.errors": 0,
+    "schedulergodx.forks": 0,
     "schedulergodx.redirection": 0,
     "schedulergodx.clock": 1,
     "schedulergodx.config": 1,

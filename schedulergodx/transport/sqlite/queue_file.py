@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import os
 import sqlite3
+import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
+from schedulergodx import forks
 from schedulergodx.errors import DatabaseDamaged, DatabaseNotWritable, DatabaseUnsupported, StorageError
 from schedulergodx.transport.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
@@ -23,6 +28,8 @@ BUSY_PAUSES_S = (0.001, 0.001, 0.001, 0.001, 0.001, 0.0005, 0.0005, 0.0005, 0.00
 SQLITE_VERSION_MIN = (3, 37, 0)
 """The first with STRICT tables."""
 SYNCHRONOUS_FULL = 2
+
+_creating = threading.Lock()
 
 
 class Taken(NamedTuple):
@@ -49,6 +56,7 @@ class QueueFile:
         self.path = path
         self._clock = clock
         self._never: SimpleQueue[None] = SimpleQueue()
+        _check_fork(path)
         _check_place(path)
         self._connection = sqlite3.connect(path, timeout=BUSY_WAIT_S, isolation_level=None)
         try:
@@ -63,6 +71,11 @@ class QueueFile:
             raise
         self._file = path.stat()
         self._version_seen = -1
+        forks.renew(self)
+
+    def renew_in_fork(self) -> None:
+        """Keep the inherited connection for ever: SQLite forbids the child to use it, and to close it."""
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
 
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
@@ -273,23 +286,49 @@ def explain(error: sqlite3.Error, path: Path) -> StorageError | None:
     return None
 
 
+def _check_fork(path: Path) -> None:
+    """Refuse to enter SQLite where it would believe in locks that this process has not got."""
+    if not forks.sqlite_gate.is_sound:
+        raise DatabaseNotWritable(
+            f"the queue file {path} cannot be used: this process was forked from one that was just writing a queue "
+            "file. Start it by spawn instead of fork, or fork before the first launch",
+            path=str(path),
+        )
+
+
 def _check_place(path: Path) -> None:
     """Create the file, or say in one way why that is impossible, where SQLite has four."""
+    # By the effective user where the system can tell, since that is the one who will write.
+    is_effective = os.access in os.supports_effective_ids
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        _create(path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=is_effective):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise DatabaseNotWritable(
             f"the queue file {path} cannot be opened for writing ({error.strerror}); its folder must exist and be "
             "writable",
             path=str(path),
         ) from error
-    # By the effective user where the system can tell, since that is the one who will write.
-    is_effective = os.access in os.supports_effective_ids
     if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=is_effective):
         raise DatabaseNotWritable(
             f"the folder of the queue file {path} is read-only, and SQLite needs to write a journal beside it",
             path=str(path),
         )
+
+
+def _create(path: Path) -> None:
+    """Create the file, unless it is there; one that is there is never opened here. Raises OSError.
+
+    Closing any descriptor of a file drops all locks that this process has on it, also those of other connections in
+    the middle of a transaction; another process would then write at the same time, and commits would be lost. So only
+    a file without any connection may be closed, and no other thread may connect to it before it is.
+    """
+    with _creating, contextlib.suppress(FileExistsError):
+        if not path.exists():
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _check_origin(connection: sqlite3.Connection, path: Path) -> None:

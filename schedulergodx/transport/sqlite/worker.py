@@ -13,6 +13,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from schedulergodx import forks
 from schedulergodx.errors import BrokerError, BrokerRefused, BrokerUnavailable, LaunchUncertain, StorageError
 from schedulergodx.transport.sqlite.owners import Owners
 from schedulergodx.transport.sqlite.queue_file import QueueFile, explain, is_busy
@@ -124,8 +125,10 @@ class Worker:
         while not self._is_abandoned and (self._backlog or not self._is_leaving):
             self._collect()
             if not self._is_abandoned:
-                self._step()
-        self._forget_file()
+                with forks.sqlite_gate:
+                    self._step()
+        with forks.sqlite_gate:
+            self._forget_file()
         self._set_state(ConnectionState.CLOSED)
 
     def _collect(self) -> None:

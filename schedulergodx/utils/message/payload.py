@@ -18,12 +18,12 @@ import re
 import sys
 import threading
 from collections import OrderedDict
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import cloudpickle  # type: ignore[import-untyped]  # it ships no types
 
+from schedulergodx import forks
 from schedulergodx.errors import InvalidParameter, TaskNotSerializable
 from schedulergodx.rules.lifecycle import Code
 from schedulergodx.utils.message.functions import (
@@ -38,7 +38,8 @@ from schedulergodx.utils.message.functions import (
 from schedulergodx.utils.message.stateless import is_stateless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import ModuleType
 
     from schedulergodx.rules.tasks import TaskSpec
 
@@ -141,29 +142,47 @@ def _travelling_modules(function: Callable[..., Any], by_value_modules: Sequence
 
 
 def _dump(value: object, by_value_modules: Sequence[str]) -> tuple[bytes | None, Exception | None]:
-    with _by_value(by_value_modules):
+    """Pickle `value`, with modules that travel by value. cloudpickle keeps those for the process, hence the lock."""
+    with _registry_lock:
+        modules = _register(by_value_modules) if by_value_modules else ()
         try:
             return cloudpickle.dumps(value), None
         except Exception as error:  # noqa: BLE001 - objects may raise anything while they are pickled
             return None, error
+        finally:
+            _unregister(modules)
 
 
 _registry_lock = threading.RLock()
+_registered: list[ModuleType] = []
+"""What `_register` has registered and `_unregister` has not taken back yet."""
 
 
-@contextmanager
-def _by_value(module_names: Sequence[str]) -> Iterator[None]:
-    """Let modules travel by value for a moment. cloudpickle keeps that for the whole process, hence the lock."""
-    with _registry_lock:
-        already = cloudpickle.list_registry_pickle_by_value()
-        modules = [sys.modules[name] for name in module_names if name not in already]
-        for module in modules:
-            cloudpickle.register_pickle_by_value(module)
-        try:
-            yield
-        finally:
-            for module in modules:
-                cloudpickle.unregister_pickle_by_value(module)
+def _register(module_names: Sequence[str]) -> list[ModuleType]:
+    """Let modules travel by value; return those that did not before."""
+    already = cloudpickle.list_registry_pickle_by_value()
+    modules = [sys.modules[name] for name in module_names if name not in already]
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+        _registered.append(module)
+    return modules
+
+
+def _unregister(modules: Iterable[ModuleType]) -> None:
+    for module in modules:
+        if module in _registered:  # else this is a fork, which has taken it back already
+            _registered.remove(module)
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _renew_in_fork() -> None:
+    """Make the lock anew, and take back what a thread of the parent had registered for a moment."""
+    global _registry_lock  # noqa: PLW0603 - the one lock of this process
+    _registry_lock = threading.RLock()
+    _unregister(list(_registered))
+
+
+forks.call_in_fork(_renew_in_fork)
 
 
 def _not_serializable(function: Callable[..., Any], name: str, modules: Sequence[str]) -> TaskNotSerializable:
@@ -283,6 +302,11 @@ class _FunctionCache:
     def __init__(self, kept_max: int) -> None:
         self._kept: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
         self._kept_max = kept_max
+        self._lock = threading.Lock()
+        forks.renew(self)
+
+    def renew_in_fork(self) -> None:
+        """Make the lock anew."""
         self._lock = threading.Lock()
 
     def load(self, data: bytes) -> Callable[..., Any]:
