@@ -86,6 +86,15 @@ class Connection:
         """Whether `close` was called."""
         return self._is_closed
 
+    @property
+    def is_open(self) -> bool:
+        """Whether anything was sent or asked over it yet."""
+        return self._transport is not None
+
+    def is_in_use(self) -> bool:
+        """Return whether somebody waits for an answer, or may want to send an uncertain launch once more."""
+        return self.answers.has_waiters() or self.uncertain.has_any()
+
     def transport(self) -> Transport:
         """Return the transport, made and told to listen for answers if this is the first time.
 

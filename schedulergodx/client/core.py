@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import json
-import os
-import threading
 import weakref
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from schedulergodx import config, context, redirection, system
+from schedulergodx import config, system
 from schedulergodx import transport as transports
 from schedulergodx.client import failures
 from schedulergodx.client.connection import Connection
 from schedulergodx.client.consumer import Waiting
 from schedulergodx.client.launcher import Launcher
+from schedulergodx.client.places import Connections, Way, let_go
 from schedulergodx.client.task import ParameterChanges, Task, TaskParameters
+from schedulergodx.client.travel import travelled
 from schedulergodx.client.waiting import call_soon, wait
 from schedulergodx.clock import CurrentClock
 from schedulergodx.errors import (
@@ -33,9 +32,9 @@ from schedulergodx.utils.id_generators import CurrentIds, MessageId
 from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
 from schedulergodx.utils.message import answers, envelope
 from schedulergodx.utils.message.kinds import Message, MessageDisassemble
-from schedulergodx.utils.rmq_property import RmqConnect
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Coroutine, Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
@@ -45,19 +44,23 @@ if TYPE_CHECKING:
     from schedulergodx.client.consumer import Heard
     from schedulergodx.rules.lifecycle import Outcome
     from schedulergodx.utils.abstractions import Clock
+    from schedulergodx.utils.rmq_property import RmqConnect
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _CLOSE_S = 5.0
-_CLOSE_AT_EXIT_S = 1.0
+_IDLE_S = 1.0
+"""How much longer than a launch may take a travelled client stays connected without being used."""
 
 
 class Client(AbstractionCore):
     """Launches tasks and hears how they ended. Every method may be called from any thread.
 
     Making one connects to nothing and never waits: it connects at the first launch or question, and again by itself
-    after every loss. Several clients, in several processes, may have one name; each gets its own answers.
+    after every loss. Several clients, in several processes, may have one name; each gets its own answers. Close it by
+    `close()` or a `with` block; the end of the program does it too. One that nobody has any more is closed with a
+    `ResourceWarning`.
 
     Args:
         name: who launches; stands in the service's database and in the name of the queue of answers.
@@ -131,11 +134,25 @@ class Client(AbstractionCore):
             self._lines,
             message_bytes_max=self._message_bytes_max,
         )
-        self._lock = threading.Lock()
-        self._is_travelled = False
-        self._threads: dict[str, threading.Thread] = {}
-        self._connections: dict[tuple[int, int], Connection] = {}
-        atexit.register(_close_at_exit, weakref.ref(self))
+        self._way = Way(self._broker)
+        self._connections = Connections(
+            partial(
+                Connection,
+                self._way.here,
+                self._clock,
+                self._lines,
+                client=self.name,
+                request_queue=self._request_queue,
+                reply_queue=self._reply_queue,
+                reply_expires_s=self._reply_expires_s,
+                launch_timeout_s=self.launch_timeout_s,
+                message_bytes_max=self._message_bytes_max,
+                is_quorum=self._is_quorum,
+            ),
+            self._clock,
+            idle_s=self.launch_timeout_s + _IDLE_S,
+        )
+        weakref.finalize(self, let_go, self._connections, self._way, self.name).atexit = False
 
     @property
     def rmq_publisher_que(self) -> str:
@@ -378,10 +395,7 @@ class Client(AbstractionCore):
 
     def get_threads(self) -> dict[str, threading.Thread]:
         """Return the threads that this client ever created, by name."""
-        with self._lock:
-            for connection in self._connections.values():
-                self._threads |= connection.threads()
-            return dict(self._threads)
+        return self._connections.threads()
 
     def get_thread(self, id: str) -> threading.Thread | None:  # noqa: A002 - the name of 1.0.0
         """Return the thread that carries the message `id` of this client, or None if it knows no such message."""
@@ -428,36 +442,7 @@ class Client(AbstractionCore):
         return _arrive, (tuple(facts.items()),)
 
     def _current(self) -> Connection:
-        """Return the connection of this process: a forked one needs its own, and so does a test harness."""
-        here = (os.getpid(), redirection.generation())
-        with self._lock:
-            if here not in self._connections:
-                self._connections = {place: known for place, known in self._connections.items() if place[1] == 0}
-                self._connections[here] = self._new_connection()
-            return self._connections[here]
-
-    def _new_connection(self) -> Connection:
-        return Connection(
-            self._broker_here,
-            self._clock,
-            self._lines,
-            client=self.name,
-            request_queue=self._request_queue,
-            reply_queue=self._reply_queue,
-            reply_expires_s=self._reply_expires_s,
-            launch_timeout_s=self.launch_timeout_s,
-            message_bytes_max=self._message_bytes_max,
-            is_quorum=self._is_quorum,
-        )
-
-    def _broker_here(self) -> str | RmqConnect | None:
-        """Return the way to the broker: inside a task the service's own, unless this client names another."""
-        running = context.current_task()
-        if running is not None and (self._is_travelled or self._broker is None):
-            broker = running.broker
-            if isinstance(broker, (str, RmqConnect)):
-                return broker
-        return self._broker
+        return self._connections.current()
 
 
 def _checked_id(message_id: object) -> str:
@@ -476,21 +461,13 @@ def _outcome(heard: Heard) -> Outcome:
     return heard
 
 
-_travelled: dict[tuple[tuple[str, Any], ...], Client] = {}
-_travelled_lock = threading.Lock()
-
-
 def _arrive(facts: tuple[tuple[str, Any], ...]) -> Client:
     """Return the client of this process that these facts describe; one connection serves all tasks that bring it."""
-    with _travelled_lock:
-        client = _travelled.get(facts)
-        if client is None:
-            client = _travelled[facts] = Client(**dict(facts))
-            client._is_travelled = True  # noqa: SLF001 - its own module
+
+    def make() -> Client:
+        client = Client(**dict(facts))
+        client._way.is_travelled = True  # noqa: SLF001 - its own module
+        client._connections.on_made = travelled.connected  # noqa: SLF001 - its own module
         return client
 
-
-def _close_at_exit(reference: weakref.ref[Client]) -> None:
-    client = reference()
-    if client is not None:
-        client.close(_CLOSE_AT_EXIT_S)
+    return travelled.arrive(facts, make)

@@ -25,6 +25,10 @@ class Uncertain:
         with self._lock:
             return self._bodies.get(message_id)
 
+    def has_any(self) -> bool:
+        """Return whether any launch is uncertain."""
+        return bool(self._bodies)
+
     def add(self, message_id: str, body: bytes) -> None:
         """Keep a message, as the newest."""
         with self._lock:
