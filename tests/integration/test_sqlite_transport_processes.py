@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from schedulergodx.clock import SystemClock
 from schedulergodx.errors import QueueInUse
 from schedulergodx.transport.sqlite import SqliteTransport
+from schedulergodx.transport.sqlite.queue_file import QueueFile
 from schedulergodx.utils.abstractions import ConnectionState, QueueSpec
 from schedulergodx_testing.contracts.recorder import consume, publish
 
@@ -52,6 +54,17 @@ for index in range(acked + 10):
         transport.ack([delivery])
     print(delivery.body.decode(), flush=True)
 sys.stdin.read()
+"""
+
+WRITER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None)
+try:
+    connection.execute("BEGIN IMMEDIATE")
+except sqlite3.OperationalError as error:
+    print(error)
+else:
+    print("writes, too")
 """
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -167,3 +180,21 @@ def test_a_stopped_process_keeps_what_it_has(start: Start, transport: SqliteTran
     assert recorder.delivery_within(1.2) is None
     publish(transport, QUEUE.name, b"behind")
     assert recorder.delivery().body == b"behind"
+
+
+def test_another_transport_of_the_same_process_leaves_the_locks_of_the_first_alone(tmp_path: Path) -> None:
+    """POSIX drops all locks of a process on a file as soon as it closes any descriptor of it.
+
+    So opening the queue file once more, as a task that launches does within its service, must never close one: another
+    process would write at the same time, and what was confirmed would be lost.
+    """
+    path = tmp_path / "queues.db"
+    first = QueueFile(path, SystemClock())
+    first.begin()
+    second = QueueFile(path, SystemClock())
+    command = [sys.executable, "-c", WRITER, str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    second.close()
+    first.rollback()
+    first.close()
+    assert said == "database is locked\n"
