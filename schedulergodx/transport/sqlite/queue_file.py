@@ -31,8 +31,6 @@ SYNCHRONOUS_FULL = 2
 
 _creating = threading.Lock()
 
-_creating = threading.Lock()
-
 
 class Taken(NamedTuple):
     """A message that was handed to an owner."""
