@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from schedulergodx import redirection
 from schedulergodx import transport as transports
 from schedulergodx.clock import CurrentClock
-from schedulergodx.config import QueueType, ServiceLimits, is_quorum, printable_name, queue_name, seconds
+from schedulergodx.config import QueueType, ServiceLimits, is_quorum, party_name, printable_name, queue_name, seconds
 from schedulergodx.errors import (
     Closed,
     DatabaseDamaged,
@@ -120,7 +120,7 @@ class Service(AbstractionCore):
     ) -> None:
         if url is not None and rmq_connect is not None:
             raise InvalidParameter("give either url or rmq_connect, not both")
-        self.name = printable_name("name", name)
+        self.name = party_name("name", name)
         self.core_name = printable_name("core_name", core_name)
         self.rmq_connect = rmq_connect
         self.id_generator = _ids(id_generator)
@@ -411,7 +411,8 @@ class Service(AbstractionCore):
         self._stopping.drain(grace_s)
 
     def _give_up(self, error: SchedulerError) -> None:
-        self._log_lines.error("service %s cannot go on: %s", self.name, error)
+        # The error itself is raised at the end; the transport has told what it knows.
+        self._log_lines.error("service %s cannot go on (%s)", self.name, type(error).__name__)
         self._error = self._error or error
         self._begin_to_stop(None)
 

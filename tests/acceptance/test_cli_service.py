@@ -272,11 +272,12 @@ def test_a_database_that_cannot_be_used(kind: str, url: str, tmp_path: Path) -> 
 
 @pytest.mark.rabbitmq
 def test_a_wrong_password_ends_it(rabbitmq_vhost_url: str, db: str) -> None:
-    """RabbitMQ refuses: exit code 3, without trying again for ever, and without the password."""
+    """RabbitMQ refuses: exit code 3, one line of the log and the last one say why, and none shows the password."""
     start, at, place = rabbitmq_vhost_url.rpartition("@")
     wrong = f"{start.rpartition(':')[0]}:sekret{at}{place}"
     with service("--db", db, SCHEDULERGODX_URL=wrong) as running:
         code, said = running.end()
     assert code == exits.EXIT_BROKER
     assert said.splitlines()[-1].startswith("schedulergodx: refused")
+    assert said.count("ACCESS_REFUSED") == 2, said
     assert "sekret" not in said

@@ -7,7 +7,11 @@ import ssl
 
 import pytest
 from pika import exceptions
-from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorSocketConnectError
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorSocketConnectError,
+    AMQPConnectorStackTimeout,
+)
 
 from schedulergodx.errors import (
     BrokerError,
@@ -33,6 +37,10 @@ WRONG_VHOST = exceptions.ProbableAccessDeniedError(
 LIMIT = exceptions.ProbableAccessDeniedError(
     repr(exceptions.ConnectionClosedByBroker(530, "NOT_ALLOWED - connection limit (5) is reached"))
 )
+NEVER_THERE = AMQPConnectionWorkflowFailed(
+    [AMQPConnectorSocketConnectError(AMQPConnectorStackTimeout("Timeout while connecting socket to '10.255.255.1'/()"))]
+)
+SILENT = exceptions.ConnectionClosedByClient(320, "Timeout while setting up AMQP to 'h'/(); ssl=False")
 LOST_AT_LOGIN = exceptions.ProbableAuthenticationError(repr(exceptions.StreamLostError("Transport indicated EOF")))
 NOBODY_LISTENS = exceptions.AMQPConnectionError(
     AMQPConnectionWorkflowFailed([AMQPConnectorSocketConnectError(ConnectionRefusedError(111, "Connection refused"))])
@@ -64,7 +72,9 @@ RESTARTING = exceptions.ConnectionClosedByBroker(320, "CONNECTION_FORCED - broke
         (WRONG_PASSWORD, "403 ACCESS_REFUSED - Login was refused using PLAIN."),
         (WRONG_VHOST, "530 NOT_ALLOWED - vhost shop's not found"),
         (NOBODY_LISTENS, "Connection refused"),
-        (LOST_AT_LOGIN, "Transport indicated EOF"),
+        (LOST_AT_LOGIN, "the other side closed the connection without a word"),
+        (NEVER_THERE, "the connection timed out"),
+        (SILENT, "it accepts connections but does not answer: is it RabbitMQ?"),
         (RESTARTING, "320 CONNECTION_FORCED - broker forced connection closure"),
         (WRONG_CERTIFICATE, "TLS: the broker's certificate is not accepted: certificate has expired"),
         (NO_TLS, "TLS: that port speaks no TLS"),
@@ -90,6 +100,8 @@ def test_the_reason_is_one_line(error: Exception, expected: str) -> None:
         (CUT_IN_TLS, False),
         (LIMIT, False),
         (LOST_AT_LOGIN, False),
+        (NEVER_THERE, False),
+        (SILENT, False),
         (NOBODY_LISTENS, False),
         (RESTARTING, False),
     ],

@@ -81,7 +81,8 @@ class Consumer:
     def on_refused(self, reason: str) -> None:
         """End all consuming: trying again cannot help."""
         for subscription in self._wanted():
-            subscription.fail(self._errors.refused(f"consuming from {subscription.wish.queue.name!r}: {reason}"))
+            error = self._errors.refused(f"consuming from {subscription.wish.queue.name!r}: {reason}")
+            subscription.fail(error, is_logged=True)
 
     def is_wanting(self) -> bool:
         """Whether anything is to be consumed."""

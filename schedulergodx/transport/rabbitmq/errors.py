@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypeVar
 
-from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorPhaseErrorBase,
+    AMQPConnectorStackTimeout,
+)
 from pika.exceptions import (
     AMQPConnectionError,
     AuthenticationError,
@@ -55,6 +59,11 @@ _TLS_OTHERS = {
 """What ends the name of an error of TLS that stays one, however often it is tried."""
 _TLS_PREFIX = "TLS: "
 
+_NO_HANDSHAKE, _END_OF_STREAM = "Timeout while setting up AMQP", "Transport indicated EOF"
+"""pika's words for a side that never says anything, and for one that closes."""
+_SILENT = "it accepts connections but does not answer: is it RabbitMQ?"
+_HUNG_UP = "the other side closed the connection without a word"
+
 
 def root_of(error: BaseException) -> BaseException:
     """Return the cause inside the layers that pika puts around it."""
@@ -73,14 +82,16 @@ def code_and_text(error: BaseException) -> tuple[int, str]:
     if (refusal := _tls_refusal(root)) is not None:
         return 0, _TLS_PREFIX + refusal
     if isinstance(root, (ConnectionClosed, ChannelClosed)):
-        return root.reply_code, _one_line(root.reply_text)
-    if isinstance(root, OSError):
-        return 0, _one_line(root.strerror or str(root) or type(root).__name__)
+        text = _one_line(root.reply_text)
+        return (0, _SILENT) if text.startswith(_NO_HANDSHAKE) else (root.reply_code, text)
+    if isinstance(root, (OSError, AMQPConnectorStackTimeout)):
+        said = root.strerror or str(root) if isinstance(root, OSError) else "the connection timed out"
+        return 0, _one_line(said or type(root).__name__)
     text = _one_line(str(root.args[0]) if root.args else "") or type(root).__name__
     if reported := _REPORTED.search(text):
         return int(reported["code"]), reported["text"]
     if lost := _LOST.search(text):
-        return 0, lost["text"]
+        return 0, _HUNG_UP if lost["text"] == _END_OF_STREAM else lost["text"]
     return 0, text
 
 

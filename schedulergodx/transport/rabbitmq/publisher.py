@@ -353,5 +353,6 @@ class Publisher:
                 self._declared.discard(queue.name)
                 self._again.append(outgoing)
                 return
-        logger.warning("message %s: no queue %r", outgoing.message_id, outgoing.queue)
+        # Its sender is told, and knows what it means: an answer to a client that has gone is no reason to worry.
+        logger.debug("message %s: no queue %r", outgoing.message_id, outgoing.queue)
         self._settle(outgoing, self._errors.missing(outgoing))

@@ -136,11 +136,12 @@ class Subscription:
             with suppress(AMQPError):
                 intake.channel.close()
 
-    def fail(self, error: BrokerError) -> None:
-        """End for good and tell why."""
+    def fail(self, error: BrokerError, *, is_logged: bool = False) -> None:
+        """End for good and tell why; `is_logged`: the link has said so already."""
         if not self.has_ended:
             self.stop()
-            logger.error("consuming from %r has ended: %s", self.wish.queue.name, error)
+            if not is_logged:
+                logger.error("consuming from %r has ended: %s", self.wish.queue.name, error)
             self._emit(ConsumeFailed(queue=self.wish.queue.name, error=error))
 
     # --- Own, declare, consume
