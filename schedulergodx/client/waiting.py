@@ -58,9 +58,10 @@ def gave_up(transport: Transport, outgoing: Outgoing, waited_s: float) -> Broker
             message_id=message_id,
             broker=broker,
         )
+    attempts = f"and {status.attempts} attempts{reason}" if status.attempts else f"and did not answer at all{reason}"
     return BrokerUnavailable(
-        f"launch {message_id} was not sent: {broker} was not reached within {waited_s:g} s and {status.attempts} "
-        f"attempts{reason}. Is the broker running, and is this its address?",
+        f"launch {message_id} was not sent: {broker} was not reached within {waited_s:g} s {attempts}. Is the broker "
+        "running, and is this its address?",
         message_id=message_id,
         broker=broker,
         attempts=status.attempts,
@@ -75,7 +76,7 @@ def named(error: BrokerError, message_id: str) -> BrokerError:
     kind = type(error)
     said = f"launch {message_id}: {error}"
     if isinstance(error, BrokerRefused):
-        said += " Nothing was sent."
+        said += " Nothing was sent." if said.endswith((".", "?")) else ". Nothing was sent."
     about = kind(said, message_id=message_id, broker=error.broker)
     about.__cause__ = error.__cause__
     return about

@@ -8,10 +8,19 @@ from queue import Empty
 import pytest
 
 from schedulergodx.client import batch as batches
+from schedulergodx.client import waiting
 from schedulergodx.client.publisher import Publisher
 from schedulergodx.client.uncertain import Uncertain
-from schedulergodx.errors import BatchFailed, BrokerBlocked, BrokerUnavailable, Closed, LaunchUncertain, QueueMissing
-from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus
+from schedulergodx.errors import (
+    BatchFailed,
+    BrokerBlocked,
+    BrokerRefused,
+    BrokerUnavailable,
+    Closed,
+    LaunchUncertain,
+    QueueMissing,
+)
+from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus, Outgoing
 
 BROKER = "amqp://guest@broker:5672/"
 
@@ -103,6 +112,17 @@ def test_giving_up_says_what_is_certain(was_sent, state, expected, said):
     assert (caught.value.message_id, caught.value.broker) == ("1", BROKER)
     assert transport.withdrawn == transport.published == [failed[0][0]]
     assert failed[0][1] is caught.value
+
+
+def test_a_broker_that_never_answered_is_told_from_one_that_was_tried_often():
+    """ "0 attempts" would say that nothing was tried; and a refusal's sentence has its full stop."""
+    outgoing = Outgoing(queue="q", body=b"", message_id="1", on_settled=lambda *_: None)
+    transport = StubTransport()
+    transport.status = lambda: ConnectionStatus(state=ConnectionState.CONNECTING, broker=BROKER)
+    assert "was not reached within 5 s and did not answer at all. Is" in str(waiting.gave_up(transport, outgoing, 5.0))
+    refused = waiting.named(BrokerRefused("make it writable", broker=BROKER), "1")
+    assert str(refused) == "launch 1: make it writable. Nothing was sent."
+    assert str(waiting.named(BrokerRefused("Check it.", broker=BROKER), "1")).endswith(" Check it. Nothing was sent.")
 
 
 def test_a_confirm_in_the_last_moment_counts():
