@@ -144,6 +144,7 @@ def test_one_line_for_each_change_of_the_connection(broker_url, new_service, lin
         for state in ("up", "closed"):
             assert len([line for line in changes if re.search(rf": {state}\b", line)]) == count, changes
         assert len(set(changes)) == len(changes)
+        assert [line for line in changes if line != line.rstrip()] == []
 
 
 def test_nothing_is_installed_on_the_root_logger(broker_url, new_service, tmp_path):

@@ -323,6 +323,7 @@ class Worker:
             )
         self._has_been_up = self._has_been_up or state is ConnectionState.UP
         if state is not before:
-            logger.log(LOG_LEVELS.get(state, logging.WARNING), "%s: %s %s", self._ledger.broker, state.value, reason)
+            said = f"{state.value} ({reason})" if reason else state.value
+            logger.log(LOG_LEVELS.get(state, logging.WARNING), "%s: %s", self._ledger.broker, said)
             for is_consuming in self._roles:
                 self.on_event(ConnectionChanged(status=self.status, is_consuming=is_consuming))
