@@ -115,7 +115,7 @@ def test_giving_up_says_what_is_certain(was_sent, state, expected, said):
 
 
 def test_a_broker_that_never_answered_is_told_from_one_that_was_tried_often():
-    """ "0 attempts" would say that nothing was tried; and a refusal's sentence has its full stop."""
+    """To say "0 attempts" would mean that nothing was tried; and a refusal's sentence has its full stop."""
     outgoing = Outgoing(queue="q", body=b"", message_id="1", on_settled=lambda *_: None)
     transport = StubTransport()
     transport.status = lambda: ConnectionStatus(state=ConnectionState.CONNECTING, broker=BROKER)
