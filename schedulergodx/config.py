@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from schedulergodx.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
 
 SECONDS_MAX = 10 * 365 * 86400.0
 """Longest delay and lifetime, ten years: above it, a unit was mixed up."""
@@ -105,14 +110,36 @@ def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX)
 
     Names stand in queue names, logs and databases, so control characters and lone surrogates are refused.
     """
+    # First what is quick: every launch and every answer has a dozen names.
+    if isinstance(value, str) and _is_plain(value, bytes_max):
+        return value
     rule = f"{name} must be a text of 1 to {bytes_max} bytes of UTF-8 without control characters"
     if not isinstance(value, str):
         raise InvalidParameter(f"{rule}, got {type(value).__name__}")
-    # First what is quick: every launch and every answer has a dozen names.
     if not value.isprintable() and any(unicodedata.category(character) in _UNPRINTABLE for character in value):
         raise InvalidParameter(f"{rule}; {ascii(value)[:80]} has some")
     if not 0 < len(value.encode()) <= bytes_max or value != value.strip():
         raise InvalidParameter(f"{rule}, and no spaces at its ends; got {value[:40]!r} ({len(value.encode())} bytes)")
+    return value
+
+
+def _is_plain(value: str, bytes_max: int) -> bool:
+    """Return whether it is a name that needs no closer look."""
+    is_short = 0 < len(value) <= bytes_max
+    return is_short and value.isascii() and value.isprintable() and value[0] != " " != value[-1]
+
+
+def party_name(name: str, value: object) -> str:
+    """Return `value` as the name of a client or service. Raises InvalidParameter, also for a URL, not showing it."""
+    if isinstance(value, str) and "://" in value:
+        raise InvalidParameter(f"{name} looks like a URL; did you mean url=…? A name says who it is, e.g. 'shop'")
+    return printable_name(name, value)
+
+
+def iterator(name: str, value: Iterator[T]) -> Iterator[T]:
+    """Return `value`, which must be an iterator: what `next()` takes. Raises InvalidParameter."""
+    if not hasattr(type(value), "__next__"):
+        raise InvalidParameter(f"{name} must be an iterator, as a generator is, got {type(value).__name__}")
     return value
 
 

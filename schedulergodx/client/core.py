@@ -24,6 +24,7 @@ from schedulergodx.errors import (
     Closed,
     HardNotSupported,
     InvalidParameter,
+    MessageRejected,
     ResultTimeout,
     SchedulerError,
 )
@@ -108,10 +109,10 @@ class Client(AbstractionCore):
     ) -> None:
         if url is not None and rmq_connect is not None:
             raise InvalidParameter("give either url or rmq_connect, not both")
-        self.name = config.printable_name("name", name)
+        self.name = config.party_name("name", name)
         self.core_name = config.printable_name("core_name", core_name)
         self.rmq_connect = rmq_connect
-        self.id_generator = CurrentIds() if id_generator is None else id_generator
+        self.id_generator = CurrentIds() if id_generator is None else config.iterator("id_generator", id_generator)
         self.parameters = TaskParameters(
             task_lifetime=task_lifetime, hard_task_lifetime=hard_task_lifetime, enable_overdue=enable_overdue
         )
@@ -172,10 +173,12 @@ class Client(AbstractionCore):
     # --- tasks and launches ---------------------------------------------------------------------------------------
 
     @overload
-    def task(self, func: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, Any]: ...
+    def task(
+        self, func: Callable[P, Coroutine[Any, Any, R]], /, **changes: Unpack[ParameterChanges]
+    ) -> Task[P, Any]: ...
 
     @overload
-    def task(self, func: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, func: Callable[P, R], /, **changes: Unpack[ParameterChanges]) -> Task[P, R]: ...
 
     @overload
     def task(
@@ -198,7 +201,7 @@ class Client(AbstractionCore):
         if isinstance(func, Task):
             raise InvalidParameter(f"{func!r} is a task already; options() gives a changed copy of it")
         if not callable(func):
-            raise InvalidParameter(f"client.task goes onto a function, not onto a {type(func).__name__}")
+            raise InvalidParameter(f"client.task goes onto a function; this is of type {type(func).__name__}")
         return Task(func, self, parameters)
 
     def send_launch(
@@ -257,10 +260,12 @@ class Client(AbstractionCore):
         1.0.0 and means nothing: messages are always kept on disk.
 
         Raises:
-            InvalidParameter: `data` is no JSON object.
+            InvalidParameter: `data` is no JSON object, or a message that the service would refuse.
             BrokerError, Closed: as for `Task.launch`.
         """
         connection = self._current()
+        if connection.is_closed:
+            raise Closed(f"client {self.name!r} is closed; nothing was sent: make a new Client")
         try:
             fields = {"issued_at": envelope.moment_text(self._clock.now()), "reply_to": connection.reply_to} | dict(
                 data
@@ -269,7 +274,11 @@ class Client(AbstractionCore):
         except (TypeError, ValueError) as error:
             raise InvalidParameter(f"push takes a JSON object, such as MessageConstructor makes: {error}") from error
         message_id = str(fields.get("id", ""))
-        self._launcher.check_size(body, f"message {message_id}")
+        self._launcher.check_size(body, f"message {message_id:.100}")
+        try:
+            envelope.parse(body, bytes_max=self._message_bytes_max)
+        except MessageRejected as error:
+            raise InvalidParameter(f"the service would refuse this message, so it was not sent: {error}") from error
         if fields.get("type") == Message.TASK.value:
             self._launcher.expect(connection, message_id)
         self._send(connection, message_id, body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from schedulergodx import config
 from schedulergodx.errors import InvalidParameter
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from schedulergodx.utils.message.payload import Travel
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 
@@ -70,6 +71,9 @@ class TaskParameters:
 
     def changed(self, changes: ParameterChanges) -> TaskParameters:
         """Return a copy with `changes`. Raises InvalidParameter, or TypeError for a parameter that does not exist."""
+        known = ParameterChanges.__annotations__
+        if unknown := [name for name in changes if name not in known]:
+            raise TypeError(f"a task has no parameter {unknown[0]!r}; there are {', '.join(known)}")
         return replace(self, **changes)
 
     @property
@@ -117,6 +121,20 @@ class Task(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the plain function, here and now. Nothing is sent."""
         return self.func(*args, **kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type[Any] | None = None) -> Task[P, R]: ...
+
+    @overload
+    def __get__(self: Task[Concatenate[Any, Q], R], instance: object, owner: type[Any] | None = None) -> Task[Q, R]: ...
+
+    def __get__(self, instance: object, owner: type[Any] | None = None) -> Any:
+        """Return a task of the bound method, where this one stands in a class: it travels with its object."""
+        bind = getattr(type(self.func), "__get__", None)
+        if instance is None or bind is None:
+            return self
+        bound = bind(self.func, instance, owner)
+        return self if bound is self.func else Task(bound, self._client, self.parameters)
 
     def launch(self, *args: P.args, **kwargs: P.kwargs) -> MessageId[R]:
         """Send this task to the service, and return once the broker has it on disk.

@@ -33,7 +33,17 @@ async def fetch(url: str) -> bytes:
     return url.encode()
 
 
+class Shop:
+    @client.task
+    def total(self, amount: int) -> float:
+        return amount * 1.5
+
+
 # The task keeps the function's signature ...
+assert_type(Shop().total(3), float)
+assert_type(Shop().total.launch(3), MessageId[float])
+assert_type(Shop.total.launch(Shop(), 3), MessageId[float])
+assert_type(client.task(len, hard=True).launch([1]), MessageId[int])
 assert_type(price("tea"), float)
 assert_type(price.launch("tea", 2, currency="USD"), MessageId[float])
 assert_type(price.launch_at(datetime(2030, 1, 1, tzinfo=UTC), "tea", amount=2), MessageId[float])

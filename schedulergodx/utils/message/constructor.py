@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from schedulergodx.clock import CurrentClock
 from schedulergodx.config import delay as checked_delay
 from schedulergodx.config import lifetime as checked_lifetime
+from schedulergodx.config import printable_name
 from schedulergodx.errors import MessageRejected
 from schedulergodx.utils.message import launches, payload
-from schedulergodx.utils.message.envelope import moment_text
+from schedulergodx.utils.message.envelope import MESSAGE_ID_BYTES_MAX, moment_text
 from schedulergodx.utils.message.kinds import Message, MessageDisassemble, MessageErrorStatus, Seconds, Serializable
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class MessageConstructor:
-    """Makes messages to push, and takes messages apart. All methods are static and safe from any thread."""
+    """Makes messages to push, and takes messages apart. All methods are static and safe from any thread.
+
+    Those that make one raise `InvalidParameter` when its id or client is no printable text.
+    """
 
     @staticmethod
     def serialization(object: object) -> str:  # noqa: A002 - the name of 1.0.0
@@ -66,9 +70,10 @@ class MessageConstructor:
         """Return a launch of `func`, to be sent by `client.push`. `@client.task` is the easier way.
 
         Raises:
-            InvalidParameter: `delay` or `lifetime` is no number of seconds.
+            InvalidParameter: `delay` or `lifetime` is no number of seconds, or the id or client no printable text.
             TaskNotSerializable: `func` or an argument cannot be pickled.
         """
+        _check_names(id, client)
         now = CurrentClock().now()
         delay_s = checked_delay(delay)
         envelope = launches.envelope_of(
@@ -100,5 +105,12 @@ class MessageConstructor:
             raise MessageRejected(f"not a message: {type(error).__name__}: {error}") from error
 
 
+def _check_names(message_id: object, client: object) -> None:
+    """Refuse what a service would put to the dead letters. Raises InvalidParameter."""
+    printable_name("id", message_id, bytes_max=MESSAGE_ID_BYTES_MAX)
+    printable_name("client", client)
+
+
 def _message(message_id: str, client: str, kind: Message, arguments: dict[str, Any]) -> dict[str, Any]:
+    _check_names(message_id, client)
     return {"id": message_id, "client": client, "type": kind.value, "arguments": arguments}

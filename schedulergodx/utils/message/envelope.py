@@ -63,7 +63,7 @@ def build(envelope: Envelope) -> bytes:
         if value := getattr(envelope, name):
             fields[name] = value
     fields["arguments"] = envelope.arguments
-    return json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
+    return _encoder.encode(fields).encode()
 
 
 def parse(body: bytes, *, bytes_max: int) -> Envelope:
@@ -184,9 +184,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if text.startswith("\ufeff") or "\x00" in text:
         raise MessageRejected("begins with a byte order mark, or holds a NUL", reason="BAD_ENCODING")
     try:
-        fields = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_short_int
-        )
+        fields = _decoder.decode(text)
     except RecursionError:
         raise MessageRejected("nested too deeply", reason="BAD_JSON") from None
     except ValueError as error:
@@ -218,8 +216,9 @@ _INT_DIGITS_MAX = 100
 
 
 def _short_int(text: str) -> int:
-    if len(text) > _INT_DIGITS_MAX:
-        raise ValueError(f"a number has {len(text)} digits")
+    digits = len(text.lstrip("-"))
+    if digits > _INT_DIGITS_MAX:
+        raise ValueError(f"a number has {digits} digits")
     return int(text)
 
 
@@ -232,6 +231,13 @@ def _shown(value: object) -> str:
     if isinstance(value, str):
         return "a text"
     return "a list" if isinstance(value, list) else "an object"
+
+
+# Made once: to make them takes as long as to use them. Any thread may use them.
+_encoder = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_short_int
+)
 
 
 class _Missing:

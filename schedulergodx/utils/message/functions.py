@@ -30,7 +30,19 @@ def code_digest(function: Callable[..., Any]) -> str:
         function = inspect.unwrap(function)  # e.g. of `functools.cache`
     if not isinstance(function, FunctionType):
         return ""
-    return hashlib.sha256(repr(_function_facts(function, set())).encode()).hexdigest()
+    if function.__defaults__ or function.__kwdefaults__ or function.__closure__:
+        return _digest(_function_facts(function, set()))
+    return _digest_of_code(function.__code__)
+
+
+@functools.lru_cache(maxsize=256)  # code never changes, and is asked for at every launch and every run
+def _digest_of_code(code: CodeType) -> str:
+    """Return the hash of a function that has nothing but its code."""
+    return _digest((_code_facts(code), []))
+
+
+def _digest(facts: object) -> str:
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def _function_facts(function: FunctionType, seen: set[int]) -> object:
@@ -142,6 +154,8 @@ def named_arguments(
     try:
         bound = inspect.signature(function).bind_partial(*args, **kwargs).arguments
     except (TypeError, ValueError):
-        bound = {f"number {place}": value for place, value in enumerate(args, start=1)} | dict(kwargs)
+        for place, value in enumerate(args, start=1):
+            yield f"argument {place}", value
+        bound = dict(kwargs)
     for name, value in bound.items():
         yield f"argument {name!r}", value
