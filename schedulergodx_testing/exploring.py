@@ -20,6 +20,7 @@ SETTLE_S = 120.0
 _BROKEN_MAX = 5
 _ENDLESS = (NothingLeftToHappen, Deadlock, ThreadStuck, TooManyEvents)
 _SETTLE_TIMERS_MAX = 2_000
+_SHOWN_MAX = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,14 @@ def explore(
 
     Raises:
         AssertionError: promises were broken; it tells by what, and how it came to the first.
+        HarnessError: there was nothing to try, so that nothing is shown; or the scenario is another one each time.
     """
     tried: list[str] = []
     broken: list[Broken] = []
+    others: list[str] = []
     for disturbance in disturbances:
         if only not in disturbance.what:
+            others.append(disturbance.what)
             continue
         found = run(scenario, disturbance, options)
         if not disturbance.has_happened():
@@ -128,6 +132,8 @@ def explore(
             broken.append(found)
             if len(broken) == _BROKEN_MAX:
                 break
+    if not tried:
+        raise HarnessError(_nothing_tried(name, only, others))
     if broken:
         told = "\n".join(f"{one.by}:\n" + "\n".join(f"  {sentence}" for sentence in one.sentences) for one in broken)
         raise AssertionError(
@@ -135,3 +141,13 @@ def explore(
             f"The first of them, which only={broken[0].by!r} runs alone:\n{broken[0].timeline}"
         )
     return tried
+
+
+def _nothing_tried(name: str, only: str, others: list[str]) -> str:
+    if not others:
+        return (
+            f"{name}: nothing was tried, since nothing could go wrong: it makes none of the calls that were asked for"
+        )
+    shown = "".join(f"\n  {what}" for what in others[:_SHOWN_MAX])
+    more = f"\n  … and {len(others) - _SHOWN_MAX} more" if len(others) > _SHOWN_MAX else ""
+    return f"{name}: nothing was tried, since only={only!r:.120} is in the words of no run. The runs are:{shown}{more}"

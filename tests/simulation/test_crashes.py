@@ -193,6 +193,26 @@ def test_a_scenario_that_differs_each_time_is_refused() -> None:
         check_survives_crashes(moody, broker=False)
 
 
+def test_trying_nothing_shows_nothing() -> None:
+    """An `only=` that fits no kill any more, or nobody who could be killed, fails: it would always be green."""
+
+    @survives_crashes(only="no such kill")
+    def misspelt(scheduler: Harness) -> None:
+        work.launch("a").result()
+
+    with pytest.raises(
+        HarnessError, match=r"(?s)misspelt: nothing was tried.*'no such kill'.*\n  killed before .*more$"
+    ):
+        misspelt()
+    with pytest.raises(HarnessError, match="nobody: nothing could go wrong in it, so nothing was tried"):
+
+        @survives_crashes(service=False, broker=False)
+        def nobody(scheduler: Harness) -> None:
+            work.launch("a").result()
+
+        nobody()
+
+
 def test_the_decorator_hides_the_harness_from_pytest(tmp_path) -> None:
     """Fixtures, and `self`, stay; the harness goes, by its name or as the first parameter."""
     import inspect
