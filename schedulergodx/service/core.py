@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,7 +18,16 @@ from typing import TYPE_CHECKING
 from schedulergodx import redirection
 from schedulergodx import transport as transports
 from schedulergodx.clock import CurrentClock
-from schedulergodx.config import QueueType, ServiceLimits, is_quorum, party_name, printable_name, queue_name, seconds
+from schedulergodx.config import (
+    QueueType,
+    ServiceLimits,
+    is_quorum,
+    iterator,
+    party_name,
+    printable_name,
+    queue_name,
+    seconds,
+)
 from schedulergodx.errors import (
     Closed,
     DatabaseDamaged,
@@ -59,6 +67,7 @@ from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
 from schedulergodx.utils.storage import DB
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -123,7 +132,7 @@ class Service(AbstractionCore):
         self.name = party_name("name", name)
         self.core_name = printable_name("core_name", core_name)
         self.rmq_connect = rmq_connect
-        self.id_generator = _ids(id_generator)
+        self.id_generator = ulid_generator() if id_generator is None else iterator("id_generator", id_generator)
         self.limits = _limits(limits, threads=threads, processes=processes)
         self._request_queue = queue_name("request_queue", request_queue)
         self._reply_queue = queue_name("reply_queue", reply_queue)
@@ -452,14 +461,6 @@ class Service(AbstractionCore):
 
 def _earliest(*waits_s: float | None) -> float | None:
     return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
-
-
-def _ids(given: Iterator[str] | None) -> Iterator[str]:
-    if given is None:
-        return ulid_generator()
-    if not isinstance(given, Iterator):
-        raise InvalidParameter(f"id_generator must be an iterator of ids, got {type(given).__name__}")
-    return given
 
 
 def _limits(limits: ServiceLimits | None, **given: int | None) -> ServiceLimits:

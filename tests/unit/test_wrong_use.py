@@ -416,8 +416,8 @@ def test_damage_while_running_ends_the_service_without_an_ack(bench: Bench) -> N
     [
         ({"db": 3}, "the database must be a path or a URL sqlite:///path, got int"),
         ({"db": b"tasks.db"}, "the database must be a path or a URL sqlite:///path, got bytes"),
-        ({"id_generator": 5}, "id_generator must be an iterator of ids, got int"),
-        ({"id_generator": lambda: "x"}, "id_generator must be an iterator of ids, got function"),
+        ({"id_generator": 5}, "id_generator must be an iterator, as a generator is, got int"),
+        ({"id_generator": lambda: "x"}, "id_generator must be an iterator, as a generator is, got function"),
         ({"core_name": "a\nb"}, "core_name must be a text of 1 to 100 bytes of UTF-8 without control characters"),
         ({"core_name": 5}, "core_name must be a text of 1 to 100 bytes"),
     ],
