@@ -145,9 +145,7 @@ def explore(
 
 def _nothing_tried(name: str, only: str, others: list[str]) -> str:
     if not others:
-        return (
-            f"{name}: nothing was tried, since nothing could go wrong: it makes none of the calls that were asked for"
-        )
+        return f"{name}: nothing was tried, since nothing could go wrong: it makes none of the calls asked for"
     shown = "".join(f"\n  {what}" for what in others[:_SHOWN_MAX])
     more = f"\n  … and {len(others) - _SHOWN_MAX} more" if len(others) > _SHOWN_MAX else ""
     return f"{name}: nothing was tried, since only={only!r:.120} is in the words of no run. The runs are:{shown}{more}"

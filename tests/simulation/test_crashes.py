@@ -200,16 +200,13 @@ def test_trying_nothing_shows_nothing() -> None:
     def misspelt(scheduler: Harness) -> None:
         work.launch("a").result()
 
-    with pytest.raises(
-        HarnessError, match=r"(?s)misspelt: nothing was tried.*'no such kill'.*\n  killed before .*more$"
-    ):
+    @survives_crashes(service=False, broker=False)
+    def nobody(scheduler: Harness) -> None:
+        work.launch("a").result()
+
+    with pytest.raises(HarnessError, match=r"(?s)misspelt: nothing was tried.*'no such kill'.*\n  killed .*more$"):
         misspelt()
-    with pytest.raises(HarnessError, match="nobody: nothing could go wrong in it, so nothing was tried"):
-
-        @survives_crashes(service=False, broker=False)
-        def nobody(scheduler: Harness) -> None:
-            work.launch("a").result()
-
+    with pytest.raises(HarnessError, match="nobody: nothing was tried, since nothing could go wrong"):
         nobody()
 
 
