@@ -30,6 +30,7 @@ from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.launched import Launch, launch_of
 from schedulergodx_testing.ledger import Ledger
 from schedulergodx_testing.memory.happenings import KINDS
+from schedulergodx_testing.places import caller
 from schedulergodx_testing.programs import ClientProgram
 from schedulergodx_testing.served import Served
 from schedulergodx_testing.timeline import Timeline
@@ -127,6 +128,7 @@ class Harness(Assertions, Crashing):
         self._services: list[Served] = []
         self._exit = ExitStack()
         self._state = "new"
+        self.opened = "not opened yet"
 
     # --- opening and closing ---------------------------------------------------------------------------------------
 
@@ -142,8 +144,9 @@ class Harness(Assertions, Crashing):
         try:
             self._exit.enter_context(redirection.redirect(self))
         except RuntimeError as error:
-            raise HarnessError(str(error)) from None
+            raise HarnessError(f"{error}; that one was {getattr(redirection.active(), 'opened', 'opened')}") from None
         self._state = "open"
+        self.opened = f"opened {caller()}"
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="schedulergodx-", dir=_memory_folder()))
             self._exit.callback(shutil.rmtree, self._folder, ignore_errors=True)

@@ -22,6 +22,7 @@ _HARNESS: Final = pytest.StashKey["Harness"]()
 _STORIES: Final = pytest.StashKey[dict[str, list[str]]]()
 _IS_TOLD: Final = pytest.StashKey[bool]()
 _HAS_FAILED: Final = pytest.StashKey[bool]()
+_OPEN_BEFORE: Final = pytest.StashKey[object]()
 _COUNT: Final = pytest.StashKey[int]()
 REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
 REQUIRE_DOCKER: Final = "--require-docker"
@@ -157,6 +158,45 @@ def memory_broker(fake_clock: "FakeClock") -> Iterator["MemoryBroker"]:
 
     with MemoryBroker(fake_clock) as broker:
         yield broker
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Remember which harness was open before the test itself began: that of a fixture, of whatever scope."""
+    item.stash[_OPEN_BEFORE] = _open_harness()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Let no test leave its harness, or a patch of one, to the tests after it."""
+    try:
+        return (yield)
+    finally:
+        _leave_nothing(item)
+
+
+def _leave_nothing(item: pytest.Item) -> None:
+    left = _open_harness()
+    if left is None or left is item.stash.get(_OPEN_BEFORE, left):
+        left = None  # a fixture of the module or the session has opened it
+    else:
+        left.close()
+    if (patching := sys.modules.get("schedulergodx_testing.world.interpose.patching")) and _open_harness() is None:
+        patching.sweep()
+    if left is not None:
+        pytest.fail(
+            f"this test left a harness open, {left.opened}; it is closed now, so that the next tests see real time. "
+            "Write `with Harness() as scheduler:`, or use the fixture `scheduler`",
+            pytrace=False,
+        )
+
+
+def _open_harness() -> "Harness | None":
+    """Return what is open; nothing is imported for it."""
+    redirection = sys.modules.get("schedulergodx.redirection")
+    active = None if redirection is None else redirection.active()
+    return active if hasattr(active, "opened") else None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -175,6 +175,79 @@ def test_a_strict_test_that_leaves_a_task_behind_fails(suite: pytest.Pytester) -
     result.stdout.fnmatch_lines(["*LeftBehind: 1 launches have no outcome*"])
 
 
+def test_a_harness_left_open_fails_its_own_test_alone(suite: pytest.Pytester) -> None:
+    """It is closed at that test's end, so the next ones see real time, and can open one."""
+    suite.makepyfile(
+        """
+        import app, time
+        from schedulergodx_testing import Harness
+
+        def test_forgetful():
+            Harness().open()
+
+        def test_real_time():
+            assert time.time() > 1_780_000_000 and time.time.__module__ == "time"
+
+        def test_fixture(scheduler):
+            assert app.sleep.launch(2).result() == 2
+        """
+    )
+    result = suite.runpytest_subprocess(*PLUGIN)
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*left a harness open, opened at *test_a_harness_left_open*.py:5, in *test_forgetful*"]
+    )
+
+
+def test_a_harness_of_a_module_stays_open(suite: pytest.Pytester) -> None:
+    """It is a fixture's, not the test's; `scheduler` beside it is refused, and told where the open one is."""
+    suite.makepyfile(
+        """
+        import pytest
+        from schedulergodx_testing import Harness
+
+        @pytest.fixture(scope="module")
+        def mine():
+            with Harness() as harness:
+                yield harness
+
+        def test_one(mine): mine.advance(seconds=1)
+        def test_two(mine): mine.advance(seconds=1)
+        def test_both(mine, scheduler): pass
+        """
+    )
+    result = suite.runpytest_subprocess(*PLUGIN)
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*that one was opened at *test_a_harness_of_a_module_stays_open.py:6*"])
+
+
+def test_a_patch_from_before_the_fixture_leaves_nothing(suite: pytest.Pytester) -> None:
+    """`monkeypatch` puts back, after the harness has ended, what it found while that was open."""
+    suite.makepyfile(
+        """
+        import threading, time
+
+        REAL, WAIT = time.time, threading.Condition.wait
+
+        def test_before(monkeypatch, scheduler):
+            monkeypatch.setattr(time, "time", lambda: 5.0)
+            monkeypatch.setattr(threading.Condition, "wait", lambda *_: True)
+            assert time.time() == 5.0
+
+        def test_original():
+            assert time.time is REAL and threading.Condition.wait is WAIT
+
+        def test_after(scheduler, monkeypatch):
+            monkeypatch.setattr(time, "time", lambda: 5.0)
+            monkeypatch.setattr(threading.Condition, "wait", lambda *_: True)
+
+        def test_original_again():
+            assert time.time is REAL and threading.Condition.wait is WAIT
+        """
+    )
+    suite.runpytest_subprocess(*PLUGIN).assert_outcomes(passed=4)
+
+
 def test_an_unrelated_suite_imports_nothing_heavy(suite: pytest.Pytester) -> None:
     """The plugin is loaded, and that is all: none of the library, and nothing that it needs."""
     suite.makepyfile(

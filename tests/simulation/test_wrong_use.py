@@ -50,6 +50,15 @@ def test_a_harness_inside_a_harness(scheduler: Harness) -> None:
     assert double.launch(2).result() == 4
 
 
+def test_an_open_harness_is_named_by_where_it_was_opened() -> None:
+    """The file, the line and the test: it may be another one, long over."""
+    with (
+        Harness(),
+        pytest.raises(HarnessError, match=rf"opened at {__file__}:\d+, in .*::test_an_open_harness_is_named"),
+    ):
+        Harness().open()
+
+
 def test_opening_twice() -> None:
     """Is refused: each test makes a new one."""
     harness = Harness()

@@ -130,9 +130,21 @@ def put_back() -> None:
             delattr(owner, name)
         else:
             setattr(owner, name, original)
+    _put_functions_back()
+
+
+def _put_functions_back() -> None:
     _scan()
     for found in reversed(_functions):
         found.put(found.original, found.replacement)
+
+
+def sweep() -> None:
+    """Put back once more what another tool has put in again: it found it during a world, and ended after that."""
+    for owner, name, original, replacement in _attributes:
+        if original is not _MISSING and vars(owner).get(name) is replacement:
+            setattr(owner, name, original)
+    _put_functions_back()
 
 
 def _scan() -> None:
