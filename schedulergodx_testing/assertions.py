@@ -8,13 +8,18 @@ from schedulergodx.client import failures
 from schedulergodx.errors import SchedulerError
 from schedulergodx.rules.lifecycle import Code, Outcome, TaskStatus
 from schedulergodx_testing.errors import HarnessError
-from schedulergodx_testing.launched import ANY, Launch, Wanted, function_of
+from schedulergodx_testing.launched import ANY, Launch, Wanted, known_function_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+CAPTURES = "this harness only captures launches and runs none; open it with is_capturing=False"
+
+
 class _Records(Protocol):
+    is_capturing: bool
+
     @property
     def launched(self) -> list[Launch]: ...
 
@@ -48,7 +53,8 @@ class Assertions:
             AssertionError: it was not; the message shows near misses.
             HarnessError: `task` is no task.
         """
-        wanted = Wanted(function_of(task), args, kwargs, delay, hard)
+        __tracebackhide__ = True
+        wanted = Wanted(known_function_of(task, self.launched), args, kwargs, delay, hard)
         found = [launch for launch in self.launched if wanted.matches(launch)]
         if times is None and not found:
             raise AssertionError(f"{wanted} was not launched; {wanted.report(self.launched)}")
@@ -68,13 +74,15 @@ class Assertions:
         hard: bool = ANY,
     ) -> None:
         """Assert that `task` was never launched so; without more than the task: that it was never launched."""
-        wanted = Wanted(function_of(task), args, kwargs, delay, hard)
+        __tracebackhide__ = True
+        wanted = Wanted(known_function_of(task, self.launched), args, kwargs, delay, hard)
         found = [launch for launch in self.launched if wanted.matches(launch)]
         if found:
             raise AssertionError(f"{wanted} was launched {len(found)} times, first as {found[0]} at {found[0].at}")
 
     def assert_completed(self: _Records, task_or_id: Any, *, result: Any = ANY) -> Outcome:
         """Assert that a launch (the last one of a task) completed, with that result, and return its outcome."""
+        __tracebackhide__ = True
         launch, outcome = _ended(self, task_or_id)
         if outcome.status is not TaskStatus.COMPLETED:
             raise AssertionError(f"{launch} did not complete: {_shown(outcome)}")
@@ -92,6 +100,7 @@ class Assertions:
             error: how: a `TaskFailed` subclass, a `Code` (or its name), or the exception type that the function raised
                 (or its name).
         """
+        __tracebackhide__ = True
         launch, outcome = _ended(self, task_or_id)
         if outcome.status is TaskStatus.COMPLETED:
             raise AssertionError(f"{launch} completed")
@@ -102,17 +111,20 @@ class Assertions:
 
 
 def _ended(records: _Records, task_or_id: Any) -> tuple[Any, Outcome]:
+    __tracebackhide__ = True
     launch: Any = task_or_id
     if isinstance(task_or_id, str):
         message_id: str = task_or_id
         launch = next((one for one in records.launched if one.message_id == message_id), f"message {message_id}")
     else:
-        wanted = Wanted(function_of(task_or_id))
+        wanted = Wanted(known_function_of(task_or_id, records.launched))
         launches = [one for one in records.launched if wanted.matches(one)]
         if not launches:
             raise AssertionError(f"{wanted} was not launched; {wanted.report(records.launched)}")
         launch, message_id = launches[-1], launches[-1].message_id
     outcome = records.outcome(message_id)
+    if outcome is None and records.is_capturing:
+        raise AssertionError(f"{launch} has not ended: {CAPTURES}")
     if outcome is None:
         raise AssertionError(
             f"{launch} has not ended; run_until_idle() lets things happen, advance(…) lets time pass before you look"

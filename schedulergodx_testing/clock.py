@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, TypeVar
 
 from schedulergodx.errors import InvalidParameter
+from schedulergodx_testing.errors import HarnessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,9 @@ class FakeClock:
 
         Raises:
             InvalidParameter: the time is negative, NaN or infinite: clocks that jump back are for `jump_wall`.
+            HarnessError: it is the clock of an open harness, which has an `advance` of its own.
         """
+        self._must_be_alone("advance")
         self._forward(microseconds_up(span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)))
 
     def travel_to(self, moment: datetime) -> None:
@@ -90,7 +93,9 @@ class FakeClock:
 
         Raises:
             InvalidParameter: it has no time zone, or is over: use `jump_wall` for a clock that is set back.
+            HarnessError: it is the clock of an open harness.
         """
+        self._must_be_alone("travel_to")
         self._forward(self.until(moment) // timedelta(microseconds=1))
 
     def until(self, moment: datetime) -> timedelta:
@@ -105,12 +110,20 @@ class FakeClock:
         return left
 
     def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
-        """Set the wall clock, forward or back, as an operator or NTP does. No time passes by it."""
-        by_s = seconds + hours * 3600 + (0.0 if delta is None else delta.total_seconds())
-        if not math.isfinite(by_s):
-            raise InvalidParameter(f"a clock cannot be set by {by_s!r} seconds")
-        with self._lock:
-            self._wall_us += round(by_s * _US)
+        """Set the wall clock, forward or back, as an operator or NTP does. No time passes by it.
+
+        Raises:
+            InvalidParameter: the time is NaN or infinite.
+            HarnessError: it is the clock of an open harness.
+        """
+        self._must_be_alone("jump_wall")
+        self.set_wall(delta, seconds=seconds, hours=hours)
+
+    def _must_be_alone(self, method: str) -> None:
+        if self._waiting is not None:
+            raise HarnessError(
+                f"this clock is a harness's: moved by itself, it lets nothing happen. Use scheduler.{method}(…)"
+            )
 
     def _forward(self, by_us: int) -> None:
         with self._lock:
@@ -118,6 +131,14 @@ class FakeClock:
             self._monotonic_us += by_us
 
     # For the harness:
+
+    def set_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
+        """Set the wall clock, as `jump_wall` does."""
+        by_s = seconds + hours * 3600 + _delta_s(delta, "jump_wall")
+        if not math.isfinite(by_s):
+            raise InvalidParameter(f"a clock cannot be set by {by_s!r} seconds")
+        with self._lock:
+            self._wall_us += round(by_s * _US)
 
     def monotonic_us(self) -> int:
         """Return the monotonic time in whole microseconds."""
@@ -136,10 +157,19 @@ def span_s(
     delta: timedelta | None, *, seconds: float = 0.0, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0
 ) -> float:
     """Return a length of time in seconds. Raises InvalidParameter when it is negative, NaN or infinite."""
-    total_s = seconds + minutes * 60 + hours * 3600 + days * 86400 + (0.0 if delta is None else delta.total_seconds())
+    total_s = seconds + minutes * 60 + hours * 3600 + days * 86400 + _delta_s(delta, "advance")
     if not math.isfinite(total_s) or total_s < 0:
         raise InvalidParameter(f"time passes forward only, by a finite number of seconds; got {total_s!r}")
     return total_s
+
+
+def _delta_s(delta: object, method: str) -> float:
+    if delta is None:
+        return 0.0
+    if isinstance(delta, timedelta):
+        return delta.total_seconds()
+    shown = f"{method}(seconds={delta!r})" if isinstance(delta, (int, float)) else f"{method}(seconds=…)"
+    raise InvalidParameter(f"a length of time has a unit, or is a timedelta: {shown}; got {type(delta).__name__}")
 
 
 def microseconds_up(seconds: float) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,18 +14,17 @@ from zoneinfo import ZoneInfo
 from schedulergodx import redirection
 from schedulergodx.client import Client
 from schedulergodx.context import current_task
-from schedulergodx.errors import InvalidParameter
 from schedulergodx.rules.lifecycle import Outcome, TaskStatus
 from schedulergodx.utils.message import payload
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
-from schedulergodx_testing.assertions import Assertions
+from schedulergodx_testing.assertions import CAPTURES, Assertions
 from schedulergodx_testing.brokers import MEMORY, broker_for, dead_letters
 from schedulergodx_testing.calls import Calls
 from schedulergodx_testing.clock import START, FakeClock, microseconds_up, span_s
 from schedulergodx_testing.crashing import BrokerProgram, Crashing, CrashPoint
 from schedulergodx_testing.drawing import duration
-from schedulergodx_testing.errors import HarnessError, LeftBehind, TooManyEvents
+from schedulergodx_testing.errors import HarnessError, LeftBehind, NothingLeftToHappen, TooManyEvents
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.launched import Launch, launch_of
 from schedulergodx_testing.ledger import Ledger
@@ -39,7 +38,8 @@ from schedulergodx_testing.world.interpose import interposed
 from schedulergodx_testing.world.scheduler import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from queue import SimpleQueue
     from types import TracebackType
     from typing import Self
 
@@ -104,7 +104,7 @@ class Harness(Assertions, Crashing):
         self._client_parameters = dict(client or {})
         self._service_parameters = dict(service or {})
         self._copies = copies
-        self._is_capturing = is_capturing
+        self.is_capturing = is_capturing
         self._is_strict = is_strict
         self._random = random.Random(f"ids {seed}")
         self.clock = FakeClock(start)
@@ -151,11 +151,11 @@ class Harness(Assertions, Crashing):
             self._folder = Path(tempfile.mkdtemp(prefix="schedulergodx-", dir=_memory_folder()))
             self._exit.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self._exit.callback(self.broker.close)
-            self.clock.wait_through(self.world.wait_for)
+            self.clock.wait_through(self._wait_for)
             self._exit.callback(self.clock.wait_through, None)
             self._exit.enter_context(interposed(self.world, self._time_zone))
             self.world.actors.append(BrokerActor(self.broker, self.calls, self.after_broker_step))
-            if not self._is_capturing:
+            if not self.is_capturing:
                 self.new_service(**self._service_parameters)
         except BaseException:
             self.close()
@@ -187,13 +187,12 @@ class Harness(Assertions, Crashing):
         """
         open_launches = [launch for launch in self.launched if self.outcome(launch.message_id) is None]
         dead = dead_letters(self.broker)
-        if not self._is_capturing and open_launches:
+        if not self.is_capturing and open_launches:
             raise LeftBehind(
                 f"{len(open_launches)} launches have no outcome at the end of a strict test, e.g. {open_launches[0]}. "
                 "Let them end by run_all() or advance(…), or open the harness with is_strict=False."
             )
-        if armed := [point for point in self.crash_points if not point.has_happened]:
-            raise LeftBehind(f"{armed[0]!r}: it was armed, and the test did not come there, so it tests no crash")
+        self.check_crashes()
         if dead:
             raise LeftBehind(f"messages were rejected to {', '.join(dead)}; look at broker.queues[…] for the reasons")
         if leaks := self.world.leaks:
@@ -201,6 +200,11 @@ class Harness(Assertions, Crashing):
                 "the code under test took from the real world what another run with this seed finds otherwise: "
                 f"{'; '.join(map(str, leaks))}. Draw it from `random`, which is seeded, or give it in from outside."
             )
+
+    def check_crashes(self) -> None:
+        """Assert that each crash that was armed has come. Raises LeftBehind."""
+        if armed := [point for point in self.crash_points if not point.has_happened]:
+            raise LeftBehind(f"{armed[0]!r}: it was armed, and the test did not come there, so it tests no crash")
 
     def __enter__(self) -> Self:
         """Open."""
@@ -210,10 +214,10 @@ class Harness(Assertions, Crashing):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; a strict harness checks first, unless the block has failed anyhow."""
+        """Close; first, unless the block has failed anyhow, check for crashes that never came; if strict, for all."""
         try:
-            if kind is None and self._is_strict:
-                self.check()
+            if kind is None:
+                self.check() if self._is_strict else self.check_crashes()
         finally:
             self.close()
 
@@ -324,7 +328,9 @@ class Harness(Assertions, Crashing):
         self._must_drive()
         until = what if callable(what) else lambda: self.outcome(what) is not None
         deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
-        if not self.world.run(until, deadline_us, f"run_until({what!r:.80})"):
+        with self._explaining():
+            has_come = self.world.run(until, deadline_us, f"run_until({what!r:.80})")
+        if not has_come:
             raise HarnessError(f"run_until({what!r:.80}): not within {timeout_s:g} virtual seconds\n{self.timeline}")
 
     def run_all(self, limit: int = RUN_ALL_LIMIT) -> None:
@@ -352,7 +358,7 @@ class Harness(Assertions, Crashing):
     def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
         """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
         self._must_drive()
-        self.clock.jump_wall(delta, seconds=seconds, hours=hours)
+        self.clock.set_wall(delta, seconds=seconds, hours=hours)
         self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
         for served in self._services:
             served.refresh()
@@ -434,6 +440,20 @@ class Harness(Assertions, Crashing):
             return True
         return any(served.count(TaskStatus.WAITING) + served.count(TaskStatus.WORK) for served in self._services)
 
+    def _wait_for(self, inbox: SimpleQueue[object], timeout_s: float | None) -> object:
+        with self._explaining():
+            return self.world.wait_for(inbox, timeout_s)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Say of a wait without an end what may be the reason."""
+        try:
+            yield
+        except NothingLeftToHappen as error:
+            if not self.is_capturing:
+                raise
+            raise NothingLeftToHappen(f"{CAPTURES}. {error}") from None
+
     def _first(self) -> Served:
         if not self._services:
             raise HarnessError(
@@ -468,11 +488,3 @@ def _memory_folder() -> str | None:
     """Return a folder in memory, where a test's fsync costs nothing; None where there is none."""
     folder = Path("/dev/shm")  # noqa: S108 - private folders are made inside it
     return str(folder) if folder.is_dir() else None
-
-
-def parse_start(text: str | datetime) -> datetime:
-    """Return a start time for the marker: an aware datetime, or its ISO text. Raises InvalidParameter."""
-    moment = datetime.fromisoformat(text) if isinstance(text, str) else text
-    if moment.tzinfo is None:
-        raise InvalidParameter("start needs a time zone, e.g. '2026-03-29T00:30:00+01:00'")
-    return moment

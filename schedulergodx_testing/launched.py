@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from schedulergodx.client.task import Task
 from schedulergodx.utils.message import payload
 from schedulergodx.utils.message.functions import function_name
 from schedulergodx_testing.drawing import duration
@@ -106,6 +108,22 @@ def function_of(task: Any) -> Callable[..., Any]:
             f"({type(task).__name__})"
         )
     return function  # type: ignore[no-any-return]  # what is callable is known by `callable` only
+
+
+def known_function_of(task: Any, launches: Iterable[Launch]) -> Callable[..., Any]:
+    """Return the plain function of a task, or of a function that a client has made a task of, as far as can be seen.
+
+    Raises HarnessError for anything else: it cannot have been launched.
+    """
+    function = function_of(task)
+    is_known = isinstance(task, Task) or any(_is_same(launch.function, function) for launch in launches)
+    # The rare way, and all that there is to know it by: clients keep no list of their tasks.
+    if not is_known and not any(isinstance(one, Task) and _is_same(one.func, function) for one in gc.get_objects()):
+        raise HarnessError(
+            f"no client has made a task of {function_name(function)}, so nothing can launch it. Is it another "
+            "function that has @client.task?"
+        )
+    return function
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ def refuse() -> None:
         if name in sys.modules and _is_active(name):
             raise HarnessError(
                 f"{name.replace('_', '-')} is active together with a harness: both replace the clocks of this process. "
-                "Use the harness alone: Harness(start=…), advance(…), clock.travel_to(…) and jump_wall(…)."
+                "Use the harness alone: Harness(start=…), advance(…), travel_to(…) and jump_wall(…)."
             )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx import Client, InvalidParameter, SchedulerError, Service, redirection
-from schedulergodx_testing import Harness, HarnessError, LeftBehind, NothingLeftToHappen, TooManyEvents
+from schedulergodx_testing import FakeClock, Harness, HarnessError, LeftBehind, NothingLeftToHappen, TooManyEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,32 @@ def test_time_passes_forward_only(scheduler: Harness, span: dict[str, float]) ->
     assert scheduler.clock.now() == before
     scheduler.advance(seconds=1)
     assert scheduler.clock.now() == before + timedelta(seconds=1)
+
+
+def test_a_length_of_time_needs_a_unit(scheduler: Harness) -> None:
+    """A bare number is the first mistake of all: the message shows what to write."""
+    for advance in (scheduler.advance, FakeClock().advance):
+        with pytest.raises(InvalidParameter, match=r"advance\(seconds=3600\)"):
+            advance(3600)  # type: ignore[arg-type]  # what is refused
+    for jump in (scheduler.jump_wall, FakeClock().jump_wall):
+        with pytest.raises(InvalidParameter, match=r"jump_wall\(seconds=-60\)"):
+            jump(-60)  # type: ignore[arg-type]  # what is refused
+
+
+def test_the_clock_of_a_harness_is_not_moved_past_it(scheduler: Harness) -> None:
+    """What is due meanwhile would be overdue all at once: the harness has the same methods, and they are named."""
+    before = scheduler.clock.now()
+    moves: dict[str, Callable[[], object]] = {
+        "advance": lambda: scheduler.clock.advance(hours=1),
+        "travel_to": lambda: scheduler.clock.travel_to(before + timedelta(hours=1)),
+        "jump_wall": lambda: scheduler.clock.jump_wall(hours=1),
+    }
+    for name, move in moves.items():
+        with pytest.raises(HarnessError, match=rf"this clock is a harness's.*scheduler\.{name}\(…\)"):
+            move()
+    assert scheduler.clock.now() == before
+    scheduler.jump_wall(hours=1)
+    assert scheduler.clock.now() == before + timedelta(hours=1)
 
 
 def test_a_harness_inside_a_harness(scheduler: Harness) -> None:
@@ -172,6 +198,37 @@ def test_what_is_no_task_was_not_launched(scheduler: Harness, thing: object) -> 
             assertion(thing)
 
 
+def test_a_function_that_no_client_made_a_task_of(scheduler: Harness) -> None:
+    """Cannot have been launched; the plain function of a task can, also when it was not."""
+
+    def plain() -> None:
+        pass
+
+    for thing in (len, plain, Harness.advance):
+        for assertion in (scheduler.assert_launched, scheduler.assert_not_launched, scheduler.assert_completed):
+            with pytest.raises(HarnessError, match=r"no client has made a task of .*@client\.task"):
+                assertion(thing)
+    scheduler.assert_not_launched(double.func)
+    Client(name="mine").task(plain).launch()
+    scheduler.assert_launched(plain)
+
+
+def test_a_failed_assertion_shows_none_of_our_source(scheduler: Harness) -> None:
+    """Its traceback, as pytest shows it, ends at the test's own line."""
+    message_id = double.options(delay=60).launch(1)
+    for assertion in (
+        lambda: scheduler.assert_launched(again),
+        lambda: scheduler.assert_not_launched(double),
+        lambda: scheduler.assert_completed(message_id),
+        lambda: scheduler.assert_failed(message_id),
+        lambda: scheduler.assert_completed(again),
+    ):
+        with pytest.raises(AssertionError) as caught:
+            assertion()
+        shown = caught.traceback.filter(caught)
+        assert {str(entry.path) for entry in shown} == {__file__}
+
+
 def test_starting_what_runs_and_stopping_what_does_not(scheduler: Harness) -> None:
     """Each names the call that would do."""
     with pytest.raises(HarnessError, match=r"no stopped service to start: new_service\(\) makes a further one"):
@@ -188,6 +245,18 @@ def test_a_harness_that_captures_has_no_service() -> None:
         for use in (lambda: scheduler.service, scheduler.crash_service):
             with pytest.raises(HarnessError, match="open it with is_capturing=False"):
                 use()
+
+
+def test_a_harness_that_captures_runs_nothing() -> None:
+    """Whoever asks for an outcome is told why there is none."""
+    with Harness(is_capturing=True) as scheduler:
+        message_id = double.launch(1)
+        with pytest.raises(AssertionError, match=r"only captures launches and runs none.*is_capturing=False"):
+            scheduler.assert_completed(double)
+        with pytest.raises(NothingLeftToHappen, match=r"only captures launches and runs none.*is_capturing=False"):
+            message_id.result()
+        with pytest.raises(NothingLeftToHappen, match=r"only captures launches and runs none.*is_capturing=False"):
+            scheduler.run_until(message_id)
 
 
 def test_waiting_for_what_never_comes(scheduler: Harness) -> None:
