@@ -65,6 +65,14 @@ class Connection:
         """Run a statement and return how many rows it changed."""
         return self._run(sql, parameters)[1].rowcount
 
+    def change_each(self, sql: str, parameters: Sequence[Sequence[object]]) -> None:
+        """Run a statement once for each set of parameters."""
+        try:
+            self._raw.executemany(sql, parameters)
+        except sqlite3.Error as error:
+            self._failure = explained(error, self.path)
+            raise self._failure from error
+
     def insert(self, sql: str, parameters: Sequence[object]) -> int:
         """Insert one row and return its number."""
         return self._run(sql, parameters)[1].lastrowid or 0

@@ -34,6 +34,9 @@ DUE = (
 INSERT_TASK = f"INSERT INTO tasks ({rows.TASK_COLUMNS}) VALUES ({rows.TASK_PLACES})"  # noqa: S608 - constants
 EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
 PRUNABLE = "SELECT number, function FROM tasks WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+WATCHERS = (
+    "SELECT reply_to, queue FROM tasks LEFT JOIN watchers ON task = tasks.number WHERE message_id = ? ORDER BY queue"
+)
 INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
 
 
@@ -59,6 +62,7 @@ class DB:
         self._connection: Connection | None = None
         self._owner = ""
         self._epoch = 0
+        self._last_function: tuple[bytes, int] | None = None
 
     def __repr__(self) -> str:
         """Show the file."""
@@ -95,6 +99,7 @@ class DB:
         """Let go of the file and its lock. An open transaction is rolled back. Closing twice does nothing."""
         connection, self._connection = self._connection, None
         lock, self._lock = self._lock, None
+        self._last_function = None
         try:
             if connection is not None:
                 connection.close()
@@ -108,9 +113,13 @@ class DB:
 
         Once a method has raised a `StorageError` in the block, the block raises it too, even if it was caught.
         """
-        with self._opened().transaction():
-            yield
-            self._identity.check()
+        try:
+            with self._opened().transaction():
+                yield
+                self._identity.check()
+        except BaseException:
+            self._last_function = None  # it may have been stored in this very transaction
+            raise
 
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""
@@ -203,12 +212,11 @@ class DB:
     def watchers(self, message_id: str) -> list[str]:
         """Return the queues to which the outcome goes: the task's own `reply_to` first, then watchers, no doubles."""
         connection = self._opened()
-        task = connection.row("SELECT number, reply_to FROM tasks WHERE message_id = ?", (message_id,))
-        if task is None:
+        found = connection.rows(WATCHERS, (message_id,))
+        if not found:
             return []
-        number, reply_to = task
-        watching = connection.rows("SELECT queue FROM watchers WHERE task = ? ORDER BY queue", (number,))
-        return list(dict.fromkeys(queue for queue in (reply_to, *(row[0] for row in watching)) if queue))
+        queues = [found[0][0], *(queue for _reply_to, queue in found)]
+        return list(dict.fromkeys(queue for queue in queues if queue))
 
     def add_reply(self, queue: str, message_id: str, body: bytes) -> Reply:
         """Put an answer into the outbox. Its number is never given to another one."""
@@ -230,9 +238,7 @@ class DB:
 
     def remove_replies(self, numbers: Iterable[int]) -> None:
         """Take replies out of the outbox; one that is not there is left out."""
-        connection = self._changing()
-        for number in numbers:
-            connection.change("DELETE FROM outbox WHERE number = ?", (number,))
+        self._changing().change_each("DELETE FROM outbox WHERE number = ?", [(number,) for number in numbers])
 
     def prune(self, *, ended_before: datetime, limit: int) -> int:
         """Forget at most `limit` tasks that ended before, and functions that no task uses. Returns how many tasks.
@@ -240,6 +246,7 @@ class DB:
         Arguments and watchers go with their task. Replies that the broker has not confirmed stay in the outbox.
         """
         connection = self._changing()
+        self._last_function = None
         pruned = connection.rows(
             PRUNABLE,
             (rows.to_microseconds(ended_before), limit),
@@ -272,15 +279,20 @@ class DB:
         """Return the number of a function's body, storing it if it is new."""
         if function is None:
             return None
+        if self._last_function is not None and self._last_function[0] == function:  # as in a burst of launches
+            return self._last_function[1]
         connection = self._opened()
         digest = hashlib.sha256(function).digest()
         known = connection.row("SELECT number FROM functions WHERE digest = ?", (digest,))
         if known is not None:
-            return int(known[0])
-        return connection.insert("INSERT INTO functions (digest, body) VALUES (?, ?)", (digest, function))
+            number = int(known[0])
+        else:
+            number = connection.insert("INSERT INTO functions (digest, body) VALUES (?, ?)", (digest, function))
+        self._last_function = (function, number)
+        return number
 
     def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[Row]:
-        return self._opened().rows(DUE, (is_hard, moment, limit))
+        return self._opened().rows(DUE, (is_hard, moment, limit)) if limit > 0 else []
 
     def _earliest(self, *, is_hard: bool) -> int | None:
         earliest: int | None = self._opened().value(EARLIEST, (is_hard,))
