@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from schedulergodx_testing.world.leaks import RealWorldLeak
 
 T = TypeVar("T")
+_get_ident = _thread.get_ident
 
 EVENTS_MAX = 1_000_000
 """What may happen in one wait before it counts as endless."""
 INSTANT_MAX = 100_000
 """What may happen at one instant before it counts as endless."""
 _INTERRUPT_S = 0.5
+_FOREIGN: Any = object()  # a thread that lives in real time
 _LOOKS_MAX = 1000
 
 
@@ -103,16 +105,6 @@ class World:
         """Return whether a thread lives in virtual time, or rests until it is to."""
         return self.is_mine(ident) or any(worker.thread.ident == ident for worker in self._idle)
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Have the calling thread, which lives in the world, see real time in the block."""
-        ident = _thread.get_ident()
-        thread = self._by_ident.pop(ident)
-        try:
-            yield
-        finally:
-            self._by_ident[ident] = thread
-
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
         return _thread.get_ident() == self._driver
@@ -127,7 +119,7 @@ class World:
 
     @contextmanager
     def outside(self) -> Iterator[None]:
-        """Let the calling thread live in real time for the block."""
+        """Let the calling thread, which lives in the world, see real time in the block."""
         ident = _thread.get_ident()
         thread = self._by_ident.pop(ident)
         try:
@@ -274,7 +266,8 @@ class World:
 
     def _do_one(self) -> bool:
         """Do one of the things that can be done now; False when there is none."""
-        with self._driving():
+        was_driving, self.is_driving = self.is_driving, True  # as `_driving`, which costs more than many a step
+        try:
             for actor in self.actors:
                 if actor.is_first and actor.is_ready():
                     actor.step()
@@ -289,6 +282,8 @@ class World:
             else:
                 self.resume(threads[choice - len(actors)])
             return True
+        finally:
+            self.is_driving = was_driving
 
     def _runnable(self) -> list[VirtualThread]:
         """Return the threads that can go on now; of those whose time is over, the earliest only."""
@@ -344,10 +339,12 @@ class World:
         return id(lock) not in self._holders
 
     def took(self, lock: Any) -> None:
-        """Note that the calling thread took a lock."""
-        thread = self.current()
+        """Note that the calling thread took a lock; nothing, for one that lives in real time."""
+        thread = self._by_ident.get(_get_ident(), _FOREIGN)
+        if thread is _FOREIGN:
+            return
         self._holders[id(lock)] = thread
-        if thread is not None and thread.is_process:
+        if thread is not None and thread.process is not None:
             thread.holds(lock)
 
     def holder(self, lock: Any) -> VirtualThread | None:
@@ -383,14 +380,15 @@ class World:
         """
         with self._driving():
             if not thread.has_begun:
-                with self.outside():
-                    thread.begin(self._idle.pop() if self._idle and not thread.is_process else Worker())
+                self._begin(thread)
             came_back = False
             try:
                 came_back = thread.hand_over(self._patience_s)
             finally:
                 if not came_back:  # also when the driver was interrupted meanwhile
-                    self._lose(thread)
+                    thread.is_lost = True
+                    self.threads.remove(thread)
+                    self._lost.append(thread)
             if not came_back:
                 raise ThreadStuck(
                     f"{thread.name} ran for {self._patience_s:g} real seconds without a wait that virtual time can "
@@ -402,10 +400,12 @@ class World:
             raise thread.error
         self._refuse_deadlock(thread)
 
-    def _lose(self, thread: VirtualThread) -> None:
-        thread.is_lost = True
-        self.threads.remove(thread)
-        self._lost.append(thread)
+    def _begin(self, thread: VirtualThread) -> None:
+        if self._idle and not thread.is_process:
+            thread.begin(self._idle.pop())
+            return
+        with self.outside():
+            thread.begin(Worker())
 
     def _forget(self, thread: VirtualThread) -> None:
         if not thread.is_done:

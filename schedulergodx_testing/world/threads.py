@@ -83,9 +83,8 @@ class VirtualThread:
         self._body = body
         self._shields = 0
         self._held: list[Any] = []
-        self._go, self._back = real.allocate_lock(), real.allocate_lock()
-        real.acquire(self._go)
-        real.acquire(self._back)
+        self._go: Any = None if thread is None else _taken_lock()  # that of its worker, once it has one
+        self._back = _taken_lock()
 
     @property
     def is_process(self) -> bool:
@@ -108,8 +107,8 @@ class VirtualThread:
             if self.thread is not None:
                 real.start_thread(self.thread)
         else:
-            self._worker, self.thread = worker, worker.thread
-            worker.take(self.name, self.run_body)
+            self._worker, self.thread, self._go = worker, worker.thread, worker.go
+            worker.take(self.name, self._live)
 
     def give_back(self) -> Worker | None:
         """Return the worker, once it is done; None when it had a thread of its own."""
@@ -150,8 +149,11 @@ class VirtualThread:
             self._held = [held for held in self._held if self._world.holder(held) is self]
 
     def run_body(self) -> None:
-        """Run in the thread itself, from its first turn to its end."""
+        """Run in the thread itself: wait for the first turn, and go on to the end."""
         real.acquire(self._go)
+        self._live()
+
+    def _live(self) -> None:
         self.ident = _thread.get_ident()
         self._world.enter(self)
         self.parked = None
@@ -185,10 +187,10 @@ class VirtualThread:
 
         It ends one that spins in Python; one that waits in C goes on.
         """
+        if self._worker is not None:
+            self._worker.is_last = True
         if self.parked is not None:  # it has come to a wait meanwhile
             self._go.release()
-        if self._worker is not None:
-            self._worker.retire()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))
         return self.join(timeout_s)
 
@@ -207,34 +209,44 @@ class VirtualThread:
 
 
 class Worker:
-    """A thread of the system that runs one thing after the other, as those of a service do. The driver uses it."""
+    """A thread of the system that runs one thing after the other, as those of a service do. The driver uses it.
+
+    Attributes:
+        go: the lock whose release is a turn: the first one of a body, and each further one.
+        is_last: whether the thread ends with what it runs now.
+    """
 
     def __init__(self) -> None:
         self.thread = threading.Thread(target=self._work, daemon=True)
+        self.go = _taken_lock()
+        self.is_last = False
         self._body: Callable[[], None] | None = None
-        self._more = real.allocate_lock()
-        real.acquire(self._more)
 
     def take(self, name: str, body: Callable[[], None]) -> None:
-        """Run `body` under that name. What it ran before is done."""
+        """Run `body` under that name, from the next turn on. What it ran before is done."""
         self.thread.name = name
         self._body = body
         if self.thread.ident is None:
             real.start_thread(self.thread)
-        self._more.release()
 
     def retire(self) -> None:
-        """End the thread, after what it may still run."""
-        self._more.release()
+        """End the thread. What it ran is done."""
+        self.go.release()
 
     def _work(self) -> None:
         with suppress(VirtualKill):  # one that came too late for what it was to end
-            while True:
-                real.acquire(self._more)
+            while not self.is_last:
+                real.acquire(self.go)
                 body, self._body = self._body, None
                 if body is None:
                     return
                 body()
+
+
+def _taken_lock() -> Any:
+    lock = real.allocate_lock()
+    real.acquire(lock)
+    return lock
 
 
 def stack_text(frame: Any) -> str:

@@ -38,7 +38,13 @@ def _acquire(self: Any, blocking: bool = True, timeout: float = -1) -> bool:
 
 
 def _enter(self: Any) -> bool:
-    return _lock_enter(self) if Current.world is None else _acquire(self)
+    world = Current.world
+    if world is None:
+        return bool(_lock_enter(self))
+    if _lock_acquire(self, False):  # free, as nearly always; and that needs no look at who asks
+        world.took(self)
+        return True
+    return _acquire(self)
 
 
 def _acquire_rlock(self: Any, blocking: bool = True, timeout: float = -1) -> bool:
@@ -53,7 +59,13 @@ def _acquire_rlock(self: Any, blocking: bool = True, timeout: float = -1) -> boo
 
 
 def _enter_rlock(self: Any) -> bool:
-    return _rlock_enter(self) if Current.world is None else _acquire_rlock(self)
+    world = Current.world
+    if world is None:
+        return bool(_rlock_enter(self))
+    if _rlock_acquire(self, False):
+        world.took(self)
+        return True
+    return _acquire_rlock(self)
 
 
 def _is_free(lock: Any) -> bool:

@@ -46,7 +46,7 @@ def _start(self: threading.Thread) -> None:
         world.adopt(self)
         return
     opened = current.world()
-    with nullcontext() if opened is None else opened.aside():  # `start` waits until it runs, which is in real time
+    with nullcontext() if opened is None else opened.outside():  # `start` waits until it runs, which is in real time
         real.start_thread(self)
 
 
