@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,9 +10,8 @@ if TYPE_CHECKING:
 When: TypeAlias = Literal["before", "after"]
 
 
-@dataclass(frozen=True, slots=True)
-class SeamCall:
-    """One call of a program through one of its seams.
+class SeamCall(NamedTuple):
+    """One call of a program through one of its seams. There are a dozen for each task, so it is a tuple.
 
     Attributes:
         number: its place among all calls of the harness, from 1.
@@ -44,6 +41,7 @@ class Program(Protocol):
         """End it here and now, as SIGKILL does; by raising out of the call, where it has callers of its own."""
 
 
+_NOTHING: frozenset[str] = frozenset()
 Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 """Told of each call, before and after it. It must not touch the seams, but may call `Program.die`."""
 
@@ -51,28 +49,40 @@ Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 class Calls:
     """Counts calls, and tells hooks of them. The thread that drives a harness uses it.
 
+    Past calls are kept as plain tuples, which the collector of garbage passes over.
+
     Attributes:
-        all: every call so far, in order.
         hooks: who is told.
         turn: raised by the world with each of its steps.
     """
 
     def __init__(self) -> None:
-        self.all: list[SeamCall] = []
         self.hooks: list[Hook] = []
         self.turn = 0
-        self._counts: Counter[str] = Counter()
+        self._counts: dict[str, int] = {}
+        self._past: list[tuple[int, str, int, str, int]] = []
+        self._changes: dict[int, frozenset[str]] = {}
 
-    def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = frozenset()) -> SeamCall:
+    @property
+    def all(self) -> list[SeamCall]:
+        """Every call so far, in order."""
+        return [SeamCall(*facts, self._changes.get(facts[0], _NOTHING)) for facts in self._past]
+
+    def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = _NOTHING) -> SeamCall:
         """Count a call that is about to happen."""
-        self._counts[name] += 1
-        call = SeamCall(len(self.all) + 1, name, self._counts[name], owner, self.turn, changes)
-        self.all.append(call)
-        for hook in tuple(self.hooks):
-            hook(call, "before", program)
+        self._counts[name] = nth = self._counts.get(name, 0) + 1
+        facts = (len(self._past) + 1, name, nth, owner, self.turn)
+        self._past.append(facts)
+        if changes:
+            self._changes[facts[0]] = changes
+        call = SeamCall(*facts, changes)
+        if self.hooks:
+            for hook in tuple(self.hooks):
+                hook(call, "before", program)
         return call
 
     def end(self, call: SeamCall, program: Program) -> None:
         """Tell of a call that has happened."""
-        for hook in tuple(self.hooks):
-            hook(call, "after", program)
+        if self.hooks:
+            for hook in tuple(self.hooks):
+                hook(call, "after", program)

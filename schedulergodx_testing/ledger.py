@@ -68,12 +68,13 @@ class DatabaseLedger:
     @property
     def changes(self) -> frozenset[str]:
         """The calls of the open transaction."""
-        return frozenset(call for call, _args, _kwargs, _result in self._pending)
+        return frozenset([change[0] for change in self._pending])
 
     def commit(self) -> None:
         """What the transaction has changed is kept."""
         for call, args, kwargs, result in self._pending:
-            getattr(self, f"_{call}", _ignore)(args, kwargs, result)
+            if (note := _NOTES.get(call)) is not None:
+                note(self, args, kwargs, result)
         self._pending.clear()
 
     def run(self, task: TaskSpec, now: datetime) -> None:
@@ -123,8 +124,15 @@ class DatabaseLedger:
             self.pruned_before = max(kwargs["ended_before"], self.pruned_before or kwargs["ended_before"])
 
 
-def _ignore(_args: tuple[Any, ...], _kwargs: dict[str, Any], _result: Any) -> None:
-    """Take no note: nothing is promised about it."""
+_NOTES = {
+    "add": DatabaseLedger._add,  # noqa: SLF001 - its own module
+    "start": DatabaseLedger._start,  # noqa: SLF001
+    "finish": DatabaseLedger._finish,  # noqa: SLF001
+    "add_reply": DatabaseLedger._add_reply,  # noqa: SLF001
+    "remove_replies": DatabaseLedger._remove_replies,  # noqa: SLF001
+    "prune": DatabaseLedger._prune,  # noqa: SLF001
+}
+"""Who takes note of a call; of the others none is taken, since nothing is promised about them."""
 
 
 class Ledger:

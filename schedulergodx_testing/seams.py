@@ -29,8 +29,11 @@ RUNNER_CALLS = ("start", "abandon")
 class Watcher(Protocol):
     """Who is told of calls."""
 
-    def before(self, seam: str, call: str, args: tuple[Any, ...]) -> Any:
-        """Take note of a call that is about to happen; raising prevents it. What it returns goes to `after`."""
+    def before(self, name: str, args: tuple[Any, ...]) -> Any:
+        """Take note of a call, e.g. `storage.add`, that is about to happen; raising prevents it.
+
+        What it returns goes to `after`.
+        """
 
     def after(self, note: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Take note of a call that has happened; raising hides its result."""
@@ -41,22 +44,26 @@ class Watched:
 
     def __init__(self, inner: Any, seam: str, calls: tuple[str, ...], watcher: Watcher) -> None:
         self.inner = inner
-        self._seam = seam
         self._watcher = watcher
         for call in calls:
-            setattr(self, call, self._watched(call, getattr(inner, call)))
+            setattr(self, call, self._watched(f"{seam}.{call}", getattr(inner, call)))
 
-    def _watched(self, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        before, after = self._watcher.before, self._watcher.after
+
         def watched(*args: Any, **kwargs: Any) -> Any:
-            note = self._watcher.before(self._seam, call, args)
+            note = before(name, args)
             result = real(*args, **kwargs)
-            self._watcher.after(note, args, kwargs, result)
+            after(note, args, kwargs, result)
             return result
 
         return watched
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        value = getattr(self.inner, name)
+        if callable(value):
+            setattr(self, name, value)  # the next time it is found at once
+        return value
 
 
 class WatchedStorage(Watched):
@@ -68,9 +75,9 @@ class WatchedStorage(Watched):
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Keep all changes of the block together; `begin` and `commit` are watched."""
-        begin = self._watcher.before("storage", "begin", ())
+        begin = self._watcher.before("storage.begin", ())
         with self.inner.transaction():
             self._watcher.after(begin, (), {}, None)
             yield
-            commit = self._watcher.before("storage", "commit", ())
+            commit = self._watcher.before("storage.commit", ())
         self._watcher.after(commit, (), {}, None)

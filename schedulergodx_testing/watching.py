@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from schedulergodx_testing.calls import Calls, Program, SeamCall
     from schedulergodx_testing.ledger import DatabaseLedger
 
+_NOTHING: frozenset[str] = frozenset()
+_CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
+
 
 class ServiceWatcher:
     """Writes down what one service does between its start and its end, and lets it die in the middle.
@@ -64,41 +67,42 @@ class ServiceWatcher:
         """Note the start, end or kill of a run."""
         self._note("worker", f"{what} {task.name}", task.message_id)
 
-    def before(self, seam: str, call: str, args: tuple[Any, ...]) -> SeamCall:
+    def before(self, name: str, args: tuple[Any, ...]) -> SeamCall:
         """Count a call, and let it happen, unless the service is dead or dies here."""
         if self.is_dead:
             raise ServiceCrash
-        if seam == "storage" and call == "begin":
+        changes = _NOTHING
+        if name == "storage.begin":
             self._ledger.begin()
-        changes = self._ledger.changes if call == "commit" else frozenset()
-        counted = self._calls.begin(f"{seam}.{call}", self._name, self._program, changes)
-        if seam == "transport" and call == "publish":
+        elif name == "storage.commit":
+            changes = self._ledger.changes
+        counted = self._calls.begin(name, self._name, self._program, changes)
+        if name == "transport.publish":
             self._listen(args[0])
-        elif seam == "runner" and call == "start":
+        elif name == "runner.start":
             self._ledger.run(args[0], self._clock.now())
         return counted
 
     def after(self, note: SeamCall, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Write down what a call brought."""
-        seam, _, call = note.name.partition(".")
-        if seam == "storage":
-            self._stored(call, args, kwargs, result)
-        elif note.name == "transport.reject":
+        name = note.name
+        if name in _CHANGES:
+            self._ledger.change(_CHANGES[name], args, kwargs, result)
+            self._stored(name, args, result)
+        elif name == "storage.commit":
+            self._ledger.commit()
+        elif name == "transport.reject":
             self._note("service", f"reject: {args[1]:.60}", "")
         self._calls.end(note, self._program)
 
-    def _stored(self, call: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        if call == "commit":
-            self._ledger.commit()
-        elif call in STORAGE_CALLS:
-            self._ledger.change(call, args, kwargs, result)
-        if call == "add":
+    def _stored(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        if name == "storage.add":
             task = args[0]
             due = f", due in {duration(task.run_at - task.issued_at)}" if task.is_delayed else ""
             self._note("storage", f"store {task.name}: {result.value}{due}", task.message_id)
-        elif call == "start" and result:
+        elif name == "storage.start" and result:
             self._note("service", "due: take it for its run", args[0])
-        elif call == "finish" and result is not None:
+        elif name == "storage.finish" and result is not None:
             self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
 
     def _listen(self, outgoing: Outgoing) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,9 +50,8 @@ HappeningKind: TypeAlias = Literal[
 KINDS: frozenset[str] = frozenset(get_args(HappeningKind))
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """One thing that happened.
+class Happening(NamedTuple):
+    """One thing that happened. A day in a test has many, so it is a tuple.
 
     Attributes:
         at_s: when, on the broker's clock, monotonic.
@@ -80,33 +78,27 @@ class Happening:
 class Log:
     """Collects happenings. The lock of the broker guards it.
 
-    Happenings are kept as plain tuples, which cost a fraction of an object, and become objects when somebody looks.
+    They are kept as plain tuples, which the collector of garbage passes over, and become objects when somebody looks.
+
+    Attributes:
+        at_s: the moment of what comes.
+        on_happening: told of everything at once, if anybody is.
     """
 
     def __init__(self) -> None:
         self.at_s = 0.0
         self.on_happening: Callable[[Happening], None] | None = None
-        self._seen: list[Happening] = []
-        self._new: list[tuple[float, HappeningKind, str, str, str, str]] = []
+        self._seen: list[tuple[float, HappeningKind, str, str, str, str]] = []
 
     def add(
         self, kind: HappeningKind, transport: str = "", queue: str = "", message_id: str = "", detail: str = ""
     ) -> None:
         """Note something, as of the moment `at_s`."""
-        if self.on_happening is None:
-            self._new.append((self.at_s, kind, transport, queue, message_id, detail))
-        else:
-            happening = Happening(self.at_s, kind, transport, queue, message_id, detail)
-            self._catch_up()
-            self._seen.append(happening)
-            self.on_happening(happening)
+        facts = (self.at_s, kind, transport, queue, message_id, detail)
+        self._seen.append(facts)
+        if self.on_happening is not None:
+            self.on_happening(Happening(*facts))
 
     def all(self) -> list[Happening]:
         """Return everything so far, in order."""
-        self._catch_up()
-        return self._seen.copy()
-
-    def _catch_up(self) -> None:
-        if self._new:
-            self._seen += [Happening(*facts) for facts in self._new]
-            self._new.clear()
+        return [Happening(*facts) for facts in self._seen]

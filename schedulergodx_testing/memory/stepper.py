@@ -140,12 +140,13 @@ class Stepper:
             with self.lock:
                 self._wake_timers()
                 ready = self.ready if lanes is None else [lane for lane in lanes() if lane.is_ready]
-                has_work = bool(ready)
-                if has_work:
-                    ready[self.choose(len(ready))].do()
+                count = len(ready)
+                if count:
+                    ready[self._choose(count) if count > 1 else 0].do()
                     self.notify()  # somebody may wait for an end, in `close`
-            self._make_calls()
-            return has_work
+            if self._calls:
+                self._make_calls()
+            return count > 0
 
     @contextmanager
     def standing_still(self, timeout_s: float = -1.0) -> Iterator[None]:
