@@ -41,6 +41,27 @@ def story(timeline: Timeline) -> list[str]:
     ]
 
 
+class Stories:
+    """The stories of the tests that have run over the broker in memory, for their runs over RabbitMQ."""
+
+    def __init__(self) -> None:
+        self._first: dict[object, list[str]] = {}
+
+    def told(self, kind: str, test: object, story: list[str]) -> str:
+        """Take the story of a test over a broker of that kind; return what is wrong with it, or ""."""
+        if kind == MEMORY:
+            self._first[test] = story
+            return ""
+        first = self._first.pop(test, None)
+        if first is None:
+            return (
+                "nothing was compared: the run over the broker in memory was left out, has failed, or was in another "
+                "process. Select both, and leave out -n"
+            )
+        found = difference(first, story)
+        return found and f"RabbitMQ and the broker in memory differ in this test:\n{found}"
+
+
 def difference(first: list[str], second: list[str]) -> str:
     """Return where two stories differ, as a diff; "" when they are the same."""
     if first == second:

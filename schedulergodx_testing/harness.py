@@ -28,6 +28,7 @@ from schedulergodx_testing.errors import HarnessError, LeftBehind, NothingLeftTo
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.launched import Launch, launch_of
 from schedulergodx_testing.ledger import Ledger
+from schedulergodx_testing.looks import Looks
 from schedulergodx_testing.memory.happenings import KINDS
 from schedulergodx_testing.places import caller
 from schedulergodx_testing.programs import ClientProgram
@@ -129,6 +130,7 @@ class Harness(Assertions, Crashing):
         self._exit = ExitStack()
         self._state = "new"
         self.opened = "not opened yet"
+        self._looks = Looks()
 
     # --- opening and closing ---------------------------------------------------------------------------------------
 
@@ -371,12 +373,12 @@ class Harness(Assertions, Crashing):
         return [state for served in self._services for state in reversed(served.tasks())]
 
     def outcome(self, message_id: str) -> Outcome | None:
-        """Return how a launch ended, as the service recorded it; None until it has ended."""
-        for served in self._services:
-            state = served.find(message_id)
-            if state is not None:
-                return state.outcome
-        return None
+        """Return how a launch ended, as the service recorded it; None until it has. HarnessError: asked in a loop."""
+        found = (served.find(message_id) for served in self._services)
+        outcome = next((state.outcome for state in found if state is not None), None)
+        if outcome is None and self.world.is_driver():
+            self._looks.at(message_id, (self.clock.monotonic_us(), len(self.timeline.entries)))
+        return outcome
 
     def note(self, lane: Any, what: str, message_id: str = "") -> None:
         """Add a line to the timeline."""
@@ -448,7 +450,8 @@ class Harness(Assertions, Crashing):
     def _explaining(self) -> Iterator[None]:
         """Say of a wait without an end what may be the reason."""
         try:
-            yield
+            with self._looks.while_waiting():
+                yield
         except NothingLeftToHappen as error:
             if not self.is_capturing:
                 raise

@@ -126,3 +126,14 @@ def test_a_story_depends_on_what_happened_when_and_to_which_launch() -> None:
         timeline((0, "client", "launch", "x"), (1, "worker", "start", "y")),
     ):
         assert any_transport.difference(told, any_transport.story(other))
+
+
+def test_a_story_is_compared_with_that_of_the_same_test_over_the_other_broker() -> None:
+    """Never with itself: when the first run is missing, that is said."""
+    stories = any_transport.Stories()
+    assert stories.told("memory", "test_it", ["one"]) == ""
+    assert "differ" in stories.told("rabbitmq", "test_it", ["two"])
+    assert stories.told("memory", "test_it", ["one"]) == ""
+    assert stories.told("rabbitmq", "test_it", ["one"]) == ""
+    for name in ("test_it", "test_other"):
+        assert "nothing was compared: the run over the broker in memory" in stories.told("rabbitmq", name, ["one"])

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx import Client, InvalidParameter, SchedulerError, Service, redirection
-from schedulergodx_testing import FakeClock, Harness, HarnessError, LeftBehind, NothingLeftToHappen, TooManyEvents
+from schedulergodx_testing import (
+    FakeClock,
+    Harness,
+    HarnessError,
+    LeftBehind,
+    NothingLeftToHappen,
+    TooManyEvents,
+    looks,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -257,6 +265,26 @@ def test_a_harness_that_captures_runs_nothing() -> None:
             message_id.result()
         with pytest.raises(NothingLeftToHappen, match=r"only captures launches and runs none.*is_capturing=False"):
             scheduler.run_until(message_id)
+
+
+def test_a_test_that_asks_in_a_loop(scheduler: Harness, monkeypatch) -> None:
+    """Would hang for ever, since nothing happens by itself; asking between steps, or for many, is no loop."""
+    monkeypatch.setattr(looks, "LOOKS_MAX", 100)
+    message_id = double.options(delay=60).launch(1)
+
+    def poll() -> None:
+        while scheduler.outcome(message_id) is None:
+            pass
+
+    with pytest.raises(HarnessError, match=r"asked 100 times for the outcome of .*Nothing happens by itself: advance"):
+        poll()
+    for _ in range(150):
+        assert scheduler.outcome(message_id) is None
+        assert scheduler.outcome("another") is None
+    scheduler.run_until(lambda: scheduler.outcome(message_id) is not None)
+    while scheduler.clock.monotonic() < 1200:
+        assert scheduler.outcome("another") is None
+        scheduler.advance(seconds=1)
 
 
 def test_waiting_for_what_never_comes(scheduler: Harness) -> None:
