@@ -423,9 +423,11 @@ class Harness(Assertions, Crashing):
 
     def _happening(self, happening: Happening) -> None:
         self.broker_program.heard(happening)
-        if happening.kind in _TOLD:
-            facts = [fact for fact in (happening.queue or happening.transport, happening.detail) if fact]
-            self.note("broker", f"{happening.kind}: {', '.join(facts)}", happening.message_id)
+        kind, detail = happening.kind, happening.detail
+        if kind in _TOLD:
+            where = happening.queue or happening.transport
+            facts = f"{where}, {detail}" if where and detail else where or detail
+            self.note("broker", f"{kind}: {facts}", happening.message_id)
 
     # --- for its parts ---------------------------------------------------------------------------------------------
 
