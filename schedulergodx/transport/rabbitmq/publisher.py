@@ -33,6 +33,12 @@ WINDOW_BYTES_MAX = 32 * 1024 * 1024
 """The same in bytes of their bodies; one message may always be sent."""
 BATCH_MAX = 256
 """Messages taken under one lock: other threads wait for it to publish."""
+REFUSALS_MAX = 6
+REFUSAL_PAUSE_S = 0.05
+"""How often a quorum queue may refuse a message, and the first of the pauses between, each twice the one before.
+
+While its members elect a leader it refuses everything, e.g. when somebody else has begun to make it a moment ago.
+"""
 PERSISTENT = 2
 """AMQP's delivery mode of what the broker keeps on disk."""
 
@@ -78,6 +84,8 @@ class Publisher:
         self._last_returned = 0
         self._again: list[Outgoing] = []
         self._sent_twice: set[Outgoing] = set()
+        self._refusals: dict[Outgoing, int] = {}
+        self._is_pausing = False
         self._careful_left = 0
 
     # --- For any thread
@@ -169,7 +177,7 @@ class Publisher:
         if channel is None or connection is None or not self._is_confirming or self.link.is_blocked:
             return
         if self._again:
-            if self._in_flight:
+            if self._in_flight or self._is_pausing:
                 return  # others of that queue may come back too: they keep their order if it is made after all of them
             with self._lock:
                 self._to_send.extendleft(reversed(self._again))
@@ -251,6 +259,7 @@ class Publisher:
 
     def _settle(self, outgoing: Outgoing, error: BrokerError | None) -> None:
         self._sent_twice.discard(outgoing)
+        self._refusals.pop(outgoing, None)
         with self._lock:
             if outgoing not in self._unsettled:
                 return  # withdrawn
@@ -283,6 +292,8 @@ class Publisher:
         self._tag = self._confirmed_to = self._last_returned = self._in_flight_bytes = 0
         self._in_flight.clear()
         self._again.clear()
+        self._refusals.clear()
+        self._is_pausing = False
         self._returned.clear()
         with self._lock:
             self._to_send = deque(self._unsettled)
@@ -341,7 +352,26 @@ class Publisher:
         elif is_kept:
             self._settle(outgoing, None)
         else:
+            self._on_refused_message(outgoing)
+
+    def _on_refused_message(self, outgoing: Outgoing) -> None:
+        """Send once more, after a pause, what a quorum queue of ours refused: it may just be electing a leader."""
+        refusals = self._refusals.get(outgoing, 0) + 1
+        with self._lock:
+            queue = self._queues.get(outgoing.queue)
+            is_worth_trying = queue is not None and queue.is_quorum and outgoing in self._unsettled
+        if not is_worth_trying or refusals > REFUSALS_MAX:
             self._settle(outgoing, self._errors.full(outgoing))
+            return
+        self._refusals[outgoing] = refusals
+        self._again.append(outgoing)
+        if not self._is_pausing:
+            self._is_pausing = True
+            self.link.later(REFUSAL_PAUSE_S * 2 ** (refusals - 1), self._end_pause)
+
+    def _end_pause(self) -> None:
+        self._is_pausing = False
+        self.pump()
 
     def _on_unroutable(self, outgoing: Outgoing) -> None:
         """Make the queue again if it was declared here, e.g. because it has expired, and send once more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -88,6 +89,37 @@ def test_a_full_queue_is_told(connect: Connect, queue: QueueSpec, channel: Block
     assert isinstance(Sending(transport, queue.name, b"too much").error(), QueueFull)
     channel.queue_purge(queue.name)
     assert Sending(transport, queue.name, b"fits again").error() is None
+
+
+@pytest.mark.slow
+def test_a_quorum_queue_that_is_just_being_made_refuses_nothing(connect: Connect, queue: QueueSpec) -> None:
+    """Two connections make it at one moment, and one of them publishes before it has a leader: all is kept."""
+    for number in range(20):
+        spec = QueueSpec(name=f"{queue.name}.{number}", is_quorum=True)
+        transport = connect()
+        recorder = consume(transport, spec)
+        transport.declare(spec)
+        publish(transport, spec.name, b"a", b"b")
+        assert sorted(bodies(recorder.deliveries(2))) == [b"a", b"b"]
+        transport.close()
+
+
+@pytest.mark.slow
+def test_a_full_quorum_queue_is_told(connect: Connect, broker: RabbitMQ, vhost_url: str, queue: QueueSpec) -> None:
+    """One that refuses more for good gives `QueueFull`, after a few tries; once there is room, it takes again."""
+    vhost = unquote(urlsplit(vhost_url).path[1:])
+    limit = '{"max-length": 1, "overflow": "reject-publish"}'
+    broker.ctl("--vhost", vhost, "set_policy", "--apply-to", "queues", queue.name, f"^{queue.name}$", limit)
+    spec = QueueSpec(name=queue.name, is_quorum=True)
+    transport = connect()
+    transport.declare(spec)
+    errors = [Sending(transport, queue.name, b"%d" % number).error() for number in range(5)]
+    assert errors[0] is None
+    assert isinstance(errors[-1], QueueFull)
+    recorder = consume(transport, spec)
+    for _ in range(errors.count(None)):
+        transport.ack([recorder.delivery()])
+    publish(transport, queue.name, b"fits again")
 
 
 def test_a_queue_made_otherwise_is_named(connect: Connect, queue: QueueSpec, channel: BlockingChannel) -> None:
