@@ -15,8 +15,11 @@ from schedulergodx import redirection
 
 T = TypeVar("T")
 
-WAIT_MAX_S = 30.0
-"""Longest single wait in seconds, so that a jump of the wall clock is noticed within it."""
+WAIT_MAX_S = 1.0
+"""Longest single wait in seconds, so that a jump of the wall clock is noticed within it, and a signal, too.
+
+A signal that comes in the moment before the system's wait begins does not end it: Python sees it only afterwards.
+"""
 
 
 class SystemClock:
