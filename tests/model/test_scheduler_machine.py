@@ -167,8 +167,8 @@ def test_the_printed_line_replays_a_story(pytester: pytest.Pytester, monkeypatch
     broken = pytester.runpytest_subprocess()
     broken.assert_outcomes(failed=1)
     broken.stdout.fnmatch_lines(["*I1: a launch of client 'client' is nowhere any more*", "*>> *", "*Replay it: *"])
-    [line] = {line for line in broken.outlines if "Replay it: " in line and "::" in line}
-    assert f"pytest {path.name}::TestShop::runTest" in line
+    lines = set(re.findall(rf"{replay.VARIABLE}=\S+ pytest \S+::runTest", broken.stdout.str()))
+    assert [line.partition(" pytest ")[2] for line in lines] == [f"{path.name}::TestShop::runTest"]
     path.write_text(path.read_text().replace("        lose(scheduler)\n", ""))
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
