@@ -212,7 +212,7 @@ def test_a_function_that_no_client_made_a_task_of(scheduler: Harness) -> None:
     def plain() -> None:
         pass
 
-    for thing in (len, plain, Harness.advance):
+    for thing in (oct, plain, Harness.advance):
         for assertion in (scheduler.assert_launched, scheduler.assert_not_launched, scheduler.assert_completed):
             with pytest.raises(HarnessError, match=r"no client has made a task of .*@client\.task"):
                 assertion(thing)
