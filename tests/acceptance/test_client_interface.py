@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from helpers.functions import add, blame, nap
 
 import schedulergodx
 from schedulergodx import (
@@ -25,19 +25,6 @@ from schedulergodx import (
 pytestmark = pytest.mark.slow
 
 WAIT_S = 20
-
-
-def add(a, b=0):
-    return a + b
-
-
-def blame(text):
-    raise ValueError(text)
-
-
-def nap(seconds):
-    time.sleep(seconds)
-    return seconds
 
 
 def test_a_launch_returns_an_id_that_can_be_asked(client):

@@ -1,12 +1,12 @@
 """How a task ended, as the client hears it: results, errors, questions by id; over each transport."""
 
 import asyncio
-import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
+from helpers.functions import add, blame, nap
 from helpers.programs import Program
 
 from schedulergodx import (
@@ -23,19 +23,6 @@ from schedulergodx import (
 pytestmark = pytest.mark.slow
 
 WAIT_S = 20
-
-
-def add(a, b=0):
-    return a + b
-
-
-def blame(text):
-    raise ValueError(text)
-
-
-def nap(seconds):
-    time.sleep(seconds)
-    return seconds
 
 
 def leave(code):
