@@ -1,9 +1,4 @@
-"""The service: one loop around one inbox. It decides nothing itself and starts no thread.
-
-Each turn takes all events that are there (bounded), decides, writes everything in one transaction, and only then acks,
-answers and starts tasks. So a crash at any moment leaves either nothing of a turn or all of it, and what was not acked
-comes again and is recognised by its id.
-"""
+"""The service: one loop around one inbox, and the parts that it needs. It decides nothing itself, starts no thread."""
 
 from __future__ import annotations
 
@@ -11,8 +6,7 @@ import os
 import socket
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from schedulergodx import redirection
@@ -30,32 +24,23 @@ from schedulergodx.config import (
 )
 from schedulergodx.errors import (
     Closed,
-    DatabaseDamaged,
-    DatabaseUnsupported,
     InvalidParameter,
     SchedulerError,
-    StorageError,
 )
 from schedulergodx.service.consumer import Consumer
+from schedulergodx.service.loop import PRUNE_EVERY_S, Loop
 from schedulergodx.service.outcomes import Outcomes
 from schedulergodx.service.publisher import Publisher
 from schedulergodx.service.runner import LocalRunner
 from schedulergodx.service.runner.threads import abandoned_max
 from schedulergodx.service.runs import Runs
 from schedulergodx.service.signals import on_stop_signal
-from schedulergodx.service.stopping import Phase, Stopping, StopReport
+from schedulergodx.service.stopping import Stopping, StopReport
 from schedulergodx.service.storage_pause import StoragePause
 from schedulergodx.service.turn import Turn
 from schedulergodx.utils.abstractions import (
-    AbstractionCore,
     Clock,
-    ConnectionChanged,
-    ConnectionState,
-    ConsumeFailed,
-    Delivery,
-    Finished,
     QueueSpec,
-    ReplySettled,
     Runner,
     ServiceEvent,
     Stop,
@@ -74,12 +59,10 @@ if TYPE_CHECKING:
 
     from schedulergodx.utils.rmq_property import RmqConnect
 
-_PRUNE_EVERY_S = 60.0
-_PRUNED_AT_ONCE_MAX = 1000
 _RESULT_ROOM_BYTES = 64 * 1024  # of a message, for everything beside the result
 
 
-class Service(AbstractionCore):
+class Service(Loop):
     """Takes tasks from a queue, stores them, runs them when they are due, and answers.
 
     Making one checks the parameters and touches nothing; `start()` does the work until it is told to stop. It needs no
@@ -271,7 +254,7 @@ class Service(AbstractionCore):
         self._pause = StoragePause(clock, logger)
         self._retained: list[ServiceEvent] = []
         self._interrupted: list[str] = []
-        self._prune_at = clock.monotonic() + _PRUNE_EVERY_S
+        self._prune_at = clock.monotonic() + PRUNE_EVERY_S
 
     def _connect(self) -> None:
         turn = Turn()
@@ -285,40 +268,6 @@ class Service(AbstractionCore):
         self._transport.consume(queue, prefetch=self.limits.prefetch, is_exclusive=True, is_standby=self._is_standby)
         self._log_lines.info("service %s takes tasks from queue %s", self.name, self._request_queue)
 
-    def step(self, event: ServiceEvent | None) -> None:
-        """Do one turn with `event` and whatever else is in the inbox. Only one thread may step."""
-        events = self._obey(self._take(event))
-        if self._pause.is_on:
-            self._retained = events
-        else:
-            self._turn(events)
-        if self._pause.error is not None:
-            self._runs.kill_overtime(ended={one.message_id for one in self._retained if isinstance(one, Finished)})
-            self._stop_without_storage(self._pause.error)
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the service has stopped turning, and waits to be closed."""
-        return self._stopping.phase is Phase.DONE
-
-    def has_events(self) -> bool:
-        """Return whether an event waits for the next turn."""
-        return not self._inbox.empty()
-
-    def wait_s(self) -> float | None:
-        """Return the seconds until the next turn is due without an event, or None."""
-        if not self._pause.is_on:
-            if self._retained:
-                return 0.0
-            try:
-                due_s = self._runs.wait_s(now=self._clock.now(), is_starting=self._stopping.phase is Phase.RUNNING)
-            except StorageError as error:
-                self._pause.begin(error)
-            else:
-                # Pruning sets no timer: the clock wakes an idle service at least every 30 s.
-                return _earliest(due_s, self._stopping.wait_s(), self._publisher.wait_s())
-        return _earliest(self._pause.wait_s(), self._stopping.wait_s())
-
     def close(self) -> StopReport:
         """Kill what still runs, disconnect, and let go of the database. Closing twice does nothing."""
         resources, self._resources = self._resources, None
@@ -328,139 +277,6 @@ class Service(AbstractionCore):
                     interrupted=tuple(self._interrupted), unsent_replies=self._publisher.count_unsent()
                 )
         return self._report
-
-    def _take(self, event: ServiceEvent | None) -> list[ServiceEvent]:
-        events, self._retained = self._retained, []
-        if event is not None:
-            events.append(event)
-        # During a pause everything is taken, so that a Stop is seen; what can be there is bounded by the prefetch.
-        while self._pause.is_on or len(events) < self.limits.events_per_turn_max:
-            try:
-                events.append(self._inbox.get_nowait())
-            except Empty:
-                break
-        return events
-
-    def _obey(self, events: list[ServiceEvent]) -> list[ServiceEvent]:
-        """Take what needs no database, once, whatever becomes of this turn; return the rest."""
-        rest: list[ServiceEvent] = []
-        for event in events:
-            match event:
-                case Stop():
-                    self._begin_to_stop(event.grace_s)
-                case ConsumeFailed():
-                    self._give_up(event.error)
-                case ConnectionChanged():
-                    pass  # the transport has logged it; what is under way waits for the connection
-                case _:
-                    rest.append(event)
-        return rest
-
-    def _turn(self, events: list[ServiceEvent]) -> None:
-        turn = Turn(is_grace_over=self._stopping.is_grace_over)
-        try:
-            with self._storage.transaction():
-                self._decide(events, turn, self._clock.now())
-        except StorageError as error:
-            self._storage_failed(error, events)
-            return
-        self._pause.over()
-        self._after_commit(turn, [one for one in events if isinstance(one, ReplySettled)])
-
-    def _decide(self, events: list[ServiceEvent], turn: Turn, now: datetime) -> None:
-        for event in events:
-            match event:
-                case Delivery():
-                    self._consumer.take(event, turn, now=now)
-                case Finished():
-                    self._runs.finish(event, turn, now=now)
-                case ReplySettled():
-                    self._publisher.settle(event, turn)
-        self._runs.give_up_overtime(turn, now=now)
-        if turn.is_grace_over:
-            self._runs.give_up_all(turn, now=now)
-        elif self._stopping.phase is Phase.RUNNING:
-            self._runs.start_due(turn, now=now)
-        if turn.sent:
-            self._storage.remove_replies(turn.sent)
-        self._prune(now)
-
-    def _log(self, turn: Turn) -> None:
-        for level, message, facts in turn.lines:
-            self._log_lines.log(level, message, *facts)
-
-    def _after_commit(self, turn: Turn, settled: list[ReplySettled]) -> None:
-        self._log(turn)
-        if turn.acks:
-            self._transport.ack(turn.acks)
-        for delivery, reason in turn.rejects:
-            self._transport.reject(delivery, reason)
-        self._interrupted += turn.interrupted
-        self._runs.after_commit(turn)
-        self._publisher.after_commit(settled, turn.replies)
-        try:
-            self._publisher.send_waiting()
-        except StorageError as error:
-            self._storage_failed(error, [])  # the turn itself is on disk
-        self._stopping.advance(is_working=bool(self._runs.running), is_sending=self._is_sending())
-
-    def _is_sending(self) -> bool:
-        """Whether an answer is left that the broker may take soon."""
-        status = self._transport.status()
-        # The first answer opens the connection for answers: then it is being made, and has not failed yet.
-        is_coming = status.state is ConnectionState.CONNECTING and not status.reason
-        is_there = is_coming or status.state in {ConnectionState.UP, ConnectionState.BLOCKED}
-        return is_there and not self._publisher.is_empty
-
-    def _begin_to_stop(self, grace_s: float | None) -> None:
-        if self._stopping.phase is Phase.RUNNING:
-            running = len(self._runs.running)
-            self._log_lines.info("service %s stops: takes no more; %d tasks run", self.name, running)
-            self._transport.stop_consuming()
-        self._stopping.drain(grace_s)
-
-    def _give_up(self, error: SchedulerError) -> None:
-        # The error itself is raised at the end; the transport has told what it knows.
-        self._log_lines.error("service %s cannot go on (%s)", self.name, type(error).__name__)
-        self._error = self._error or error
-        self._begin_to_stop(None)
-
-    def _storage_failed(self, error: StorageError, events: list[ServiceEvent]) -> None:
-        """Keep the events, which nobody has acked, and try the whole turn again after a pause."""
-        self._retained = events
-        if isinstance(error, (DatabaseDamaged, DatabaseUnsupported)):
-            self._log_lines.critical("service %s stops without acking: %s", self.name, error)
-            self._error = error
-            self._stopping.phase = Phase.DONE
-        else:
-            self._pause.begin(error)
-
-    def _stop_without_storage(self, error: StorageError) -> None:
-        """End a stop that the database holds up, unless it may still be written within the time that there is.
-
-        What is not stored stays with the broker, and what runs is reported at the next start.
-        """
-        phase = self._stopping.phase
-        if phase in {Phase.RUNNING, Phase.DONE}:
-            return
-        is_worth_waiting = self._runs.running if phase is Phase.DRAINING else self._publisher.in_flight
-        if not is_worth_waiting or self._stopping.is_over:
-            self._interrupted += self._runs.running
-            self._error = self._error or error
-            self._stopping.phase = Phase.DONE
-
-    def _prune(self, now: datetime) -> None:
-        if self._clock.monotonic() < self._prune_at:
-            return
-        pruned = self._storage.prune(
-            ended_before=now - timedelta(seconds=self.limits.keep_outcomes_s), limit=_PRUNED_AT_ONCE_MAX
-        )
-        # More of them waiting: go on in the next turn, in bites that do not hold up the tasks.
-        self._prune_at = self._clock.monotonic() + (0.0 if pruned == _PRUNED_AT_ONCE_MAX else _PRUNE_EVERY_S)
-
-
-def _earliest(*waits_s: float | None) -> float | None:
-    return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
 
 def _limits(limits: ServiceLimits | None, **given: int | None) -> ServiceLimits:

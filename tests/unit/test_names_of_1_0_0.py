@@ -146,7 +146,7 @@ def test_old_spellings_are_aliases(old, real):
     """The correctly spelled name is the real one; the old one is the same function of the same class."""
     from schedulergodx import Client
 
-    assert vars(Client)[old] is vars(Client)[real]
+    assert getattr(Client, old) is getattr(Client, real)
     assert getattr(Client, old).__name__ == real
 
 

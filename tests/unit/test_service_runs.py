@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
-from schedulergodx.service import core
+from schedulergodx.service import loop
 
 if TYPE_CHECKING:
     from tests.unit.doubles import Bench
@@ -376,7 +376,7 @@ def test_a_task_that_has_not_ended_is_never_pruned(make_bench) -> None:
 
 def test_pruning_goes_in_bites_turn_by_turn(make_bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A week's outcomes that become old together hold up no task, and do not wait a minute for each bite."""
-    monkeypatch.setattr(core, "_PRUNED_AT_ONCE_MAX", 2)
+    monkeypatch.setattr(loop, "_PRUNED_AT_ONCE_MAX", 2)
     bench = make_bench(keep_outcomes_s=1000).open()
     for name in "abcde":
         bench.launch(name)
