@@ -3,11 +3,8 @@
 `Client` launches, `Service` stores and runs; between them is RabbitMQ, or one file. See README.md.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
-from schedulergodx.client.core import Client
-from schedulergodx.client.task import Task
-from schedulergodx.context import RunningTask, current_task
 from schedulergodx.errors import (
     BatchFailed,
     BrokerBlocked,
@@ -48,14 +45,39 @@ from schedulergodx.errors import (
     TaskTimedOut,
     UnknownMessageId,
 )
-from schedulergodx.rules.lifecycle import Code, Outcome, TaskStatus
-from schedulergodx.service.core import Service
-from schedulergodx.utils.id_generators import MessageId
+from schedulergodx.lazy import importer
 
-try:
-    __version__ = version("schedulergodx")
-except PackageNotFoundError:  # a checkout on the path that was never installed
-    __version__ = "0+unknown"
+if TYPE_CHECKING:
+    from schedulergodx import client as client
+    from schedulergodx import service as service
+    from schedulergodx import utils as utils
+    from schedulergodx.client.core import Client
+    from schedulergodx.client.task import Task
+    from schedulergodx.context import RunningTask, current_task
+    from schedulergodx.rules.lifecycle import Code, Outcome, TaskStatus
+    from schedulergodx.service.core import Service
+    from schedulergodx.utils.id_generators import MessageId
+    from schedulergodx.version import __version__
+else:
+    # Quick to import: who only sends loads no service, and the command line soon knows what Ctrl-C means.
+    __getattr__ = importer(
+        __name__,
+        {
+            "Client": "schedulergodx.client.core",
+            "Code": "schedulergodx.rules.lifecycle",
+            "MessageId": "schedulergodx.utils.id_generators",
+            "Outcome": "schedulergodx.rules.lifecycle",
+            "RunningTask": "schedulergodx.context",
+            "Service": "schedulergodx.service.core",
+            "Task": "schedulergodx.client.task",
+            "TaskStatus": "schedulergodx.rules.lifecycle",
+            "__version__": "schedulergodx.version",
+            "client": "schedulergodx.client",
+            "current_task": "schedulergodx.context",
+            "service": "schedulergodx.service",
+            "utils": "schedulergodx.utils",
+        },
+    )
 
 __all__ = [
     "BatchFailed",
@@ -107,3 +129,7 @@ __all__ = [
     "__version__",
     "current_task",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

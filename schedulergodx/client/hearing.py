@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from schedulergodx.utils.message import answers, envelope
 from schedulergodx.utils.message.kinds import MessageDisassemble
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from schedulergodx.client.connection import Connection
@@ -116,6 +116,8 @@ class Hearing(AbstractionCore):
         return _outcome(heard)
 
     async def _async_wait_for(self, message_id: str) -> Outcome:
+        import asyncio  # noqa: PLC0415 - only for those who use it, and they have it: it is half of our import time
+
         message_id = _checked_id(message_id)
         connection = self._current()
         loop = asyncio.get_running_loop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import SimpleQueue
@@ -14,6 +13,7 @@ from schedulergodx.errors import BatchFailed, BrokerError
 from schedulergodx.utils.abstractions import Outgoing
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Iterator, Mapping
 
     from schedulergodx.utils.abstractions import Clock, Transport
@@ -81,6 +81,8 @@ class Publisher:
 
     async def send_async(self, queue: str, message_id: str, body: bytes) -> None:
         """As `send`, for asyncio: waits on an event of the loop. Cancelling it withdraws the launch, if it can."""
+        import asyncio  # noqa: PLC0415 - only for those who use it, and they have it: it is half of our import time
+
         loop = asyncio.get_running_loop()
         settled: asyncio.Future[BrokerError | None] = loop.create_future()
 
