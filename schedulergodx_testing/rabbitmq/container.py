@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -195,8 +196,17 @@ class SchedulerRabbitMQ(RabbitMQ):
         if self._life == "paused":
             self._container.unpause()  # Docker refuses to kill what it froze
         if not self._has_ended():
-            self._container.kill()
+            self._kill_unless_ended()
         self._wait_for_end()
+
+    def _kill_unless_ended(self) -> None:
+        errors: Any = importlib.import_module("docker.errors")
+        try:
+            self._container.kill()
+        except errors.APIError as error:
+            # It ended by itself after it was looked at: "is not running".
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise
 
     def _wait_for_end(self) -> None:
         wait_until(self._has_ended, "the container to end", timeout_s=STOP_TIMEOUT_S)
