@@ -26,7 +26,7 @@ class EndingContainer:
 
     def kill(self) -> None:
         self._is_told = True
-        raise errors.APIError("refused", response=SimpleNamespace(status_code=self._refusal))
+        raise errors.APIError("refused", response=SimpleNamespace(status_code=self._refusal, url="", reason=""))
 
 
 def broker_in(container: EndingContainer) -> SchedulerRabbitMQ:
