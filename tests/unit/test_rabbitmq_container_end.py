@@ -45,5 +45,5 @@ def test_a_container_that_ends_before_it_is_killed_has_ended() -> None:
 
 def test_another_refusal_of_a_kill_is_told() -> None:
     """Only that one answer means that the container ends by itself."""
-    with pytest.raises(errors.APIError, match="refused"):
+    with pytest.raises(errors.APIError, match="500 Server Error"):
         broker_in(EndingContainer(http.HTTPStatus.INTERNAL_SERVER_ERROR)).kill()
