@@ -21,6 +21,7 @@ from schedulergodx.errors import (
     DuplicateMessageId,
     HardNotSupported,
     InvalidParameter,
+    KeysRefused,
     LaunchRefused,
     LaunchUncertain,
     MessageRejected,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from schedulergodx.rules.lifecycle import Code, Outcome, TaskStatus
     from schedulergodx.service.core import Service
     from schedulergodx.utils.id_generators import MessageId
+    from schedulergodx.utils.keys.ring import KeyRing
     from schedulergodx.version import __version__
 else:
     # Quick to import: who only sends loads no service, and the command line soon knows what Ctrl-C means.
@@ -65,6 +67,7 @@ else:
         {
             "Client": "schedulergodx.client.core",
             "Code": "schedulergodx.rules.lifecycle",
+            "KeyRing": "schedulergodx.utils.keys.ring",
             "MessageId": "schedulergodx.utils.id_generators",
             "Outcome": "schedulergodx.rules.lifecycle",
             "RunningTask": "schedulergodx.context",
@@ -97,6 +100,8 @@ __all__ = [
     "DuplicateMessageId",
     "HardNotSupported",
     "InvalidParameter",
+    "KeyRing",
+    "KeysRefused",
     "LaunchRefused",
     "LaunchUncertain",
     "MessageId",

@@ -3,6 +3,7 @@
 ```
 SchedulerError
 ├── InvalidParameter        a parameter is outside its stated range; nothing happened (also a ValueError)
+│   └── KeysRefused           the keys cannot be used, or there are none where there must be
 ├── Closed                  the client, service or transport was closed before this call
 ├── LaunchRefused           the client refused to send; nothing was sent
 │   ├── TaskNotSerializable   .variable cannot be pickled
@@ -60,6 +61,10 @@ class SchedulerError(Exception):
 
 class InvalidParameter(SchedulerError, ValueError):
     """A parameter is outside its stated range. Nothing happened."""
+
+
+class KeysRefused(InvalidParameter):
+    """The keys for signing cannot be used, or there are none where there must be. Nothing happened."""
 
 
 class Closed(SchedulerError):

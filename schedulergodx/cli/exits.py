@@ -34,6 +34,10 @@ LOOK_EXITS: Mapping[int, str] = {
     EXIT_STORAGE: "the database cannot be read",
 }
 SHOW_EXITS: Mapping[int, str] = {**LOOK_EXITS, EXIT_UNKNOWN_ID: "the database has no task of this id"}
+KEYS_EXITS: Mapping[int, str] = {
+    EXIT_OK: "done",
+    EXIT_USAGE: "wrong usage, or the file cannot be used; nothing was changed",
+}
 DEMO_EXITS: Mapping[int, str] = {
     EXIT_OK: "every task ended as expected",
     EXIT_FAILED: "some task did not, or the service ended early",
