@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from schedulergodx.utils.abstractions import ConnectionStatus, Transport
+    from schedulergodx.utils.abstractions import ConnectionStatus, ConsumingStatus, Transport
 
 PATIENCE_S = 20.0
 """Real seconds without any sign from the broker, while one is expected, after which a test fails."""
@@ -266,6 +266,10 @@ class TrackedTransport:
     def status(self) -> ConnectionStatus:
         """Return the state of the connection."""
         return self._real.status()
+
+    def consuming(self) -> ConsumingStatus:
+        """Return the state of what consumes."""
+        return self._real.consuming()
 
     def threads(self) -> Mapping[str, threading.Thread]:
         """Return the transport's own threads."""

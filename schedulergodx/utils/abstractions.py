@@ -40,6 +40,7 @@ __all__ = [
     "ConnectionState",
     "ConnectionStatus",
     "ConsumeFailed",
+    "ConsumingStatus",
     "Delivery",
     "Finished",
     "Outgoing",
@@ -173,6 +174,24 @@ class ConnectionStatus:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumingStatus:
+    """What is known about the way in: whether anything would be delivered.
+
+    Attributes:
+        connection: of the connection that consumes.
+        is_consuming: whether the broker has said that it delivers, from every queue that is to be consumed.
+        is_waiting: whether a queue is in use, and this transport waits until its owner is gone.
+        answered_s_ago: seconds since the broker last answered on what consumes, a round trip that is made again and
+            again while nothing else happens; None: not since the last loss.
+    """
+
+    connection: ConnectionStatus
+    is_consuming: bool
+    is_waiting: bool = False
+    answered_s_ago: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ConnectionChanged:
     """An event: the connection that consumes (`is_consuming`) or publishes came into a state."""
 
@@ -248,6 +267,9 @@ class Transport(Protocol):
 
     def status(self) -> ConnectionStatus:
         """Return the state of the connection that publishes, or of the only one."""
+
+    def consuming(self) -> ConsumingStatus:
+        """Return the state of what consumes. An open connection that delivers nothing is seen here."""
 
     def threads(self) -> Mapping[str, threading.Thread]:
         """Return the threads that this transport ever started, by name."""

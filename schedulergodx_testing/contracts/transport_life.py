@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from schedulergodx.errors import Closed
 from schedulergodx.utils.abstractions import ConnectionState, QueueSpec, Transport
 from schedulergodx_testing.contracts.recorder import WAIT_S, Sending, bodies, consume, publish
+from schedulergodx_testing.rabbitmq.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,29 @@ class TransportLifeContract:
         transport.close()
         recorder.change(ConnectionState.CLOSED)
         assert transport.status().state is ConnectionState.CLOSED
+
+    def test_whether_anything_would_be_delivered_is_told(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """`consuming` tells of a consumer that the broker has answered, of one that waits, and of the end."""
+        first, second = connect(), connect()
+        status = first.consuming()
+        assert (status.is_consuming, status.is_waiting, status.answered_s_ago) == (False, False, None)
+        publish(sender, queue.name, b"a")
+        consume(first, queue, is_exclusive=True).delivery()
+        status = first.consuming()
+        assert (status.connection.state, status.is_consuming) == (ConnectionState.UP, True)
+        assert status.answered_s_ago is not None
+        assert 0 <= status.answered_s_ago <= WAIT_S
+        recorder = consume(second, queue, is_exclusive=True, is_standby=True)
+        wait_until(lambda: second.consuming().is_waiting, "the standby to wait", timeout_s=WAIT_S)
+        assert not second.consuming().is_consuming
+        first.close()
+        status = first.consuming()
+        assert (status.connection.state, status.is_consuming) == (ConnectionState.CLOSED, False)
+        recorder.delivery()
+        assert second.consuming().is_consuming
+        assert not second.consuming().is_waiting
 
     def test_threads_are_named(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """Nothing runs before the first use; every thread is listed under its name and ends with close."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from schedulergodx.utils.abstractions import ConsumeFailed, Delivery
+from schedulergodx.utils.abstractions import ConsumeFailed, ConsumingStatus, Delivery
 from schedulergodx_testing.memory import failures
 from schedulergodx_testing.memory.link import PAUSE_MAX_S, PAUSE_MIN_S, Link
 
@@ -136,6 +136,18 @@ class ConsumingLink(Link):
         """Ask for no more deliveries. What is on its way is not handed over, and goes back when the channel ends."""
         for wish in self._wanted():
             self._stop(wish)
+
+    def consuming_status(self) -> ConsumingStatus:
+        """Return whether the broker delivers; one that is cut off without anybody's notice does not answer."""
+        wanted, connection = self._wanted(), self.connection
+        answers = self.is_up and connection is not None and not connection.is_half_open
+        owners = [self.hub.store.owner(wish.queue.name) for wish in wanted if wish.is_exclusive and self.is_up]
+        return ConsumingStatus(
+            connection=self.status,
+            is_consuming=bool(wanted) and all(wish.channel is not None for wish in wanted),
+            is_waiting=any(owner is not None and owner is not connection for owner in owners),
+            answered_s_ago=0.0 if answers else None,
+        )
 
     def knows(self, name: str) -> bool:
         """Return whether that queue is, or was, consumed."""

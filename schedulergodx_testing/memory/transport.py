@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
-    from schedulergodx.utils.abstractions import ConnectionStatus, Delivery, Outgoing, TransportEvent
+    from schedulergodx.utils.abstractions import ConnectionStatus, ConsumingStatus, Delivery, Outgoing, TransportEvent
     from schedulergodx_testing.memory.hub import Hub
     from schedulergodx_testing.memory.pump import Pump
     from schedulergodx_testing.memory.stepper import Lane
@@ -159,6 +159,11 @@ class MemoryTransport:
         """Return the state of the connection that publishes, or of the only one."""
         is_only_one = self._consuming.is_started and not self._publishing.is_started
         return (self._consuming if is_only_one else self._publishing).status
+
+    def consuming(self) -> ConsumingStatus:
+        """Return the state of what consumes. A broker in memory answers at once."""
+        with self._stepper.lock:
+            return self._consuming.consuming_status()
 
     def threads(self) -> Mapping[str, threading.Thread]:
         """Return the broker's thread, if it steps by itself and this transport was used; else nothing.

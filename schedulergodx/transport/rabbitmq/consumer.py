@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.transport.rabbitmq.declare import Declarer
 from schedulergodx.transport.rabbitmq.subscription import Subscription, Tag, Wish
+from schedulergodx.utils.abstractions import ConsumingStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -63,6 +64,18 @@ class Consumer:
     def delete_queue(self, name: str) -> None:
         """Delete a queue, and do not make it anew for consuming."""
         self.link.call(lambda: self._delete_queue(name))
+
+    def status(self) -> ConsumingStatus:
+        """Return what is known of all that is to be consumed; of several queues, the one that was heard least."""
+        wanted = [one for one in list(self._subscriptions.values()) if not one.has_ended]
+        answers = [one.answered_s_ago() for one in wanted]
+        known = [seconds for seconds in answers if seconds is not None]
+        return ConsumingStatus(
+            connection=self.link.status,
+            is_consuming=bool(wanted) and all(one.is_consuming for one in wanted),
+            is_waiting=any(one.is_waiting for one in wanted),
+            answered_s_ago=max(known) if known and len(known) == len(answers) else None,
+        )
 
     # --- LinkUser
 

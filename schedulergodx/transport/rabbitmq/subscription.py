@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from schedulergodx.clock import SystemClock
 from schedulergodx.transport.rabbitmq.acks import UnackedTags
 from schedulergodx.transport.rabbitmq.backoff import pause_s
 from schedulergodx.transport.rabbitmq.errors import (
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pika.channel import Channel
-    from pika.spec import Basic, BasicProperties
+    from pika.frame import Method
+    from pika.spec import Basic, BasicProperties, Queue
 
     from schedulergodx.errors import BrokerError
     from schedulergodx.transport.rabbitmq.connection import Link
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from schedulergodx.utils.abstractions import QueueSpec, TransportEvent
 
 logger = logging.getLogger("schedulergodx.transport")
+_clock = SystemClock()
 
 OWNER_WAIT_S = 3.0
 """How long a queue may be in use before that is an error: the broker may not have noticed the end of a killed owner."""
@@ -42,6 +45,12 @@ OWNER_AGAIN_WAIT_S = 180.0
 OWNER_PAUSE_S = 0.25
 STANDBY_PAUSE_S = 1.0
 """Between two tries to own a queue. Each one that fails is a line in the log of the broker."""
+PROBE_PAUSE_S = 10.0
+"""Between two questions on a channel that consumes."""
+PROBE_PATIENCE_S = 60.0
+"""For the answer; then the connection is made anew."""
+PROBES_WITHOUT_CONSUMER = 2
+"""So often the broker may say that nobody consumes before that is believed."""
 QUEUE_NAME_BYTES_MAX = 255
 
 
@@ -103,6 +112,24 @@ class Subscription:
         self._has_told_waiting = False
         self._failures = 0
         self._timer: object = None
+        self._answered_at: float | None = None
+        self._unseen = 0
+
+    # --- For any thread
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether the broker has said that it delivers."""
+        return (intake := self.intake) is not None and intake.is_consuming
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the queue is in use, and this waits for its owner to go."""
+        return self._has_told_waiting
+
+    def answered_s_ago(self) -> float | None:
+        """Return the seconds since the broker last answered about this queue; None: not on this connection."""
+        return None if (at := self._answered_at) is None else _clock.monotonic() - at
 
     # --- Its life
 
@@ -117,6 +144,7 @@ class Subscription:
         self._declarer = None
         self._timer = None
         self._is_owner = False
+        self._answered_at = None
         self.intake = None
 
     def stop(self) -> None:
@@ -157,6 +185,7 @@ class Subscription:
     def _on_owned(self, error: BaseException | None) -> None:
         if self.has_ended:
             return
+        self._answered_at = _clock.monotonic()
         if error is None:
             self._is_owner = self._was_owner = True
             self._own()
@@ -202,6 +231,9 @@ class Subscription:
     def _on_consuming(self, intake: Intake) -> None:
         intake.is_consuming = True
         self._has_told_waiting = False
+        self._answered_at = _clock.monotonic()
+        self._unseen = 0
+        self._link.later(PROBE_PAUSE_S, lambda: self._probe(intake))
         logger.info("consuming from %r", self.wish.queue.name)
 
     def _on_message(self, _channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
@@ -215,6 +247,38 @@ class Subscription:
         self._emit(Delivery(queue=self.wish.queue.name, body=body, is_redelivered=bool(method.redelivered), tag=tag))
 
     # --- Its silent deaths
+
+    def _probe(self, intake: Intake) -> None:
+        """Ask on the channel that consumes how many consumers the queue has: heartbeats say nothing about that."""
+        if not self._is_consuming_by(intake):
+            return
+
+        def give_up() -> None:
+            if self._is_consuming_by(intake):
+                self._link.cut(f"no answer on the channel that consumes from {self.wish.queue.name!r}")
+
+        patience = self._link.later(PROBE_PATIENCE_S, give_up)
+
+        def on_answer(frame: Method[Queue.DeclareOk]) -> None:
+            self._link.cancel(patience)
+            self._on_probed(intake, frame.method.consumer_count or 0)
+
+        intake.channel.queue_declare(self.wish.queue.name, passive=True, callback=on_answer)
+
+    def _on_probed(self, intake: Intake, consumers: int) -> None:
+        self._answered_at = _clock.monotonic()
+        if not self._is_consuming_by(intake):
+            return
+        # Asked twice: a quorum queue that elects a leader counts none for a moment.
+        self._unseen = 0 if consumers else self._unseen + 1
+        if self._unseen < PROBES_WITHOUT_CONSUMER:
+            self._link.later(PROBE_PAUSE_S, lambda: self._probe(intake))
+        else:
+            self.give_all_back()
+            self._begin_again("the broker knows of no consumer any more")
+
+    def _is_consuming_by(self, intake: Intake) -> bool:
+        return intake is self.intake and intake.channel.is_open and not self.has_ended
 
     def _on_cancelled_by_broker(self, channel: Channel) -> None:
         """Begin again: the queue was deleted, its node failed, or we acked too late for the broker.

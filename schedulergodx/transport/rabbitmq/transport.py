@@ -20,7 +20,7 @@ from schedulergodx.utils.abstractions import ConnectionChanged, Outgoing, QueueS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from schedulergodx.utils.abstractions import Clock, ConnectionStatus, Delivery, TransportEvent
+    from schedulergodx.utils.abstractions import Clock, ConnectionStatus, ConsumingStatus, Delivery, TransportEvent
     from schedulergodx.utils.rmq_property import RmqConnect
 
 logger = logging.getLogger("schedulergodx.transport")
@@ -141,6 +141,10 @@ class RabbitMQTransport:
         """Return the state of the connection that publishes, or of the only one."""
         is_only_one = self._publishing.thread is None and self._consuming.thread is not None
         return (self._consuming if is_only_one else self._publishing).status
+
+    def consuming(self) -> ConsumingStatus:
+        """Return the state of what consumes; `Subscription` makes the round trips."""
+        return self._consumer.status()
 
     def threads(self) -> Mapping[str, threading.Thread]:
         """Return the threads that were ever started, by name."""

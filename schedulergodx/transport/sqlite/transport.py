@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from schedulergodx.utils.abstractions import (
         Clock,
         ConnectionStatus,
+        ConsumingStatus,
         Delivery,
         Outgoing,
         QueueSpec,
@@ -137,6 +138,10 @@ class SqliteTransport:
     def status(self) -> ConnectionStatus:
         """See `Transport.status`. The one connection both publishes and consumes."""
         return self._worker.status
+
+    def consuming(self) -> ConsumingStatus:
+        """See `Transport.consuming`. A look at the file is the round trip; each poll is one."""
+        return self._worker.consuming()
 
     def threads(self) -> Mapping[str, threading.Thread]:
         """See `Transport.threads`: there is one."""

@@ -18,7 +18,13 @@ from schedulergodx.errors import BrokerError, BrokerRefused, BrokerUnavailable, 
 from schedulergodx.transport.sqlite.owners import Owners
 from schedulergodx.transport.sqlite.queue_file import QueueFile, explain, is_busy
 from schedulergodx.transport.sqlite.turn import Ledger, Turn
-from schedulergodx.utils.abstractions import ConnectionChanged, ConnectionState, ConnectionStatus, ConsumeFailed
+from schedulergodx.utils.abstractions import (
+    ConnectionChanged,
+    ConnectionState,
+    ConnectionStatus,
+    ConsumeFailed,
+    ConsumingStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -83,10 +89,21 @@ class Worker:
         self._failures = 0
         self._swept_at_s = float("-inf")
         self._active_at_s = float("-inf")
+        self._looked_at_s: float | None = None
         self._state_lock = threading.Lock()
         self.on_event: Callable[[TransportEvent], None] = lambda _event: None
         self.status = ConnectionStatus(state=ConnectionState.CONNECTING, broker=broker)
         self.thread = threading.Thread(target=self._run, name=f"{name}-sqlite", daemon=True)
+
+    def consuming(self) -> ConsumingStatus:
+        """Return whether the file gives this process what comes, and when it was last looked at."""
+        consumers, looked_at_s = list(self._ledger.consumers.values()), self._looked_at_s
+        return ConsumingStatus(
+            connection=self.status,
+            is_consuming=bool(consumers) and all(consumer.is_joined for consumer in consumers),
+            is_waiting=any(not consumer.is_joined for consumer in consumers),
+            answered_s_ago=None if looked_at_s is None else self._clock.monotonic() - looked_at_s,
+        )
 
     def put(self, in_turn: TurnCommand | None = None, *, at_once: LedgerCommand | None = None) -> None:
         """Have a command carried out, after those before it."""
@@ -177,6 +194,7 @@ class Worker:
             finally:
                 self._owners.bury(dead)
             self._failures = 0
+            self._looked_at_s = self._clock.monotonic()
             self._set_state(ConnectionState.UP)
         except (StorageError, sqlite3.Error, OSError) as error:
             self._handle(error)
@@ -202,6 +220,7 @@ class Worker:
         file, self._file = self._file, None
         if file is not None:
             file.close()
+        self._looked_at_s = None
         self._owners.leave()
         self._ledger.forget_file()
         self._is_dirty = True

@@ -12,6 +12,7 @@ from schedulergodx.errors import (
     InvalidParameter,
     QueueInUse,
 )
+from schedulergodx.transport.rabbitmq import subscription
 from schedulergodx.utils.abstractions import ConnectionState, QueueSpec
 from schedulergodx_testing.contracts.recorder import WAIT_S, Recorder, Sending, consume, publish
 from tests.integration.rabbitmq_transport.helpers import Connect, sender_of
@@ -33,8 +34,8 @@ def test_a_channel_that_the_broker_closes_is_noticed(connect: Connect, queue: Qu
     transport.consume(queue, prefetch=1)
     stale = recorder.delivery()
     # What the broker does when an ack comes too late for it: PRECONDITION_FAILED on the channel.
-    (subscription,) = transport._consumer._subscriptions.values()
-    intake = subscription.intake
+    (consumer,) = transport._consumer._subscriptions.values()
+    intake = consumer.intake
     assert intake is not None
     transport._consuming.call(lambda: intake.channel.basic_ack(4711))
     again = recorder.delivery()
@@ -44,6 +45,45 @@ def test_a_channel_that_the_broker_closes_is_noticed(connect: Connect, queue: Qu
     publish(transport, queue.name, b"second")
     assert recorder.delivery().body == b"second"
     assert ConnectionState.RECOVERING not in recorder.changes_so_far()
+
+
+def test_a_consumer_that_the_broker_has_forgotten_is_noticed(
+    connect: Connect, queue: QueueSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alive but not consuming: connection and channel are open, no error came, and the broker delivers nothing."""
+    monkeypatch.setattr(subscription, "PROBE_PAUSE_S", 0.05)
+    transport = connect()
+    recorder = sender_of(transport, queue)
+    transport.consume(queue, prefetch=1, is_exclusive=True)
+    transport.ack([recorder.delivery()])
+    (consumer,) = transport._consumer._subscriptions.values()
+    intake = consumer.intake
+    assert intake is not None
+    cancel = pika.spec.Basic.Cancel(consumer_tag=intake.consumer_tag, nowait=True)  # behind pika's own back
+    transport._consuming.call(lambda: intake.channel._send_method(cancel))
+    publish(transport, queue.name, b"second")
+    assert recorder.delivery().body == b"second"
+    assert transport.consuming().is_consuming
+    assert not recorder.has_failures()
+
+
+def test_a_channel_that_does_not_answer_costs_its_connection(
+    connect: Connect, queue: QueueSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before heartbeats would tell, the connection is made anew, and consuming goes on."""
+    monkeypatch.setattr(subscription, "PROBE_PAUSE_S", 0.05)
+    transport = connect()
+    recorder = sender_of(transport, queue)
+    transport.consume(queue, prefetch=1)
+    recorder.delivery()
+    monkeypatch.setattr(subscription, "PROBE_PATIENCE_S", 0.0)
+    assert recorder.change(ConnectionState.RECOVERING).is_consuming
+    monkeypatch.setattr(subscription, "PROBE_PATIENCE_S", WAIT_S)
+    again = recorder.delivery()
+    assert (again.body, again.is_redelivered) == (b"first", True)
+    answered_s_ago = transport.consuming().answered_s_ago
+    assert answered_s_ago is not None
+    assert answered_s_ago < WAIT_S
 
 
 def test_a_queue_deleted_under_an_exclusive_consumer_is_made_again(
@@ -212,8 +252,8 @@ def test_many_acks_are_one_frame(connect: Connect, queue: QueueSpec, monkeypatch
     publish(transport, queue.name, *(b"%d" % number for number in range(999)))
     transport.consume(queue, prefetch=1000)
     deliveries = recorder.deliveries(1000)
-    (subscription,) = transport._consumer._subscriptions.values()
-    intake = subscription.intake
+    (consumer,) = transport._consumer._subscriptions.values()
+    intake = consumer.intake
     assert intake is not None
     frames: SimpleQueue[tuple[int, bool]] = SimpleQueue()
     ack = intake.channel.basic_ack
