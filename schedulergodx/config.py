@@ -38,6 +38,9 @@ class ServiceLimits:
         kill_grace_s: between TERM and KILL of a hard task.
         overdue_grace_s: by how much a delayed task may be late before it counts as overdue.
         keep_outcomes_s: how long outcomes can be asked for after the end.
+        keep_ids_s: how long after its end the id of a task is known, at least as long as its outcome; until then
+            a late duplicate of its launch does not run again.
+        keep_replies_s: how long an answer is offered to a queue that is full or absent. Its outcome stays.
         replies_in_flight_max: answers sent and not confirmed yet.
         message_bytes_max: a larger message is refused.
         reply_flush_s: for the last answers when the service stops.
@@ -51,6 +54,8 @@ class ServiceLimits:
     kill_grace_s: float = 2.0
     overdue_grace_s: float = 60.0
     keep_outcomes_s: float = 7 * 86400.0
+    keep_ids_s: float = 30 * 86400.0
+    keep_replies_s: float = 86400.0
     replies_in_flight_max: int = 1000
     message_bytes_max: int = MESSAGE_BYTES_MAX
     reply_flush_s: float = 5.0
@@ -61,7 +66,8 @@ class ServiceLimits:
             whole_number(name, getattr(self, name), least=1, most=65535)
         for name in ("stop_grace_s", "kill_grace_s", "overdue_grace_s", "reply_flush_s"):
             seconds(name, getattr(self, name), least=0.0)
-        seconds("keep_outcomes_s", self.keep_outcomes_s, least=1.0)
+        for name in ("keep_outcomes_s", "keep_ids_s", "keep_replies_s"):
+            seconds(name, getattr(self, name), least=1.0)
         message_bytes("message_bytes_max", self.message_bytes_max)
 
 

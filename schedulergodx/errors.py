@@ -23,6 +23,7 @@ SchedulerError
 ├── ResultTimeout           the wait ended before the task did; the task goes on (also a TimeoutError)
 ├── ResultUnserializable    the task completed, but its result is not JSON data; `.representation`
 ├── UnknownMessageId        the service has no task with this id
+│   └── OutcomePruned         it had one, which has ended; its outcome was kept for its time and is forgotten
 ├── TaskFailed              how the task ended: `.code`, `.exception_type`, `.message`, `.traceback`
 │   ├── TaskRaised            the function raised
 │   ├── TaskTimedOut          it overran its lifetime
@@ -212,11 +213,15 @@ class ResultUnserializable(SchedulerError):
 
 
 class UnknownMessageId(SchedulerError):
-    """The service has no task with this id: never stored, or its outcome was pruned."""
+    """The service has no task with this id: never stored, or stored and forgotten so long ago that nobody knows."""
 
     def __init__(self, message: str, *, message_id: str = "") -> None:
         super().__init__(message)
         self.message_id = message_id
+
+
+class OutcomePruned(UnknownMessageId):
+    """The task with this id has ended, and its outcome, kept for its time, is forgotten. It does not run again."""
 
 
 class TaskFailed(SchedulerError):

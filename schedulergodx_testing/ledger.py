@@ -45,7 +45,7 @@ class DatabaseLedger:
         tasks: each task that was ever stored, by id.
         early_starts: tasks whose run was started although they were not stored, and when.
         outbox: replies that were put in and not taken out, by number.
-        told: (queue, id) of each reply that the broker has confirmed, or that nobody can get.
+        told: (queue, id) of each reply that the broker has confirmed, that nobody can get, or whose time is over.
         pruned_before: outcomes older than this may be gone; None: none was pruned.
     """
 
@@ -119,6 +119,11 @@ class DatabaseLedger:
         for number in args[0]:
             self.outbox.pop(number, None)
 
+    def _prune_replies(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+        dropped = {(args[0], message_id) for message_id in result}
+        self.told |= dropped
+        self.outbox = {number: one for number, one in self.outbox.items() if (one.queue, one.message_id) not in dropped}
+
     def _prune(self, _args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if result:
             self.pruned_before = max(kwargs["ended_before"], self.pruned_before or kwargs["ended_before"])
@@ -131,6 +136,7 @@ _NOTES = {
     "add_reply": DatabaseLedger._add_reply,  # noqa: SLF001
     "remove_replies": DatabaseLedger._remove_replies,  # noqa: SLF001
     "prune": DatabaseLedger._prune,  # noqa: SLF001
+    "prune_replies": DatabaseLedger._prune_replies,  # noqa: SLF001
 }
 """Who takes note of a call; of the others none is taken, since nothing is promised about them."""
 

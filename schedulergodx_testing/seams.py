@@ -17,6 +17,8 @@ STORAGE_CALLS = (
     "add_reply",
     "remove_replies",
     "prune",
+    "prune_ids",
+    "prune_replies",
 )
 """Calls of a `Storage` that change something; `begin` and `commit` are the two ends of a transaction.
 

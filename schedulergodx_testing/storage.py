@@ -25,8 +25,34 @@ if TYPE_CHECKING:
 StorageFault: TypeAlias = Literal["full", "busy", "readonly", "ioerr"]
 """A full disk, a database that another program has locked, one that cannot be written, a disk that fails."""
 
-READS = frozenset({"due", "next_run_at", "interrupted", "find", "tasks", "counts", "watchers", "replies"})
-CHANGES = frozenset({"add", "start", "finish", "add_watcher", "add_reply", "remove_replies", "prune"})
+READS = frozenset(
+    {
+        "due",
+        "next_run_at",
+        "interrupted",
+        "find",
+        "is_forgotten",
+        "tasks",
+        "counts",
+        "watchers",
+        "replies",
+        "first_reply",
+        "count_replies",
+    }
+)
+CHANGES = frozenset(
+    {
+        "add",
+        "start",
+        "finish",
+        "add_watcher",
+        "add_reply",
+        "remove_replies",
+        "prune",
+        "prune_ids",
+        "prune_replies",
+    }
+)
 _AT_MAX = 1_000_000
 _INJECTED: dict[str, type[StorageError]] = {
     "full": DatabaseFull,

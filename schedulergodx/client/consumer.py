@@ -8,7 +8,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from schedulergodx.errors import Closed, MessageRejected, SchedulerError, UnknownMessageId
+from schedulergodx.errors import Closed, MessageRejected, OutcomePruned, SchedulerError, UnknownMessageId
 from schedulergodx.rules.lifecycle import Code, Outcome
 from schedulergodx.utils.abstractions import ConnectionChanged, ConnectionState, ConsumeFailed, Delivery, TransportEvent
 from schedulergodx.utils.message import answers, envelope
@@ -116,7 +116,7 @@ class Answers:
             outcome: what came.
             size_bytes: of the message that it came in.
         """
-        is_unknown = outcome.code is Code.UNKNOWN_ID
+        is_unknown = outcome.code in _UNKNOWN
         with self._lock:
             self._expected.discard(outcome.message_id)
             self._doubtful.discard(outcome.message_id)
@@ -182,6 +182,10 @@ class Answers:
                 self._end = None
 
 
+_UNKNOWN: dict[Code, type[UnknownMessageId]] = {Code.UNKNOWN_ID: UnknownMessageId, Code.OUTCOME_PRUNED: OutcomePruned}
+"""The answers that are no outcomes, and what they mean to whoever waits for one."""
+
+
 class Consumer:
     """Listens to the transport for the client. Called from its threads."""
 
@@ -237,4 +241,4 @@ class Consumer:
 
 
 def _unknown(outcome: Outcome) -> UnknownMessageId:
-    return UnknownMessageId(outcome.report.message, message_id=outcome.message_id)
+    return _UNKNOWN[outcome.code](outcome.report.message, message_id=outcome.message_id)

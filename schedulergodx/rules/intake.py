@@ -12,13 +12,15 @@ class Intake(Enum):
 
     KEEP: it is stored, and its outcome goes where it asked for it. ANSWER: it was here before and has ended: tell its
     outcome again. WATCH: it was here before and has not ended: its outcome goes also where this one asks for it.
-    REFUSE: its id belongs to another launch.
+    REFUSE: its id belongs to another launch. SAY_PRUNED: it was here before and has ended, and what came of it is not
+    known any more.
     """
 
     KEEP = "keep"
     ANSWER = "answer"
     WATCH = "watch"
     REFUSE = "refuse"
+    SAY_PRUNED = "say pruned"
 
 
 def on_launch(added: Added, *, is_ended: bool) -> Intake:
@@ -30,21 +32,28 @@ def on_launch(added: Added, *, is_ended: bool) -> Intake:
             return Intake.REFUSE
         case Added.SAME:
             return Intake.ANSWER if is_ended else Intake.WATCH
+        case Added.FORGOTTEN:
+            return Intake.SAY_PRUNED
 
 
 class Question(Enum):
-    """What a question for an outcome leads to: tell it, wait for it, say where the task is, or that it is unknown."""
+    """What a question for an outcome leads to.
+
+    ANSWER: tell it. WATCH: wait for it. SAY_STATUS: say where the task is. SAY_PRUNED: say that the task has ended, and
+    that its outcome is not known any more. UNKNOWN: say that there is no such task.
+    """
 
     ANSWER = "answer"
     WATCH = "watch"
     SAY_STATUS = "say status"
+    SAY_PRUNED = "say pruned"
     UNKNOWN = "unknown"
 
 
-def on_question(*, is_known: bool, is_ended: bool, is_waiting_wanted: bool) -> Question:
+def on_question(*, is_known: bool, is_forgotten: bool, is_ended: bool, is_waiting_wanted: bool) -> Question:
     """Return what to do with a question for the outcome of one task."""
     if not is_known:
-        return Question.UNKNOWN
+        return Question.SAY_PRUNED if is_forgotten else Question.UNKNOWN
     if is_ended:
         return Question.ANSWER
     return Question.WATCH if is_waiting_wanted else Question.SAY_STATUS

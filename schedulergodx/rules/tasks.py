@@ -56,11 +56,15 @@ class TaskSpec:
 
 
 class Added(Enum):
-    """What `Storage.add` did: stored it, knew it already, or knows another task of this id."""
+    """What `Storage.add` did: stored it, or knew it already, or knows another task of this id.
+
+    FORGOTTEN: it knew it, and the task has ended so long ago that its outcome was pruned.
+    """
 
     NEW = "new"
     SAME = "same"
     CONFLICT = "conflict"
+    FORGOTTEN = "forgotten"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -88,6 +88,9 @@ class Consumer:
                     self._storage.add_watcher(task.message_id, task.reply_to)
             case Intake.REFUSE:
                 self._refuse_conflict(task.message_id, message, turn)
+            case Intake.SAY_PRUNED:
+                turn.say(logging.INFO, "launched again long after its end; not run again (message %s)", task.message_id)
+                self._say_pruned(task.message_id, message, turn)
 
     def _refuse_conflict(self, message_id: str, message: Envelope, turn: Turn) -> None:
         what = "refused: client %s launched another task under a known id (message %s)"
@@ -100,6 +103,17 @@ class Consumer:
             code=Code.DUPLICATE_ID,
             message=f"the id {message_id!r} belongs to another launch; this one was not accepted. Use an id generator "
             "that never repeats itself, such as the default one.",
+        )
+
+    def _say_pruned(self, message_id: str, message: Envelope, turn: Turn) -> None:
+        self._outcomes.refuse(
+            message_id,
+            message.reply_to,
+            turn,
+            client=message.client,
+            code=Code.OUTCOME_PRUNED,
+            message=f"the task with the id {message_id!r} has ended, and its outcome, which the service keeps for a "
+            "stated time, is forgotten; it is not run again",
         )
 
     def _take_questions(self, message: Envelope, turn: Turn) -> None:
@@ -117,7 +131,10 @@ class Consumer:
         state = self._storage.find(message_id)
         outcome = None if state is None else state.outcome
         question = on_question(
-            is_known=state is not None, is_ended=outcome is not None, is_waiting_wanted=is_waiting_wanted
+            is_known=state is not None,
+            is_forgotten=state is None and self._storage.is_forgotten(message_id),
+            is_ended=outcome is not None,
+            is_waiting_wanted=is_waiting_wanted,
         )
         if question is Question.ANSWER and outcome is not None:
             self._outcomes.tell(outcome, queue, turn, client=message.client)
@@ -125,6 +142,8 @@ class Consumer:
             self._storage.add_watcher(message_id, queue)
         elif question is Question.SAY_STATUS and state is not None:
             self._outcomes.say_status(state, queue, turn)
+        elif question is Question.SAY_PRUNED:
+            self._say_pruned(message_id, message, turn)
         else:
             self._outcomes.refuse(
                 message_id,
@@ -132,8 +151,8 @@ class Consumer:
                 turn,
                 client=message.client,
                 code=Code.UNKNOWN_ID,
-                message=f"this service has no task with the id {message_id!r}: it was never stored, or its outcome was "
-                "pruned",
+                message=f"this service has no task with the id {message_id!r}: it was never stored, or it ended so "
+                "long ago that its id is forgotten, too",
             )
 
     def _reject(self, delivery: Delivery, error: MessageRejected, turn: Turn) -> None:

@@ -28,8 +28,9 @@ from schedulergodx.errors import (
     SchedulerError,
 )
 from schedulergodx.service.consumer import Consumer
-from schedulergodx.service.loop import PRUNE_EVERY_S, Loop
+from schedulergodx.service.loop import Loop
 from schedulergodx.service.outcomes import Outcomes
+from schedulergodx.service.pruning import Pruner
 from schedulergodx.service.publisher import Publisher
 from schedulergodx.service.runner import LocalRunner
 from schedulergodx.service.runner.threads import abandoned_max
@@ -239,6 +240,7 @@ class Service(Loop):
             clock,
             logger,
             in_flight_max=limits.replies_in_flight_max,
+            keep_replies_s=limits.keep_replies_s,
             on_settled=self._inbox.put,
         )
         self._runs = Runs(
@@ -254,13 +256,13 @@ class Service(Loop):
         self._pause = StoragePause(clock, logger)
         self._retained: list[ServiceEvent] = []
         self._interrupted: list[str] = []
-        self._prune_at = clock.monotonic() + PRUNE_EVERY_S
+        self._pruner = Pruner(self._storage, clock, limits)
 
     def _connect(self) -> None:
-        turn = Turn()
+        turn = Turn(now=self._clock.now())
         with self._storage.transaction():
             # Their answers are in the outbox, like those that an earlier service left there.
-            self._runs.report_interrupted(turn, now=self._clock.now())
+            self._runs.report_interrupted(turn, now=turn.now)
         self._log(turn)
         self._runner.listen(self._inbox.put)
         self._transport.listen(self._inbox.put)

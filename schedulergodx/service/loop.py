@@ -7,7 +7,6 @@ comes again and is recognised by its id.
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -30,15 +29,15 @@ from schedulergodx.utils.abstractions import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from schedulergodx.config import ServiceLimits
     from schedulergodx.service.consumer import Consumer
+    from schedulergodx.service.pruning import Pruner
     from schedulergodx.service.publisher import Publisher
     from schedulergodx.service.runs import Runs
     from schedulergodx.service.storage_pause import StoragePause
     from schedulergodx.utils.logger import CoreLogger
-
-PRUNE_EVERY_S = 60.0
-_PRUNED_AT_ONCE_MAX = 1000
 
 
 class Loop(AbstractionCore):
@@ -58,7 +57,7 @@ class Loop(AbstractionCore):
     _pause: StoragePause
     _retained: list[ServiceEvent]
     _interrupted: list[str]
-    _prune_at: float
+    _pruner: Pruner
     _error: SchedulerError | None
 
     def step(self, event: ServiceEvent | None) -> None:
@@ -91,8 +90,7 @@ class Loop(AbstractionCore):
             except StorageError as error:
                 self._pause.begin(error)
             else:
-                # Pruning sets no timer: the clock wakes an idle service at least every 30 s.
-                return _earliest(due_s, self._stopping.wait_s(), self._publisher.wait_s())
+                return _earliest(due_s, self._stopping.wait_s(), self._publisher.wait_s(), self._pruner.wait_s())
         return _earliest(self._pause.wait_s(), self._stopping.wait_s())
 
     def _take(self, event: ServiceEvent | None) -> list[ServiceEvent]:
@@ -123,10 +121,10 @@ class Loop(AbstractionCore):
         return rest
 
     def _turn(self, events: list[ServiceEvent]) -> None:
-        turn = Turn(is_grace_over=self._stopping.is_grace_over)
+        turn = Turn(now=self._clock.now(), is_grace_over=self._stopping.is_grace_over)
         try:
             with self._storage.transaction():
-                self._decide(events, turn, self._clock.now())
+                self._decide(events, turn, turn.now)
         except StorageError as error:
             self._storage_failed(error, events)
             return
@@ -149,7 +147,7 @@ class Loop(AbstractionCore):
             self._runs.start_due(turn, now=now)
         if turn.sent:
             self._storage.remove_replies(turn.sent)
-        self._prune(now)
+        self._pruner.prune(turn)
 
     def _log(self, turn: Turn) -> None:
         for level, message, facts in turn.lines:
@@ -214,15 +212,6 @@ class Loop(AbstractionCore):
             self._interrupted += self._runs.running
             self._error = self._error or error
             self._stopping.phase = Phase.DONE
-
-    def _prune(self, now: datetime) -> None:
-        if self._clock.monotonic() < self._prune_at:
-            return
-        pruned = self._storage.prune(
-            ended_before=now - timedelta(seconds=self.limits.keep_outcomes_s), limit=_PRUNED_AT_ONCE_MAX
-        )
-        # More of them waiting: go on in the next turn, in bites that do not hold up the tasks.
-        self._prune_at = self._clock.monotonic() + (0.0 if pruned == _PRUNED_AT_ONCE_MAX else PRUNE_EVERY_S)
 
 
 def _earliest(*waits_s: float | None) -> float | None:

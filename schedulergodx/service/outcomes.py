@@ -38,7 +38,7 @@ class Outcomes:
     def tell(self, outcome: Outcome, queue: str, turn: Turn, *, client: str) -> None:
         """Answer with an outcome."""
         body = envelope.build(answers.answer(outcome, client=client))
-        turn.replies.append(self._storage.add_reply(queue, outcome.message_id, body))
+        turn.replies.append(self._storage.add_reply(queue, outcome.message_id, body, now=turn.now))
 
     def refuse(  # noqa: PLR0913 - the parts of a message
         self, message_id: str, queue: str, turn: Turn, *, client: str, code: Code, message: str
@@ -64,4 +64,4 @@ class Outcomes:
         if not queue:
             return
         message = envelope.Envelope(message_id=message_id, client=client, kind=kind, arguments=dict(arguments))
-        turn.replies.append(self._storage.add_reply(queue, message_id, envelope.build(message)))
+        turn.replies.append(self._storage.add_reply(queue, message_id, envelope.build(message), now=turn.now))

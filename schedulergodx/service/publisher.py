@@ -1,8 +1,11 @@
-"""From the outbox to the broker: each answer is sent until the broker has it, or its queue is gone."""
+"""From the outbox to the broker: each answer is sent until the broker has it, or has not taken it for too long."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import BrokerError, Closed, QueueMissing, StorageError
@@ -15,15 +18,35 @@ if TYPE_CHECKING:
     from schedulergodx.utils.abstractions import Clock, Storage, Transport
     from schedulergodx.utils.logger import CoreLogger
 
-RETRY_S = 5.0
-"""Pause before an answer that the broker did not take is offered again."""
-_COUNTED_AT_ONCE = 50
+FIRST_PAUSE_S = 5.0
+LONGEST_PAUSE_S = 600.0
+"""Pauses before a queue that did not take an answer is tried again, each twice as long as the one before."""
+_PRUNED_AT_ONCE_MAX = 500
+
+
+@dataclass(slots=True)
+class _Hold:
+    """A queue that did not take an answer: its other answers wait, until one of them, as a trial, was taken.
+
+    Attributes:
+        until: monotonic moment of the next trial; `inf` while one is under way.
+        pause_s: how long the pause before that is.
+        is_absent: whether the queue does not exist: then probably nobody waits for its answers.
+    """
+
+    until: float
+    pause_s: float
+    is_absent: bool
 
 
 class Publisher:
-    """Sends the answers of the outbox, at most `in_flight_max` at a time. Only the loop's thread uses it."""
+    """Sends the answers of the outbox, at most `in_flight_max` at a time. Only the loop's thread uses it.
 
-    def __init__(  # noqa: PLR0913 - the seams, and a number
+    A queue that is full or absent holds up nobody else: its answers are offered again after growing pauses, and
+    dropped when they have been there for `keep_replies_s`.
+    """
+
+    def __init__(  # noqa: PLR0913 - the seams, and two numbers
         self,
         storage: Storage,
         transport: Transport,
@@ -31,6 +54,7 @@ class Publisher:
         logger: CoreLogger,
         *,
         in_flight_max: int,
+        keep_replies_s: float,
         on_settled: Callable[[ReplySettled], None],
     ) -> None:
         self._storage = storage
@@ -38,16 +62,18 @@ class Publisher:
         self._clock = clock
         self._logger = logger
         self._in_flight_max = in_flight_max
+        self._keep = timedelta(seconds=keep_replies_s)
         self._on_settled = on_settled
         self._in_flight: set[int] = set()
         self._last_number = 0
         self._has_more = True  # what an earlier run of the service left in the outbox
-        self._retry_at: float | None = None
+        self._holds: dict[str, _Hold] = {}
+        self._trial_at = inf
 
     @property
     def is_empty(self) -> bool:
-        """Whether every answer is with the broker, as far as this run knows."""
-        return not self._in_flight and not self._has_more and self._retry_at is None
+        """Whether the broker has every answer that it may take soon, as far as this run knows."""
+        return not self._in_flight and not self._has_more
 
     @property
     def in_flight(self) -> int:
@@ -55,37 +81,41 @@ class Publisher:
         return len(self._in_flight)
 
     def count_unsent(self) -> int:
-        """Return how many answers the broker does not have; only those under way, if the outbox cannot be read."""
-        count, after = 0, 0
+        """Return how many answers the broker does not have, though their queue exists, as far as is known.
+
+        Only those under way, if the outbox cannot be read.
+        """
         try:
-            while page := self._storage.replies(after=after, limit=_COUNTED_AT_ONCE):
-                count, after = count + len(page), page[-1].number
+            return self._storage.count_replies(without=[queue for queue, hold in self._holds.items() if hold.is_absent])
         except StorageError:
             return self.in_flight
-        return count
 
     def settle(self, settled: ReplySettled, turn: Turn) -> None:
-        """Within a transaction: take an answer out of the outbox that the broker has, or that nobody can get."""
+        """Within a transaction: take an answer out of the outbox that the broker has, or has not taken for too long."""
+        reply = settled.reply
         if settled.error is None:
-            turn.sent.append(settled.reply.number)
-        elif isinstance(settled.error, QueueMissing):
-            # Its client is gone, and its queue with it. The outcome stays, and can be asked for by id.
-            turn.say(logging.INFO, "nobody waits for this answer any more (message %s)", settled.reply.message_id)
-            turn.sent.append(settled.reply.number)
+            turn.sent.append(reply.number)
+            return
+        dropped = self._storage.prune_replies(
+            reply.queue, added_before=turn.now - self._keep, limit=_PRUNED_AT_ONCE_MAX
+        )
+        if dropped:
+            what = "%d answers that queue %s has not taken for %g s are dropped, their outcomes stay (message %s)"
+            turn.say(logging.WARNING, what, len(dropped), reply.queue, self._keep.total_seconds(), dropped[0])
 
     def after_commit(self, settled: list[ReplySettled], fresh: list[Reply]) -> None:
-        """Forget what is settled, and send what is new, as far as the window allows."""
+        """Note what is settled, and send what is new, as far as the window and the queues allow."""
         self._in_flight.difference_update(one.reply.number for one in settled)
-        failed = [one for one in settled if one.error is not None and not isinstance(one.error, QueueMissing)]
-        if failed:
-            self._logger.warning(
-                "%d answers wait for another try, the first since %s (message %s)",
-                len(failed),
-                failed[0].error,
-                failed[0].reply.message_id,
-            )
-            self._retry_at = self._clock.monotonic() + RETRY_S
+        failed = [one for one in settled if one.error is not None]
+        self._say_once([one for one in failed if one.reply.queue not in self._holds])
+        for one in failed:
+            self._hold(one.reply.queue, is_absent=isinstance(one.error, QueueMissing))
+        for one in settled:
+            if one.error is None and one.reply.queue in self._holds:
+                self._release(one.reply.queue)
         for reply in fresh:
+            if reply.queue in self._holds:
+                continue
             if self._has_more or len(self._in_flight) >= self._in_flight_max:
                 self._has_more = True
                 break
@@ -93,10 +123,12 @@ class Publisher:
 
     def send_waiting(self) -> None:
         """Send what is in the outbox and not under way. May raise a StorageError."""
-        if self._retry_at is not None and self._clock.monotonic() >= self._retry_at:
-            self._retry_at, self._last_number, self._has_more = None, 0, True
+        if self._trial_at <= (moment := self._clock.monotonic()):
+            for queue in [queue for queue, hold in self._holds.items() if hold.until <= moment]:
+                self._try_again(queue)
+            self._trial_at = min((hold.until for hold in self._holds.values()), default=inf)
         while self._has_more and (room := self._in_flight_max - len(self._in_flight)) > 0:
-            waiting = self._storage.replies(after=self._last_number, limit=room)
+            waiting = self._storage.replies(after=self._last_number, limit=room, without=self._holds)
             self._has_more = len(waiting) == room
             for reply in waiting:
                 self._send(reply)
@@ -105,7 +137,44 @@ class Publisher:
         """Return the seconds until there is something to offer, or to offer again, or None."""
         if self._has_more and len(self._in_flight) < self._in_flight_max:
             return 0.0
-        return None if self._retry_at is None else max(0.0, self._retry_at - self._clock.monotonic())
+        return None if self._trial_at == inf else max(0.0, self._trial_at - self._clock.monotonic())
+
+    def _say_once(self, failed: list[ReplySettled]) -> None:
+        """Log the first failures of queues, in one line: a broker may go away with a thousand answers."""
+        if not failed:
+            return
+        # An absent queue is what a client leaves that has ended; anything else is worth a look.
+        is_usual = all(isinstance(one.error, QueueMissing) for one in failed)
+        self._logger.log(
+            logging.INFO if is_usual else logging.WARNING,
+            "%d answers wait for another try, the first since %s (message %s)",
+            len(failed),
+            failed[0].error,
+            failed[0].reply.message_id,
+        )
+
+    def _hold(self, queue: str, *, is_absent: bool) -> None:
+        hold = self._holds.get(queue)
+        if hold is None:
+            hold = self._holds[queue] = _Hold(0.0, FIRST_PAUSE_S, is_absent)
+        elif hold.until == inf:
+            hold.pause_s = min(hold.pause_s * 2, LONGEST_PAUSE_S)
+        hold.is_absent, hold.until = is_absent, self._clock.monotonic() + hold.pause_s
+        self._trial_at = min(self._trial_at, hold.until)
+
+    def _release(self, queue: str) -> None:
+        """Offer everything to a queue that has taken its trial; what was sent before that proves nothing."""
+        if self._holds[queue].until == inf:
+            del self._holds[queue]
+            self._last_number, self._has_more = 0, True
+
+    def _try_again(self, queue: str) -> None:
+        reply = self._storage.first_reply(queue)
+        if reply is None:
+            del self._holds[queue]
+        else:
+            self._holds[queue].until = inf
+            self._send(reply)
 
     def _send(self, reply: Reply) -> None:
         self._last_number = max(self._last_number, reply.number)

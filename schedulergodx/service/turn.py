@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.utils.abstractions import Delivery, Reply
 
@@ -15,6 +17,7 @@ class Turn:
     """Collects what is to be done after the commit. If the commit fails, it is thrown away, and nothing was done.
 
     Attributes:
+        now: the wall time of the turn.
         lines: what to log; a turn that was thrown away has not happened.
         is_grace_over: whether the service stops, and running tasks have had their time.
         acks: deliveries that are stored or answered.
@@ -27,6 +30,7 @@ class Turn:
         interrupted: those of them that the service cannot wait for.
     """
 
+    now: datetime
     is_grace_over: bool = False
     acks: list[Delivery] = field(default_factory=list)
     rejects: list[tuple[Delivery, str]] = field(default_factory=list)

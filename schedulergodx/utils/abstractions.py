@@ -17,7 +17,7 @@ from schedulergodx.rules.tasks import Added, TaskSpec, TaskState
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
     from logging import Logger
@@ -340,6 +340,9 @@ class Storage(Protocol):
     def find(self, message_id: str) -> TaskState | None:
         """Return where the task is, or None when it is unknown."""
 
+    def is_forgotten(self, message_id: str) -> bool:
+        """Return whether a task of this id has ended and was pruned, and its id is still kept."""
+
     def tasks(self, *, limit: int, statuses: Iterable[TaskStatus] = ()) -> list[TaskState]:
         """Return the newest tasks, at most `limit`, of these statuses, or of all."""
 
@@ -352,17 +355,35 @@ class Storage(Protocol):
     def watchers(self, message_id: str) -> list[str]:
         """Return the queues to which the outcome goes: the task's own `reply_to` and those of watchers, no doubles."""
 
-    def add_reply(self, queue: str, message_id: str, body: bytes) -> Reply:
+    def add_reply(self, queue: str, message_id: str, body: bytes, *, now: datetime) -> Reply:
         """Put an answer into the outbox."""
 
-    def replies(self, *, after: int, limit: int) -> list[Reply]:
-        """Return the replies of the outbox numbered above `after`, at most `limit`, in order."""
+    def replies(self, *, after: int, limit: int, without: Collection[str] = ()) -> list[Reply]:
+        """Return the replies of the outbox numbered above `after`, at most `limit`, in order.
+
+        `without`: those to these queues are left out.
+        """
+
+    def first_reply(self, queue: str) -> Reply | None:
+        """Return the first reply to `queue` in the outbox, or None."""
+
+    def count_replies(self, *, without: Collection[str] = ()) -> int:
+        """Return how many replies are in the outbox, apart from those to the queues of `without`."""
 
     def remove_replies(self, numbers: Iterable[int]) -> None:
         """Take replies out of the outbox."""
 
     def prune(self, *, ended_before: datetime, limit: int) -> int:
-        """Forget at most `limit` tasks that ended before, and functions that no task uses. Returns how many tasks."""
+        """Forget at most `limit` tasks that ended before, and functions that no task uses. Returns how many tasks.
+
+        Their ids are kept: `add` knows them, and says FORGOTTEN or CONFLICT.
+        """
+
+    def prune_ids(self, *, ended_before: datetime, limit: int) -> int:
+        """Forget also the ids of at most `limit` pruned tasks that ended before. Returns how many."""
+
+    def prune_replies(self, queue: str, *, added_before: datetime, limit: int) -> list[str]:
+        """Drop at most `limit` replies to `queue` that were added before. Returns their message ids."""
 
     def close(self) -> None:
         """Let go of the database. Closing twice does nothing."""

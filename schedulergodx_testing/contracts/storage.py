@@ -221,7 +221,7 @@ class StorageContract:
         with pytest.raises(ZeroDivisionError), storage.transaction():  # noqa: PT012 - the block is the subject
             storage.add(make_task("lost"), now=NOON)
             storage.start("before", now=NOON)
-            storage.add_reply("queue", "before", b"lost")
+            storage.add_reply("queue", "before", b"lost", now=NOON)
             storage.add_watcher("before", "queue")
             raise ZeroDivisionError
         assert storage.find("lost") is None
@@ -258,7 +258,7 @@ class StorageContract:
     def test_the_outbox_keeps_its_order(self, storage: Storage) -> None:
         """Replies come back whole, in the order of adding, from any number on and no more than asked for."""
         with storage.transaction():
-            replies = [storage.add_reply(f"queue{n}", f"id{n}", bytes([n])) for n in range(4)]
+            replies = [storage.add_reply(f"queue{n}", f"id{n}", bytes([n]), now=NOON) for n in range(4)]
         assert [(reply.queue, reply.message_id, reply.body) for reply in replies][2] == ("queue2", "id2", b"\x02")
         assert storage.replies(after=0, limit=9) == replies
         assert storage.replies(after=0, limit=2) == replies[:2]
@@ -267,24 +267,42 @@ class StorageContract:
     def test_a_removed_reply_is_gone(self, storage: Storage) -> None:
         """Removing replies leaves the others; removing one twice does nothing."""
         with storage.transaction():
-            replies = [storage.add_reply("queue", f"id{n}", b"") for n in range(3)]
+            replies = [storage.add_reply("queue", f"id{n}", b"", now=NOON) for n in range(3)]
         for _ in range(2):
             with storage.transaction():
                 storage.remove_replies([replies[0].number, replies[2].number])
             assert storage.replies(after=0, limit=9) == [replies[1]]
+
+    def test_queues_can_be_left_out(self, storage: Storage) -> None:
+        """Replies are listed and counted without those to some queues, and the first to one queue is found."""
+        with storage.transaction():
+            replies = [storage.add_reply(queue, "1", b"", now=NOON) for queue in ("a", "b", "c", "b")]
+        assert storage.replies(after=0, limit=9, without=["b"]) == [replies[0], replies[2]]
+        assert storage.replies(after=0, limit=1, without=["a"]) == [replies[1]]
+        assert (storage.count_replies(), storage.count_replies(without=["b", "a"])) == (4, 1)
+        assert (storage.first_reply("b"), storage.first_reply("d")) == (replies[1], None)
+
+    def test_old_replies_to_a_queue_are_dropped(self, storage: Storage) -> None:
+        """Only those to this queue that were added before the moment go, no more than asked for."""
+        with storage.transaction():
+            for n, queue in enumerate(("a", "b", "a", "a", "a")):
+                storage.add_reply(queue, f"{n}", b"", now=NOON + n * SECOND)
+            assert storage.prune_replies("a", added_before=NOON + 4 * SECOND, limit=2) == ["0", "2"]
+            assert storage.prune_replies("a", added_before=NOON + 4 * SECOND, limit=9) == ["3"]
+        assert [reply.message_id for reply in storage.replies(after=0, limit=9)] == ["1", "4"]
 
     def test_a_number_of_the_outbox_is_never_given_again(
         self, storage: Storage, make_storage: Callable[[], Storage]
     ) -> None:
         """Numbers grow for ever, also when the outbox was emptied and the storage opened anew."""
         with storage.transaction():
-            first = storage.add_reply("queue", "1", b"")
+            first = storage.add_reply("queue", "1", b"", now=NOON)
             storage.remove_replies([first.number])
         with storage.transaction():
-            second = storage.add_reply("queue", "2", b"")
+            second = storage.add_reply("queue", "2", b"", now=NOON)
             storage.remove_replies([second.number])
         with reopened(storage, make_storage) as again, again.transaction():
-            third = again.add_reply("queue", "3", b"")
+            third = again.add_reply("queue", "3", b"", now=NOON)
         assert first.number < second.number < third.number
 
     def test_watchers_come_without_doubles(self, storage: Storage) -> None:
@@ -324,7 +342,7 @@ class StorageContract:
         run(storage, make_task("done"), DONE)
         with storage.transaction():
             storage.add_watcher("waiting", "watcher")
-            reply = storage.add_reply("queue", "done", b"body")
+            reply = storage.add_reply("queue", "done", b"body", now=NOON)
         states = storage.tasks(limit=9)
         with reopened(storage, make_storage) as again:
             assert again.tasks(limit=9) == states
@@ -394,7 +412,31 @@ class StorageContract:
             assert storage.prune(ended_before=NOON + timedelta(days=1), limit=2) == 2
         assert ids(storage.tasks(limit=9)) == ["2"]
 
-    def test_a_pruned_id_is_free_again(self, storage: Storage) -> None:
+    def test_a_pruned_id_is_still_known(self, storage: Storage, make_storage: Callable[[], Storage]) -> None:
+        """A late duplicate of a pruned task is FORGOTTEN, not NEW, and never due; another content is a CONFLICT."""
+        run(storage, make_task(), DONE)
+        assert not storage.is_forgotten("1")
+        with storage.transaction():
+            storage.prune(ended_before=NOON + SECOND, limit=9)
+        with reopened(storage, make_storage) as again:
+            assert (again.find("1"), again.is_forgotten("1")) == (None, True)
+            with again.transaction():
+                assert again.add(make_task(), now=NOON) is Added.FORGOTTEN
+                assert again.add(replace(make_task(), digest=b"other"), now=NOON) is Added.CONFLICT
+            assert again.due(NOON, soft_limit=9, hard_limit=9) == []
+
+    def test_ids_are_forgotten_in_their_turn(self, storage: Storage) -> None:
+        """Only ids of pruned tasks that ended before the moment go, the earliest first, no more than asked for."""
+        for n in (2, 0, 1, 3):
+            run(storage, make_task(f"{n}"), DONE, ended_at=NOON + n * SECOND)
+        with storage.transaction():
+            assert storage.prune_ids(ended_before=NOON + 9 * SECOND, limit=9) == 0
+            storage.prune(ended_before=NOON + 3 * SECOND, limit=9)
+            assert storage.prune_ids(ended_before=NOON + 2 * SECOND, limit=1) == 1
+            assert storage.prune_ids(ended_before=NOON + 2 * SECOND, limit=9) == 1
+        assert [storage.is_forgotten(f"{n}") for n in range(4)] == [False, False, True, False]
+
+    def test_a_forgotten_id_is_free_again(self, storage: Storage) -> None:
         """Nothing of a pruned task, its watchers included, clings to a new task of the same id."""
         add(storage, make_task())
         with storage.transaction():
@@ -403,6 +445,7 @@ class StorageContract:
         with storage.transaction():
             storage.finish("1", DONE, now=NOON)
             storage.prune(ended_before=NOON + SECOND, limit=9)
+            storage.prune_ids(ended_before=NOON + SECOND, limit=9)
             assert storage.add(replace(make_task(), digest=b"new"), now=NOON) is Added.NEW
         assert storage.watchers("1") == [make_task().reply_to]
 
@@ -418,7 +461,7 @@ class StorageContract:
         """An answer that the broker does not have yet stays, however long ago its task ended."""
         run(storage, make_task(), DONE)
         with storage.transaction():
-            reply = storage.add_reply("queue", "1", b"body")
+            reply = storage.add_reply("queue", "1", b"body", now=NOON)
             storage.prune(ended_before=NOON + SECOND, limit=9)
         assert storage.replies(after=0, limit=9) == [reply]
 

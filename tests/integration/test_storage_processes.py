@@ -32,7 +32,7 @@ with db.transaction():
     for number in range(5000):  # more than SQLite keeps in memory: some of it is on disk already
         db.add(replace(make_task(f"lost{number}"), arguments=bytes(4096)), now=NOON)
     db.start("committed", now=NOON)
-    db.add_reply("queue", "lost1", b"lost")
+    db.add_reply("queue", "lost1", b"lost", now=NOON)
     print("in a transaction", flush=True)
     sys.stdin.read()
 """

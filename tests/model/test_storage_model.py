@@ -45,6 +45,7 @@ class StorageAgreement(RuleBasedStateMachine):
         self.now = NOON
         self.epoch = 0
         self.known: dict[str, Known] = {}  # in the order of storing
+        self.forgotten: dict[str, tuple[bytes, datetime]] = {}  # digest, and when it ended
         self.outbox: dict[int, str] = {}
         self.db = self._opened()
 
@@ -75,7 +76,10 @@ class StorageAgreement(RuleBasedStateMachine):
         with self.db.transaction():
             added = self.db.add(task, now=self.now)
         known = self.known.get(message_id)
-        if known is None:
+        if known is None and message_id in self.forgotten:
+            digest, _ended_at = self.forgotten[message_id]
+            assert added is (Added.FORGOTTEN if digest == content else Added.CONFLICT)
+        elif known is None:
             self.known[message_id] = Known(task)
             assert added is Added.NEW
         else:
@@ -120,7 +124,7 @@ class StorageAgreement(RuleBasedStateMachine):
     def reply(self, message_id: str) -> None:
         """An answer goes into the outbox."""
         with self.db.transaction():
-            number = self.db.add_reply("queue", message_id, b"body").number
+            number = self.db.add_reply("queue", message_id, b"body", now=self.now).number
         assert number > max(self.outbox, default=0)
         self.outbox[number] = message_id
 
@@ -152,8 +156,19 @@ class StorageAgreement(RuleBasedStateMachine):
             and known.outcome.ended_at < ended_before
         )
         assert pruned == min(limit, len(ended))
-        for _ended_at, _place, message_id in ended[:limit]:
-            del self.known[message_id]
+        for ended_at, _place, message_id in ended[:limit]:
+            self.forgotten[message_id] = (self.known.pop(message_id).task.digest, ended_at)
+
+    @rule(age_us=st.integers(0, 10))
+    def prune_ids(self, age_us: int) -> None:
+        """Ids of what was forgotten are forgotten, too."""
+        ended_before = self.now - age_us * MICROSECOND
+        with self.db.transaction():
+            pruned = self.db.prune_ids(ended_before=ended_before, limit=99)
+        old = [id_ for id_, (_digest, ended_at) in self.forgotten.items() if ended_at < ended_before]
+        assert pruned == len(old)
+        for message_id in old:
+            del self.forgotten[message_id]
 
     @rule(message_id=ids)
     def fail(self, message_id: str) -> None:
@@ -161,8 +176,9 @@ class StorageAgreement(RuleBasedStateMachine):
         with pytest.raises(ZeroDivisionError), self.db.transaction():  # noqa: PT012 - the block is the subject
             self.db.add(make_task("undone"), now=self.now)
             self.db.start(message_id, now=self.now)
-            self.db.add_reply("queue", message_id, b"undone")
+            self.db.add_reply("queue", message_id, b"undone", now=self.now)
             self.db.prune(ended_before=self.now + MICROSECOND, limit=99)
+            self.db.prune_ids(ended_before=self.now + MICROSECOND, limit=99)
             raise ZeroDivisionError
 
     @rule()
@@ -196,6 +212,11 @@ class StorageAgreement(RuleBasedStateMachine):
         assert self.db.counts() == {status: statuses.count(status) for status in TaskStatus}
         working = [id_ for id_, known in self.known.items() if known.status is TaskStatus.WORK]
         assert self.db.interrupted() == [id_ for id_ in working if self.known[id_].epoch < self.epoch]
+
+    @invariant()
+    def the_same_ids_are_kept(self) -> None:
+        """Of what is forgotten, the same ids are known."""
+        assert [id_ for id_ in "abcdef" if self.db.is_forgotten(id_)] == sorted(self.forgotten)
 
     @invariant()
     def the_same_replies_wait(self) -> None:

@@ -198,8 +198,8 @@ def test_w12_the_next_program_asks_by_id(scheduler) -> None:
     assert queue not in scheduler.broker.queues
 
 
-def test_w13_a_duplicate_that_outlives_its_outcome_runs_again(scheduler) -> None:
-    """No crash, but a window: an outcome is known for `keep_outcomes_s`, and a duplicate later than that is news."""
+def test_w13_a_duplicate_that_outlives_its_outcome_does_not_run(scheduler) -> None:
+    """No crash, but a window: an id is known for `keep_ids_s`, and a duplicate later than that is news."""
     with pytest.raises(HarnessError, match="W13 cannot be armed: it is no crash"):
         scheduler.crash_at("W13")
     bodies: list[bytes] = []
@@ -211,9 +211,11 @@ def test_w13_a_duplicate_that_outlives_its_outcome_runs_again(scheduler) -> None
     scheduler.calls.hooks.append(keep)
     message_id = work.launch("a")
     scheduler.run_all()
-    for wait_s, runs in ((1, 1), (scheduler.service.limits.keep_outcomes_s + 120, 2)):
-        scheduler.advance(seconds=wait_s)
+    limits = scheduler.service.limits
+    for after_s, is_known, runs in ((1, True, 1), (limits.keep_outcomes_s, False, 1), (limits.keep_ids_s, False, 2)):
+        scheduler.advance(seconds=after_s + 120)
         work.launch("another").result()  # an idle service prunes at its next turn
+        assert (scheduler.outcome(message_id) is not None) is is_known
         late = Outgoing(
             queue="client-service", body=bodies[0], message_id=message_id, on_settled=lambda _sent, _error: None
         )

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from schedulergodx.client.consumer import Answers, Consumer, Waiting
-from schedulergodx.errors import BrokerRefused, Closed, UnknownMessageId
+from schedulergodx.errors import BrokerRefused, Closed, OutcomePruned, UnknownMessageId
 from schedulergodx.rules.lifecycle import Code, Outcome, Report
 from schedulergodx.utils.abstractions import (
     ConnectionChanged,
@@ -139,13 +139,14 @@ def test_who_does_not_wait_any_more_is_not_told():
     assert (first, second) == ([], [outcome("1")])
 
 
-def test_an_unknown_id_is_told_and_not_kept():
+@pytest.mark.parametrize(("code", "error"), [(Code.UNKNOWN_ID, UnknownMessageId), (Code.OUTCOME_PRUNED, OutcomePruned)])
+def test_an_unknown_id_is_told_and_not_kept(code: Code, error: type[UnknownMessageId]):
     """Who asked learns it; a later question is asked again, and a later launch may have the id."""
     answers, heard = Answers(), []
     answers.asked(["1"])
     answers.wait("1", heard.append)
-    answers.hear(outcome("1", Code.UNKNOWN_ID, "no such task"))
-    assert [type(one) for one in heard] == [UnknownMessageId]
+    answers.hear(outcome("1", code, "no such task"))
+    assert [type(one) for one in heard] == [error]
     assert (str(heard[0]), heard[0].message_id) == ("no such task", "1")
     assert not answers.is_known("1")
     assert answers.expect("1")

@@ -86,6 +86,7 @@ def test_no_task_starts_early_and_waiting_ends_at_its_moment(
         (Added.SAME, True, Intake.ANSWER),
         (Added.CONFLICT, False, Intake.REFUSE),
         (Added.CONFLICT, True, Intake.REFUSE),
+        (Added.FORGOTTEN, False, Intake.SAY_PRUNED),
     ],
 )
 def test_what_a_launch_leads_to(added: Added, is_ended: bool, intake: Intake) -> None:
@@ -94,21 +95,28 @@ def test_what_a_launch_leads_to(added: Added, is_ended: bool, intake: Intake) ->
 
 
 @pytest.mark.parametrize(
-    ("is_known", "is_ended", "is_waiting_wanted", "question"),
+    ("is_known", "is_forgotten", "is_ended", "is_waiting_wanted", "question"),
     [
-        (False, False, False, Question.UNKNOWN),
-        (False, False, True, Question.UNKNOWN),
-        (False, True, False, Question.UNKNOWN),
-        (False, True, True, Question.UNKNOWN),
-        (True, False, False, Question.SAY_STATUS),
-        (True, False, True, Question.WATCH),
-        (True, True, False, Question.ANSWER),
-        (True, True, True, Question.ANSWER),
+        (False, False, False, False, Question.UNKNOWN),
+        (False, False, False, True, Question.UNKNOWN),
+        (False, True, False, False, Question.SAY_PRUNED),
+        (False, True, False, True, Question.SAY_PRUNED),
+        (True, False, False, False, Question.SAY_STATUS),
+        (True, False, False, True, Question.WATCH),
+        (True, False, True, False, Question.ANSWER),
+        (True, False, True, True, Question.ANSWER),
     ],
 )
-def test_what_a_question_leads_to(is_known: bool, is_ended: bool, is_waiting_wanted: bool, question: Question) -> None:
+def test_what_a_question_leads_to(
+    is_known: bool, is_forgotten: bool, is_ended: bool, is_waiting_wanted: bool, question: Question
+) -> None:
     """Whoever asks always gets an answer, now or at the end."""
-    assert on_question(is_known=is_known, is_ended=is_ended, is_waiting_wanted=is_waiting_wanted) is question
+    assert (
+        on_question(
+            is_known=is_known, is_forgotten=is_forgotten, is_ended=is_ended, is_waiting_wanted=is_waiting_wanted
+        )
+        is question
+    )
 
 
 LEGAL = {

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx.errors import BrokerUnavailable, QueueFull, QueueMissing
+from schedulergodx.service.publisher import LONGEST_PAUSE_S
 from schedulergodx.utils.abstractions import ConsumeFailed
+from tests.unit.doubles import REPLIES
 
 if TYPE_CHECKING:
+    from schedulergodx.errors import BrokerError
     from tests.unit.doubles import Bench
 
 
@@ -30,10 +33,10 @@ def slow(make_bench) -> Bench:
     return bench.open()
 
 
-def finish(bench: Bench, *names: str) -> None:
+def finish(bench: Bench, *names: str, reply_to: str = REPLIES) -> None:
     """Launch tasks and end them."""
     for name in names:
-        bench.launch(name)
+        bench.launch(name, reply_to=reply_to)
     bench.turn()
     for name in names:
         bench.runner.finish(name)
@@ -65,20 +68,56 @@ def test_answers_that_were_not_confirmed_are_sent_again_after_a_restart(slow: Be
     assert slow.facts("publish") == ["a", "b"]
 
 
-def test_an_answer_whose_queue_is_gone_is_dropped(slow: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    """Its client is gone. The outcome stays in the database, to be asked for."""
-    caplog.set_level(logging.INFO)
-    finish(slow, "a")
-    settle(slow, QueueMissing("no queue"))
-    slow.settle_down()
-    assert in_outbox(slow) == []
-    assert "nobody waits for this answer any more (message a)" in caplog.text
-    slow.ask("a", reply_to="service-client.late.1")
-    slow.settle_down()
-    assert len(slow.outcomes("a")) == 1
+@pytest.mark.parametrize("error", [QueueMissing("no queue"), QueueFull("full")])
+def test_answers_that_a_queue_never_takes_are_dropped_in_the_end(
+    make_bench, error: BrokerError, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For `keep_replies_s` one of them is a trial, ever more rarely; then they go with one line. The outcomes stay."""
+    bench = make_bench(keep_replies_s=86400)
+    bench.transport.confirms = False
+    bench.open()
+    finish(bench, "a", "b", "c")
+    trials = 0
+    while in_outbox(bench):
+        trials += settle(bench, error) > 0
+        bench.settle_down()
+        bench.wait(seconds=bench.service.wait_s() or 0)
+        assert bench.clock.seconds < 86400 + 2 * LONGEST_PAUSE_S
+    assert bench.clock.seconds >= 86400
+    assert len(bench.facts("publish")) == trials + 2 <= 160
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING][-1] == (
+        f"core - 3 answers that queue {REPLIES} has not taken for 86400 s are dropped, their outcomes stay (message a)"
+    )
+    bench.ask("a", reply_to="service-client.late.1")
+    bench.settle_down()
+    assert len(bench.outcomes("a")) == 1
 
 
-@pytest.mark.parametrize("error", [QueueFull("full"), BrokerUnavailable("away")])
+def test_a_queue_that_takes_its_trial_gets_everything(slow: Bench) -> None:
+    """In order, what was added meanwhile included."""
+    finish(slow, "a", "b")
+    settle(slow, QueueMissing("the client makes it anew"))
+    slow.settle_down()
+    finish(slow, "c")
+    slow.wait(seconds=5)
+    assert slow.facts("publish") == ["a", "b", "a"]
+    settle(slow)
+    slow.settle_down()
+    assert slow.facts("publish") == ["a", "b", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(("error", "unsent"), [(QueueMissing("no queue"), 0), (QueueFull("full"), 2)])
+def test_a_stop_does_not_wait_for_queues_that_take_nothing(slow: Bench, error: BrokerError, unsent: int) -> None:
+    """What stays in the outbox is counted without being read; what nobody waits for is no unfinished business."""
+    finish(slow, "a", "b")
+    settle(slow, error)
+    slow.settle_down()
+    slow.stop()
+    assert slow.run().unsent_replies == unsent
+    assert slow.clock.seconds == 0
+
+
+@pytest.mark.parametrize("error", [QueueMissing("no queue"), QueueFull("full"), BrokerUnavailable("away")])
 def test_an_answer_that_was_not_taken_is_offered_again_later(slow: Bench, error: Exception) -> None:
     """After a pause, not in a loop; the line says why, and which message."""
     finish(slow, "a")
@@ -132,15 +171,14 @@ def test_new_answers_do_not_overtake_those_that_wait(make_bench) -> None:
 
 
 def test_an_answer_that_fails_does_not_hold_up_the_others(slow: Bench) -> None:
-    """One full queue is one client's matter."""
-    finish(slow, "a", "b")
-    full, fine = slow.transport.waiting
-    full.on_settled(full, QueueFull("full"))
-    fine.on_settled(fine, None)
+    """One full queue is one client's matter: its answers wait, those of others go out."""
+    finish(slow, "a", reply_to="full")
+    settle(slow, QueueFull("full"))
     slow.settle_down()
+    finish(slow, "b", reply_to="full")
     finish(slow, "c")
-    assert slow.facts("publish") == ["a", "b", "c"]
-    assert in_outbox(slow) == ["a", "c"]
+    assert slow.facts("publish") == ["a", "c"]
+    assert in_outbox(slow) == ["a", "b", "c"]
 
 
 def test_an_answer_that_is_under_way_is_not_offered_a_second_time(slow: Bench) -> None:

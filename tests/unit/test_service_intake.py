@@ -203,6 +203,28 @@ def test_another_launch_under_a_known_id_is_refused(bench: Bench) -> None:
     assert bench.answers("a", REPLIES) == []
 
 
+def test_a_launch_under_the_id_of_a_pruned_task_runs_nothing(make_bench) -> None:
+    """The same is told OUTCOME_PRUNED, another one DUPLICATE_ID; a question is told the former, too."""
+    bench = make_bench(keep_outcomes_s=10).open()
+    bench.launch("a")
+    bench.turn()
+    bench.runner.finish("a")
+    bench.settle_down()
+    bench.clock.advance(100)
+    bench.turn()
+    assert bench.status("a") is None
+    tags = [
+        bench.deliver(launch_body("a")),
+        bench.deliver(launch_body("a", hard=True, reply_to="service-client.other.1", client="other")),
+        bench.ask("a", reply_to="service-client.curious.1"),
+    ]
+    bench.settle_down()
+    assert bench.facts("ack")[1:] == [tags]
+    assert bench.facts("start") == ["a"]
+    assert bench.codes("a") == ["OK", "OUTCOME_PRUNED", "DUPLICATE_ID", "OUTCOME_PRUNED"]
+    assert "not run again" in bench.answers("a", "service-client.curious.1")[0]["message"]
+
+
 # --- questions
 
 

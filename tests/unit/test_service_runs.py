@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
-from schedulergodx.service import loop
+from schedulergodx.service import pruning
+from schedulergodx_testing.specs import EPOCH
+from tests.unit.doubles import launch_body
 
 if TYPE_CHECKING:
     from tests.unit.doubles import Bench
@@ -376,7 +378,7 @@ def test_a_task_that_has_not_ended_is_never_pruned(make_bench) -> None:
 
 def test_pruning_goes_in_bites_turn_by_turn(make_bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A week's outcomes that become old together hold up no task, and do not wait a minute for each bite."""
-    monkeypatch.setattr(loop, "_PRUNED_AT_ONCE_MAX", 2)
+    monkeypatch.setattr(pruning, "AT_ONCE_MAX", 2)
     bench = make_bench(keep_outcomes_s=1000).open()
     for name in "abcde":
         bench.launch(name)
@@ -389,4 +391,23 @@ def test_pruning_goes_in_bites_turn_by_turn(make_bench, monkeypatch: pytest.Monk
     for _ in range(3):
         bench.turn()
         left.append(sum(bench.status(name) is not None for name in "abcde"))
+        bench.clock.advance(bench.service.wait_s() or 0)
     assert left == [3, 1, 0]
+    assert bench.clock.seconds == 2000 + 2 * pruning.PAUSE_S
+    assert bench.service.wait_s() is None
+
+
+def test_the_ids_of_forgotten_tasks_are_known_for_their_time(make_bench) -> None:
+    """A late duplicate runs nothing and is told why, until its id is forgotten, too."""
+    bench = make_bench(keep_outcomes_s=1000, keep_ids_s=5000).open()
+    bench.launch("a")
+    bench.turn()
+    bench.runner.finish("a")
+    bench.settle_down()
+    for after_s, codes in ((2000, ["OK", "OUTCOME_PRUNED"]), (5200, ["OK", "OUTCOME_PRUNED"])):
+        bench.clock.seconds = after_s
+        bench.turn()  # prunes
+        bench.deliver(launch_body("a", now=EPOCH))
+        bench.settle_down()
+        assert bench.codes("a") == codes
+    assert bench.facts("start") == ["a", "a"]

@@ -143,7 +143,7 @@ def test_a_caught_error_still_spoils_its_transaction(db: DB) -> None:
 
     def go_on_after_an_error() -> None:
         with db.transaction():
-            db.add_reply("queue", "first", b"")
+            db.add_reply("queue", "first", b"", now=NOON)
             with suppress(DatabaseFull):
                 db.add(LARGE, now=NOON)
 
@@ -164,7 +164,7 @@ def test_nothing_is_changed_after_an_error_in_a_transaction(db: DB) -> None:
                 db.add(LARGE, now=NOON)
             setting(db, "max_page_count = 1000000")
             with suppress(DatabaseFull):
-                db.add_reply("queue", "small", b"")
+                db.add_reply("queue", "small", b"", now=NOON)
 
     fill(db)
     with pytest.raises(DatabaseFull):

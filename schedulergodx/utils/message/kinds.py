@@ -48,6 +48,7 @@ class MessageErrorStatus(Enum):
     CANCELLED = 14
     DUPLICATE_ID = 15
     UNKNOWN_ID = 16
+    OUTCOME_PRUNED = 17
 
 
 class MessageDisassemble(NamedTuple):

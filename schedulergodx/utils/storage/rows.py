@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import Code, Outcome, Report, TaskStatus
-from schedulergodx.utils.abstractions import TaskSpec, TaskState
+from schedulergodx.utils.abstractions import Reply, TaskSpec, TaskState
 
 if TYPE_CHECKING:
     from schedulergodx.utils.storage.connection import Row
@@ -119,6 +119,12 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         is_delayed=bool(is_delayed),
         is_overdue_enabled=bool(is_overdue_enabled),
     )
+
+
+def reply(row: Row) -> Reply:
+    """Return the reply in a row of the outbox: number, queue, message id and body."""
+    number, queue, message_id, body = row
+    return Reply(number=number, queue=queue, message_id=message_id, body=body)
 
 
 def stored_order(row: Row) -> int:

@@ -91,5 +91,27 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
     ),
+    (
+        # What is left of a pruned task: enough to know a late duplicate of its launch.
+        """
+        CREATE TABLE forgotten (
+            message_id TEXT    PRIMARY KEY,
+            digest     BLOB    NOT NULL,
+            ended_at   INTEGER NOT NULL
+        ) STRICT, WITHOUT ROWID
+        """,
+        "CREATE INDEX forgotten_ended ON forgotten (ended_at)",
+        "ALTER TABLE outbox ADD COLUMN added_at INTEGER NOT NULL DEFAULT 0",
+        # Of the answers that are there nobody knows; they are not older than the latest moment that is known.
+        """
+        UPDATE outbox SET added_at = max(
+            coalesce((SELECT max(began_at) FROM epochs), 0), coalesce((SELECT max(ended_at) FROM tasks), 0)
+        )
+        """,
+        # How many transactions have changed something so far; a file beside the database has the number, too.
+        "ALTER TABLE epochs ADD COLUMN changes INTEGER NOT NULL DEFAULT 0",
+        # Empty, except in a backup: when that was made.
+        "CREATE TABLE copies (made_at INTEGER NOT NULL) STRICT",
+    ),
 )
 """Entry n leads from schema n to schema n + 1, statement by statement. Never change one that was released: add one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from schedulergodx.utils.storage.files import Identity, check_folder, database_p
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -33,7 +34,19 @@ DUE = (
 )
 INSERT_TASK = f"INSERT INTO tasks ({rows.TASK_COLUMNS}) VALUES ({rows.TASK_PLACES})"  # noqa: S608 - constants
 EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
+KNOWN = (
+    "SELECT digest, 0 FROM tasks WHERE message_id = ?1 UNION ALL SELECT digest, 1 FROM forgotten WHERE message_id = ?1"
+)
 PRUNABLE = "SELECT number, function FROM tasks WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+FORGET = "INSERT INTO forgotten (message_id, digest, ended_at) SELECT message_id, digest, ended_at FROM tasks "
+PRUNABLE_IDS = "SELECT message_id FROM forgotten WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+OLD_REPLIES = "SELECT number, message_id FROM outbox WHERE queue = ? AND added_at < ? ORDER BY number LIMIT ?"
+REPLIES = (
+    "SELECT number, queue, message_id, body FROM outbox "
+    "WHERE number > ? AND queue NOT IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT ?"
+)
+FIRST_REPLY = "SELECT number, queue, message_id, body FROM outbox WHERE queue = ? ORDER BY number LIMIT 1"
+COUNT_REPLIES = "SELECT count(*) FROM outbox WHERE queue NOT IN (SELECT value FROM json_each(?))"
 WATCHERS = (
     "SELECT reply_to, queue FROM tasks LEFT JOIN watchers ON task = tasks.number WHERE message_id = ? ORDER BY queue"
 )
@@ -124,9 +137,12 @@ class DB:
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""
         connection = self._changing()
-        known = connection.row("SELECT digest FROM tasks WHERE message_id = ?", (task.message_id,))
+        known = connection.row(KNOWN, (task.message_id,))
         if known is not None:
-            return Added.SAME if known[0] == task.digest else Added.CONFLICT
+            digest, is_forgotten = known
+            if digest != task.digest:
+                return Added.CONFLICT
+            return Added.FORGOTTEN if is_forgotten else Added.SAME
         number = connection.insert(
             INSERT_TASK,
             rows.task(task, function=self._function_number(task.function), now=now),
@@ -193,6 +209,10 @@ class DB:
         """Return where the task is, or None when it is unknown."""
         return reader.find(self._opened(), message_id)
 
+    def is_forgotten(self, message_id: str) -> bool:
+        """Return whether a task of this id has ended and was pruned, and its id is still kept."""
+        return self._opened().row("SELECT 1 FROM forgotten WHERE message_id = ?", (message_id,)) is not None
+
     def tasks(self, *, limit: int, statuses: Iterable[TaskStatus] = ()) -> list[TaskState]:
         """Return the newest tasks, the newest first, at most `limit`, of these statuses, or of all."""
         return reader.tasks(self._opened(), limit=limit, statuses=statuses)
@@ -218,32 +238,38 @@ class DB:
         queues = [found[0][0], *(queue for _reply_to, queue in found)]
         return list(dict.fromkeys(queue for queue in queues if queue))
 
-    def add_reply(self, queue: str, message_id: str, body: bytes) -> Reply:
+    def add_reply(self, queue: str, message_id: str, body: bytes, *, now: datetime) -> Reply:
         """Put an answer into the outbox. Its number is never given to another one."""
         number = self._changing().insert(
-            "INSERT INTO outbox (queue, message_id, body) VALUES (?, ?, ?)", (queue, message_id, body)
+            "INSERT INTO outbox (queue, message_id, body, added_at) VALUES (?, ?, ?, ?)",
+            (queue, message_id, body, rows.to_microseconds(now)),
         )
         return Reply(number=number, queue=queue, message_id=message_id, body=body)
 
-    def replies(self, *, after: int, limit: int) -> list[Reply]:
+    def replies(self, *, after: int, limit: int, without: Collection[str] = ()) -> list[Reply]:
         """Return the replies of the outbox numbered above `after`, at most `limit`, in order."""
-        found = self._opened().rows(
-            "SELECT number, queue, message_id, body FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
-            (after, limit),
-        )
-        return [
-            Reply(number=number, queue=queue, message_id=message_id, body=body)
-            for number, queue, message_id, body in found
-        ]
+        found = self._opened().rows(REPLIES, (after, json.dumps(list(without)), limit))
+        return [rows.reply(row) for row in found]
+
+    def first_reply(self, queue: str) -> Reply | None:
+        """Return the first reply to `queue` in the outbox, or None."""
+        row = self._opened().row(FIRST_REPLY, (queue,))
+        return None if row is None else rows.reply(row)
+
+    def count_replies(self, *, without: Collection[str] = ()) -> int:
+        """Return how many replies are in the outbox. No body is read for it."""
+        count: int = self._opened().value(COUNT_REPLIES, (json.dumps(list(without)),))
+        return count
 
     def remove_replies(self, numbers: Iterable[int]) -> None:
         """Take replies out of the outbox; one that is not there is left out."""
         self._changing().change_each("DELETE FROM outbox WHERE number = ?", [(number,) for number in numbers])
 
     def prune(self, *, ended_before: datetime, limit: int) -> int:
-        """Forget at most `limit` tasks that ended before, and functions that no task uses. Returns how many tasks.
+        """Forget at most `limit` tasks that ended before, but their ids. Returns how many.
 
-        Arguments and watchers go with their task. Replies that the broker has not confirmed stay in the outbox.
+        Arguments and watchers go with their task, and a function with the last task that uses it. Replies that the
+        broker has not confirmed stay in the outbox.
         """
         connection = self._changing()
         self._last_function = None
@@ -251,14 +277,28 @@ class DB:
             PRUNABLE,
             (rows.to_microseconds(ended_before), limit),
         )
-        for number, _function in pruned:
-            connection.change("DELETE FROM tasks WHERE number = ?", (number,))
+        numbers = [(number,) for number, _function in pruned]
+        connection.change_each(f"{FORGET} WHERE number = ?", numbers)
+        connection.change_each("DELETE FROM tasks WHERE number = ?", numbers)
         for function in {function for _number, function in pruned if function is not None}:
             connection.change(
                 "DELETE FROM functions WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE function = ?1)",
                 (function,),
             )
         return len(pruned)
+
+    def prune_ids(self, *, ended_before: datetime, limit: int) -> int:
+        """Forget also the ids of at most `limit` pruned tasks that ended before. Returns how many."""
+        connection = self._changing()
+        pruned = connection.rows(PRUNABLE_IDS, (rows.to_microseconds(ended_before), limit))
+        connection.change_each("DELETE FROM forgotten WHERE message_id = ?", pruned)
+        return len(pruned)
+
+    def prune_replies(self, queue: str, *, added_before: datetime, limit: int) -> list[str]:
+        """Drop at most `limit` replies to `queue` that were added before. Returns their message ids."""
+        pruned = self._changing().rows(OLD_REPLIES, (queue, rows.to_microseconds(added_before), limit))
+        self.remove_replies(number for number, _message_id in pruned)
+        return [message_id for _number, message_id in pruned]
 
     @property
     def connection(self) -> Connection:
