@@ -2,33 +2,27 @@
 
 Each is a small protocol in this project's own words (task, delivery, reply), never in those of AMQP or SQL. Each has
 one production kind, one test kind and one contract suite in `schedulergodx_testing.contracts`. `AbstractionCore` and
-`AbstractionConnectClass`, at the end, are the bases of 1.0.0.
+`AbstractionConnectClass`, from `utils.bases`, are the bases of 1.0.0, which had them here.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from schedulergodx.rules.tasks import Added, TaskSpec, TaskState
+from schedulergodx.utils.bases import AbstractionConnectClass, AbstractionCore
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
-    from logging import Logger
     from queue import SimpleQueue
-
-    from pika.adapters.blocking_connection import BlockingChannel
 
     from schedulergodx.errors import BrokerError
     from schedulergodx.rules.lifecycle import Outcome, Report, TaskStatus
-    from schedulergodx.utils.logger import LoggerConstructor
-    from schedulergodx.utils.rmq_property import RmqConnect
 
 __all__ = [
     "AbstractionConnectClass",
@@ -459,56 +453,3 @@ class ReplySettled:
 
 
 ServiceEvent: TypeAlias = TransportEvent | Finished | ReplySettled | Stop
-
-
-# --- The bases of 1.0.0 ----------------------------------------------------------------------------------------------
-
-
-class AbstractionConnectClass(ABC):  # noqa: B024 - nothing was abstract in it in 1.0.0 either
-    """One end of a queue, for programs of 1.0.0 that made their own. Nothing of this library uses `channel`.
-
-    Args:
-        name: stands in log lines.
-        rmq_que: name of the queue.
-        logger: where lines go.
-        rmq_connect: where the RabbitMQ is. The connection is made when `channel` is first asked for.
-    """
-
-    def __init__(self, name: str, *, rmq_que: str, logger: Logger, rmq_connect: RmqConnect) -> None:
-        self.name = name
-        self.logger = logger
-        self.queue = rmq_que
-        self.rmq_connect = rmq_connect
-
-    @cached_property
-    def channel(self) -> BlockingChannel:
-        """A pika channel with the queue declared. One thread at a time may use it."""
-        return self.rmq_connect.get_channel(self.queue)
-
-    def _logging(self, level: str, message: str) -> None:
-        getattr(self.logger, level)(f"{self.name} - {message}")
-
-
-class AbstractionCore(ABC):
-    """What `Client` and `Service` have in common: a name, a logger, the two queues."""
-
-    core_name: str
-
-    @property
-    @abstractmethod
-    def rmq_publisher_que(self) -> str:
-        """Name of the queue that this side publishes to."""
-
-    @property
-    @abstractmethod
-    def rmq_consumer_que(self) -> str:
-        """Name of the queue that this side consumes from."""
-
-    @property
-    @abstractmethod
-    def logger(self) -> LoggerConstructor:
-        """The logger of this side; see `LoggerConstructor`."""
-
-    def _logging(self, level: str, message: str, *facts: object) -> None:
-        """Log `message`, with its facts filled in as `logging` does, behind the core's name."""
-        getattr(self.logger, level)(f"{self.core_name} - {message}", *facts)

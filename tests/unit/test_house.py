@@ -25,6 +25,7 @@ FLOORS = {
     "schedulergodx.version": 1,
     "schedulergodx.rules": 2,
     "schedulergodx.utils.abstractions": 3,
+    "schedulergodx.utils.bases": 3,
     "schedulergodx.utils.id_generators": 3,
     "schedulergodx.utils.keys": 3,
     "schedulergodx.utils.logger": 3,
