@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from schedulergodx.utils.abstractions import Clock, Transport
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Launching:
     """A launch that is about to be sent.
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from schedulergodx.rules.lifecycle import Outcome, TaskStatus
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class TaskSpec:
     """One accepted launch, as it is stored and run. Nothing in it has been unpickled.
 

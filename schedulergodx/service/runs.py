@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from schedulergodx.utils.logger import CoreLogger
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Run:
     client: str
     is_hard: bool

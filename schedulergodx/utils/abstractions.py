@@ -119,7 +119,7 @@ class Outgoing:
     was_sent: bool = False
 
 
-@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Delivery:
     """One message that the broker handed over and has not forgotten yet.
 
@@ -278,7 +278,7 @@ class Transport(Protocol):
 # --- Storage ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Reply:
     """An answer in the outbox, until the broker has it.
 
@@ -386,7 +386,7 @@ class Storage(Protocol):
 # --- Runner ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Finished:
     """An event: the run of a task has ended. Comes exactly once for each run, also after `Runner.abandon`."""
 
@@ -394,7 +394,7 @@ class Finished:
     report: Report
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Capacity:
     """How many more runs can start now: `soft` in threads, `hard` in processes."""
 
@@ -444,7 +444,7 @@ class Stop:
     grace_s: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class ReplySettled:
     """An event: a reply of the outbox is with the broker (`error` None), or is not."""
 

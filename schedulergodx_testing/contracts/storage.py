@@ -155,6 +155,24 @@ class StorageContract:
         start(storage, "hard")
         assert storage.next_run_at(is_soft_wanted=False) is None
 
+    def test_next_run_at_follows_every_change(self, storage: Storage) -> None:
+        """An earlier task, a start, an end and a transaction that was rolled back each show in the next answer."""
+        add(storage, make_task("late", run_at=NOON + timedelta(hours=2)))
+        assert storage.next_run_at() == NOON + timedelta(hours=2)
+        add(storage, make_task("early", run_at=NOON + timedelta(hours=1)))
+        assert storage.next_run_at() == NOON + timedelta(hours=1)
+        with pytest.raises(ZeroDivisionError), storage.transaction():  # noqa: PT012 - the block is the subject
+            storage.add(make_task("undone", run_at=NOON), now=NOON)
+            assert storage.next_run_at() == NOON
+            raise ZeroDivisionError
+        assert storage.next_run_at() == NOON + timedelta(hours=1)
+        assert ids(storage.due(NOON, soft_limit=9, hard_limit=9)) == []
+        start(storage, "early")
+        assert storage.next_run_at() == NOON + timedelta(hours=2)
+        with storage.transaction():
+            storage.finish("late", SKIPPED, now=NOON)
+        assert storage.next_run_at() is None
+
     def test_moments_are_aware_utc(self, storage: Storage) -> None:
         """Every moment that comes out is aware and in UTC, whatever zone it went in with."""
         add(storage, make_task(run_at=NOON.astimezone()))

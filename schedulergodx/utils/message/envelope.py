@@ -23,7 +23,7 @@ _VERSION_BYTES_MAX = 40
 _FIELDS = {"v", "id", "client", "type", "issued_at", "reply_to", "python", "cloudpickle", "arguments"}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Envelope:
     """One message, read and checked down to its `arguments`, which belong to its type.
 

@@ -61,7 +61,7 @@ class PayloadError(Exception):
         self.message = message
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Packed:
     """A function and its arguments, ready to travel; the fields are those of `TaskSpec`."""
 
@@ -73,7 +73,7 @@ class Packed:
     arguments_by_value: bytes | None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class Loaded:
     """A function and its arguments, ready to be called."""
 

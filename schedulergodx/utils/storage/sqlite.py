@@ -76,6 +76,7 @@ class DB:
         self._owner = ""
         self._epoch = 0
         self._last_function: tuple[bytes, int] | None = None
+        self._earliest: dict[bool, int | None] = {}
 
     def __repr__(self) -> str:
         """Show the file."""
@@ -112,7 +113,7 @@ class DB:
         """Let go of the file and its lock. An open transaction is rolled back. Closing twice does nothing."""
         connection, self._connection = self._connection, None
         lock, self._lock = self._lock, None
-        self._last_function = None
+        self._forget()
         try:
             if connection is not None:
                 connection.close()
@@ -131,7 +132,7 @@ class DB:
                 yield
                 self._identity.check()
         except BaseException:
-            self._last_function = None  # it may have been stored in this very transaction
+            self._forget()  # it may have been stored in this very transaction
             raise
 
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
@@ -151,6 +152,7 @@ class DB:
             "INSERT INTO arguments (task, body, by_value) VALUES (?, ?, ?)",
             (number, task.arguments, task.arguments_by_value),
         )
+        self._note_waiting(task)
         return Added.NEW
 
     def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
@@ -166,7 +168,7 @@ class DB:
     def next_run_at(self, *, is_soft_wanted: bool = True, is_hard_wanted: bool = True) -> datetime | None:
         """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""
         wanted = [is_hard for is_hard, is_wanted in ((False, is_soft_wanted), (True, is_hard_wanted)) if is_wanted]
-        earliest = [moment for is_hard in wanted if (moment := self._earliest(is_hard=is_hard)) is not None]
+        earliest = [moment for is_hard in wanted if (moment := self._earliest_of(is_hard=is_hard)) is not None]
         return rows.to_moment(min(earliest)) if earliest else None
 
     def start(self, message_id: str, *, now: datetime) -> bool:
@@ -176,6 +178,7 @@ class DB:
             "WHERE message_id = ? AND status = 0",
             (rows.to_microseconds(now), self._epoch, self._owner, message_id),
         )
+        self._earliest.clear()
         return changed == 1
 
     def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
@@ -191,6 +194,8 @@ class DB:
         if not may_advance(status, report.status):
             raise ValueError(f"task {message_id!r} is {status.name}: it cannot become {report.status.name}")
         number, _status, run_at, started_at = row
+        if status is TaskStatus.WAITING:
+            self._earliest.clear()
         kept = rows.storable(report)
         ended_at = rows.to_microseconds(now)
         connection.change(
@@ -272,7 +277,7 @@ class DB:
         broker has not confirmed stay in the outbox.
         """
         connection = self._changing()
-        self._last_function = None
+        self._forget()
         pruned = connection.rows(
             PRUNABLE,
             (rows.to_microseconds(ended_before), limit),
@@ -332,11 +337,29 @@ class DB:
         return number
 
     def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[Row]:
-        return self._opened().rows(DUE, (is_hard, moment, limit)) if limit > 0 else []
+        connection = self._opened()
+        if limit <= 0:
+            return []
+        if is_hard in self._earliest and ((earliest := self._earliest[is_hard]) is None or earliest > moment):
+            return []
+        return connection.rows(DUE, (is_hard, moment, limit))
 
-    def _earliest(self, *, is_hard: bool) -> int | None:
-        earliest: int | None = self._opened().value(EARLIEST, (is_hard,))
-        return earliest
+    # What is known of the file without asking it, since nobody else writes it: the function that was stored last, and
+    # the earliest moment of what waits, soft or hard (None: nothing waits). A service looks for it at every turn.
+
+    def _forget(self) -> None:
+        self._last_function = None
+        self._earliest.clear()
+
+    def _earliest_of(self, *, is_hard: bool) -> int | None:
+        if is_hard not in self._earliest:
+            self._earliest[is_hard] = self._opened().value(EARLIEST, (is_hard,))
+        return self._earliest[is_hard]
+
+    def _note_waiting(self, task: TaskSpec) -> None:
+        if task.is_hard in self._earliest:
+            earliest, run_at = self._earliest[task.is_hard], rows.to_microseconds(task.run_at)
+            self._earliest[task.is_hard] = run_at if earliest is None else min(earliest, run_at)
 
     def _specs(self, found: list[Row]) -> list[TaskSpec]:
         """Return the tasks of rows with the bodies of their functions, each read once and shared."""

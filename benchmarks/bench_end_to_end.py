@@ -1,0 +1,59 @@
+"""How many tasks go through in a second, from the queue to the answer at the client?
+
+No-op tasks are queued before, a service with eight threads starts, and the time runs from the first answer at the
+client to the last. Each task is stored, run, its outcome stored and its answer confirmed: nothing is lost by a kill.
+
+Run it by hand: `python benchmarks/bench_end_to_end.py [ROUNDS]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+import measuring
+import serving
+
+from schedulergodx import Client
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TASKS = 20_000
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def answered_per_second(url: str, place: Path, tasks: int = TASKS) -> float:
+    """Queue tasks, serve them, and return how many answers came in a second."""
+    with Client(name="bench", url=url) as client:
+        task = client.task(nothing)
+        with client.batch():
+            ids = [task.launch() for _ in range(tasks)]
+        with serving.service(url, place):
+            ids[0].result()
+            return measuring.per_second(tasks - 1, lambda: [message_id.result() for message_id in ids[1:]])
+
+
+def main() -> None:
+    """Measure over RabbitMQ and over one file, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", nargs="?", type=int, default=3)
+    rounds: int = parser.parse_args().rounds
+    with serving.folder() as folder, serving.rabbitmq_url() as url:
+        file_url = f"sqlite:///{folder / 'broker.db'}"
+        figures = measuring.interleaved(
+            {
+                "end to end over RabbitMQ": lambda: answered_per_second(url, folder / "rabbitmq.db"),
+                "end to end over one file": lambda: answered_per_second(file_url, folder / "file.db"),
+            },
+            "tasks/s",
+            rounds=rounds,
+        )
+    measuring.tell("end_to_end", figures)
+
+
+if __name__ == "__main__":
+    main()
