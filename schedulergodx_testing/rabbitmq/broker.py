@@ -21,6 +21,10 @@ _WATERMARK_OFF = "0.6"
 # Where declarations are not kept by Mnesia, as in newer versions, there is nothing to wait for.
 _FLUSH = "catch mnesia:sync_log()"
 
+# What `erl_call` answers with a value, and says when it reached the node: then the expression may have done something.
+_GOOD = "{ok, "
+_EVALUATED = "evaluating input failed"
+
 _Life = Literal["new", "running", "paused", "down", "closed"]
 
 
@@ -213,28 +217,46 @@ class RabbitMQ(ABC):
             NotControllable: this broker was only given by its URL.
         """
 
+    def evaluate(self, expression: str) -> str:
+        """Evaluate Erlang inside the broker and return its value as text. ASCII, with no full stop at the end.
+
+        Where Erlang's `erl_call` is, as beside Debian's and the official broker, it takes a tenth of the time
+        of `rabbitmqctl`, which is used elsewhere.
+
+        Raises:
+            RabbitMQCommandFailed: it cannot be evaluated, ended with an error, or ended the broker.
+            NotControllable: this broker was only given by its URL.
+        """
+        exit_code, text, errors = self._erl_call(f"{expression}.\n")
+        if exit_code == 0 and text.startswith(_GOOD) and text.endswith("}"):
+            return text[len(_GOOD) : -1]
+        if exit_code == 0 or _EVALUATED in errors:
+            raise RabbitMQCommandFailed(("eval", expression), exit_code or 1, text + errors)
+        return self.ctl("--quiet", "eval", f"{expression}.").strip()
+
     def flush(self) -> None:
         """Wait until every queue, exchange, binding and user declared so far would survive `kill()`."""
-        self.ctl("--quiet", "eval", f"{_FLUSH}.")
+        self.evaluate(_FLUSH)
 
     def memory_alarm(self, on: bool) -> None:
         """Raise the memory alarm, which blocks everyone who publishes, or end it; waits until it is so."""
-        self.ctl("set_vm_memory_high_watermark", "0" if on else _WATERMARK_OFF)
+        watermark = "0.0" if on else _WATERMARK_OFF
+        self.evaluate(f"vm_memory_monitor:set_vm_memory_high_watermark({watermark})")
         self._has_alarm = on
         wait_until(
-            lambda: ("memory" in self.ctl("--quiet", "eval", "rabbit_alarm:get_alarms().")) == on,
+            lambda: ("memory" in self.evaluate("rabbit_alarm:get_alarms()")) == on,
             f"the memory alarm to be {'on' if on else 'off'}",
             timeout_s=ALARM_TIMEOUT_S,
         )
 
     def max_message_bytes(self, limit: int) -> int:
         """Have larger messages refused on connections made from now on, until a restart; return the limit before."""
-        before = self.ctl("--quiet", "eval", "application:get_env(rabbit, max_message_size, 134217728).")
+        before = self.evaluate("application:get_env(rabbit, max_message_size, 134217728)")
         # RabbitMQ 3.10 reads the one, newer ones the other.
         change = (
-            f"application:set_env(rabbit, max_message_size, {limit}), persistent_term:put(max_message_size, {limit})."
+            f"application:set_env(rabbit, max_message_size, {limit}), persistent_term:put(max_message_size, {limit})"
         )
-        self.ctl("eval", change)
+        self.evaluate(change)
         return int(before)
 
     def delete_queue(self, name: str, vhost: str = "/") -> None:
@@ -243,7 +265,7 @@ class RabbitMQ(ABC):
 
     def close_connections(self) -> None:
         """Close every client connection from the broker's side; clients may come back at once."""
-        self.ctl("close_all_connections", "--global", "closed by a test")
+        self.evaluate('rabbit_networking:close_connections(rabbit_networking:connections(), "closed by a test")')
 
     def queues(self, vhost: str = "/") -> dict[str, tuple[int, int]]:
         """Return every queue of a virtual host as name to (ready, unacknowledged) messages."""
@@ -254,19 +276,18 @@ class RabbitMQ(ABC):
     def add_vhost(self, name: str) -> str:
         """Create a virtual host, give the broker's test user every permission there, return its URL."""
         vhost, user, everything = map(_erlang_binary, (name, self.user, ".*"))
-        # One command instead of three: each takes a third of a second, and every test makes a virtual host.
-        self.ctl(
-            "--quiet",
-            "eval",
+        # Every test makes a virtual host, so it is one command instead of three.
+        self.evaluate(
             f"ok = rabbit_vhost:add({vhost}, {user}), "
             f"ok = rabbit_auth_backend_internal:set_permissions({user}, {vhost}, {everything}, {everything}, "
-            f"{everything}, {user}), {_FLUSH}.",
+            f"{everything}, {user}), {_FLUSH}"
         )
         return self.url_for(name)
 
     def delete_vhost(self, name: str) -> None:
         """Delete a virtual host with its queues; its connections are closed by the broker."""
-        self.ctl("delete_vhost", name)
+        vhost, user = map(_erlang_binary, (name, self.user))
+        self.evaluate(f"rabbit_vhost:delete({vhost}, {user})")
 
     def add_user(self, name: str, password: str) -> None:
         """Create a user without any permission."""
@@ -297,6 +318,10 @@ class RabbitMQ(ABC):
             self.delete_vhost(name)
 
     # What the kinds do in their own way
+
+    @abstractmethod
+    def _erl_call(self, expression: str) -> tuple[int, str, str]:
+        """Give an expression to `erl_call -e`; return exit code, output and errors. Not 0 where there is none."""
 
     @abstractmethod
     def _start(self) -> None: ...

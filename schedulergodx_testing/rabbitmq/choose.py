@@ -82,6 +82,9 @@ class GivenRabbitMQ(RabbitMQ):
             "unset it to use a container or a private node"
         )
 
+    def _erl_call(self, expression: str) -> tuple[int, str, str]:
+        raise self._refusal(f"evaluate {expression}")
+
     def _start(self) -> None:
         raise self._refusal("start")
 

@@ -30,6 +30,7 @@ _TLS_FOLDER: Final = "/etc/rabbitmq/tls"
 _TLS_CONF: Final = "/etc/rabbitmq/conf.d/90-tls.conf"
 # Debian's wrapper on PATH passes its arguments through a shell, which changes some; RabbitMQ's own does not.
 _CTL_SCRIPT: Final = 'ctl=/usr/lib/rabbitmq/bin/rabbitmqctl; [ -x "$ctl" ] || ctl=rabbitmqctl; exec "$ctl" "$@"'
+_ERL_CALL_SCRIPT: Final = 'printf "%s" "$1" | exec erl_call -e -sname "rabbit@$(hostname)"'
 # Where the cookie of the broker lies, in the official images as in Debian's package.
 _CTL_ENVIRONMENT: Final = {"HOME": "/var/lib/rabbitmq", "LC_ALL": "C.UTF-8"}
 
@@ -133,13 +134,20 @@ class SchedulerRabbitMQ(RabbitMQ):
 
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` inside the container; the daemon has 60 s for each answer."""
-        exit_code, (output, errors) = self._container.exec_run(
-            ["sh", "-c", _CTL_SCRIPT, "rabbitmqctl", *arguments], environment=_CTL_ENVIRONMENT, demux=True
-        )
-        text = (output or b"").decode("utf-8", "replace")
+        exit_code, output, errors = self._run(_CTL_SCRIPT, *arguments)
         if exit_code != 0:
-            raise RabbitMQCommandFailed(arguments, int(exit_code), text + (errors or b"").decode("utf-8", "replace"))
-        return text
+            raise RabbitMQCommandFailed(arguments, exit_code, output + errors)
+        return output
+
+    def _erl_call(self, expression: str) -> tuple[int, str, str]:
+        return self._run(_ERL_CALL_SCRIPT, expression)
+
+    def _run(self, script: str, *arguments: str) -> tuple[int, str, str]:
+        exit_code, outputs = self._container.exec_run(
+            ["sh", "-c", script, "sh", *arguments], environment=_CTL_ENVIRONMENT, demux=True
+        )
+        output, errors = ((piece or b"").decode("utf-8", "replace") for piece in outputs)
+        return int(exit_code), output, errors
 
     @property
     def _container(self) -> Any:

@@ -27,6 +27,7 @@ _FOLDERS: Final = (
     "/opt/homebrew/sbin",
 )
 _LAST_LINES: Final = 5
+_NOT_FOUND: Final = 127
 
 
 def find_command(name: str, folders: Iterable[str] = _FOLDERS) -> Path | None:
@@ -54,10 +55,11 @@ class LocalRabbitMQ(RabbitMQ):
         ctl = find_command("rabbitmqctl", [str(server.parent), *_FOLDERS])
         if ctl is None:
             raise RabbitMQUnavailable(f"{server} is here, but no rabbitmqctl")
-        epmd = _find_epmd()
+        epmd = _find_of_erlang("epmd")
         if epmd is None:
             raise RabbitMQUnavailable(f"{server} is here, but no epmd of Erlang")
         self._server, self._ctl, self._epmd = server, ctl, epmd
+        self._erl_call_command = _find_of_erlang("erl_call")
         self._port = free_port()
         self._folder: Path | None = None
         self._environment: dict[str, str] = {}
@@ -81,18 +83,28 @@ class LocalRabbitMQ(RabbitMQ):
 
     def ctl(self, *arguments: str) -> str:
         """Run the machine's `rabbitmqctl` on this node, as the user of this process; at most 60 s."""
+        exit_code, output, errors = self._run(self._ctl, *arguments)
+        if exit_code != 0:
+            raise RabbitMQCommandFailed(arguments, exit_code, output + errors)
+        return output
+
+    def _erl_call(self, expression: str) -> tuple[int, str, str]:
+        if self._erl_call_command is None:
+            return _NOT_FOUND, "", "no erl_call"
+        name = self._environment["RABBITMQ_NODENAME"]
+        return self._run(self._erl_call_command, "-e", "-sname", name, given=expression)
+
+    def _run(self, command: Path, *arguments: str, given: str = "") -> tuple[int, str, str]:
         ended = subprocess.run(  # noqa: S603 - a list, no shell, and the command was found by us
-            [self._ctl, *arguments],
+            [command, *arguments],
             env=self._environment,
-            stdin=subprocess.DEVNULL,
+            input=given.encode(),
             capture_output=True,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
-        output = ended.stdout.decode("utf-8", "replace")
-        if ended.returncode != 0:
-            raise RabbitMQCommandFailed(arguments, ended.returncode, output + ended.stderr.decode("utf-8", "replace"))
-        return output
+        output, errors = (piece.decode("utf-8", "replace") for piece in (ended.stdout, ended.stderr))
+        return ended.returncode, output, errors
 
     def _start(self) -> None:
         if self._folder is None:
@@ -202,11 +214,11 @@ class LocalRabbitMQ(RabbitMQ):
             self._folder = None
 
 
-def _find_epmd() -> Path | None:
-    """Return Erlang's name server; it often lies beside `erl` without being on PATH."""
+def _find_of_erlang(name: str) -> Path | None:
+    """Return one of Erlang's own commands; they often lie beside `erl` without being on PATH."""
     erl = find_command("erl")
     beside = [] if erl is None else [str(erl.resolve().parent)]
-    return find_command("epmd", [*_FOLDERS, *beside])
+    return find_command(name, [*_FOLDERS, *beside])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -225,7 +225,7 @@ class RealSide:
         self._channel.close()
         self._connection.close()
         with self._losing(links):
-            self._rabbitmq.ctl("--quiet", "eval", "ok = rabbit:stop(), ok = rabbit:start().")
+            self._rabbitmq.evaluate("ok = rabbit:stop(), ok = rabbit:start()")
         self.is_alarmed = False
         self._wait(self._is_reached, "RabbitMQ to take connections")
 
@@ -240,7 +240,7 @@ class RealSide:
         """Raise the memory alarm, or end it."""
         alarm = "{resource_limit, memory, node()}"
         call = f"rabbit_alarm:set_alarm({{{alarm}, []}})" if is_on else f"rabbit_alarm:clear_alarm({alarm})"
-        self._rabbitmq.ctl("--quiet", "eval", f"{call}, rabbit_alarm:get_alarms().")
+        self._rabbitmq.evaluate(f"{call}, rabbit_alarm:get_alarms()")
         self.is_alarmed = is_on
 
     @contextmanager

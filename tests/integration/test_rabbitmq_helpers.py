@@ -188,7 +188,19 @@ def test_a_broker_that_ended_by_itself_is_healed(broker: RabbitMQ) -> None:
 def test_a_command_that_fails_tells_its_facts(broker: RabbitMQ) -> None:
     """The error holds the command, its exit code and what it wrote."""
     with pytest.raises(RabbitMQCommandFailed, match="delete_vhost not-there ended with") as caught:
-        broker.delete_vhost("not-there")
+        broker.ctl("delete_vhost", "not-there")
     assert caught.value.arguments == ("delete_vhost", "not-there")
     assert caught.value.exit_code != 0
     assert "not-there" in caught.value.output
+
+
+def test_erlang_is_evaluated_inside_the_broker(broker: RabbitMQ, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its value comes back as text, an error with what it says; the same where there is no `erl_call`."""
+    values = {"1 + 1": "2", 'length("four")': "4", "[a, {b, 2}]": "[a, {b, 2}]"}
+    assert {expression: broker.evaluate(expression) for expression in values} == values
+    with pytest.raises(RabbitMQCommandFailed, match="badmatch"):
+        broker.evaluate("1 = 2")
+    monkeypatch.setattr(broker, "_erl_call", lambda _expression: (127, "", "not found"))
+    assert broker.evaluate("1 + 1") == "2"
+    with pytest.raises(RabbitMQCommandFailed, match="badmatch"):
+        broker.evaluate("1 = 2")
