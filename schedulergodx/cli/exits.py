@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EXIT_OK = 0  # done; a service: stopped when asked, and everything handed over
+EXIT_UNHEALTHY = 1  # only of `health`: what a container's probe takes for "not well"
 EXIT_USAGE = 2  # a wrong option, value or environment variable; argparse's own code
 EXIT_BROKER = 3  # the broker refused, the queue is in use, or (demo) the broker was not reached
 EXIT_STORAGE = 4  # the database cannot be used; the message names the file and the reason
@@ -37,6 +38,11 @@ SHOW_EXITS: Mapping[int, str] = {**LOOK_EXITS, EXIT_UNKNOWN_ID: "the database ha
 KEYS_EXITS: Mapping[int, str] = {
     EXIT_OK: "done",
     EXIT_USAGE: "wrong usage, or the file cannot be used; nothing was changed",
+}
+HEALTH_EXITS: Mapping[int, str] = {
+    EXIT_OK: "healthy",
+    EXIT_UNHEALTHY: "not healthy, or no service runs; the line tells",
+    EXIT_USAGE: "wrong usage: an option, a value or an environment variable",
 }
 DEMO_EXITS: Mapping[int, str] = {
     EXIT_OK: "every task ended as expected",

@@ -10,7 +10,15 @@ from schedulergodx.client.consumer import Answers, Consumer
 from schedulergodx.client.publisher import Publisher
 from schedulergodx.client.uncertain import Uncertain
 from schedulergodx.errors import BrokerError, Closed, LaunchUncertain
-from schedulergodx.utils.abstractions import Delivery, Outgoing, QueueSpec, Transport
+from schedulergodx.utils.abstractions import (
+    ConnectionState,
+    ConnectionStatus,
+    ConsumingStatus,
+    Delivery,
+    Outgoing,
+    QueueSpec,
+    Transport,
+)
 from schedulergodx.utils.id_generators import ulid_generator
 from schedulergodx.utils.message import envelope
 from schedulergodx.utils.message.kinds import Message
@@ -114,6 +122,21 @@ class Connection:
                 transport.consume(self._replies, prefetch=_PREFETCH)
                 self._transport = transport
             return self._transport
+
+    def status(self) -> ConnectionStatus:
+        """Return the state of the way out; CONNECTING also before anything was sent."""
+        transport = self._transport
+        if transport is not None:
+            return transport.status()
+        state = ConnectionState.CLOSED if self._is_closed else ConnectionState.CONNECTING
+        return ConnectionStatus(state=state, broker=transports.address(self._broker()))
+
+    def consuming(self) -> ConsumingStatus:
+        """Return the state of the way in, over which answers come."""
+        transport = self._transport
+        if transport is not None:
+            return transport.consuming()
+        return ConsumingStatus(connection=self.status(), is_consuming=False)
 
     def threads(self) -> dict[str, threading.Thread]:
         """Return the threads that were ever started, by name."""

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
-    from schedulergodx.utils.abstractions import Clock
+    from schedulergodx.utils.abstractions import Clock, ConnectionState, ConnectionStatus, ConsumingStatus
     from schedulergodx.utils.rmq_property import RmqConnect
 
 P = ParamSpec("P")
@@ -293,6 +293,19 @@ class Client(Hearing):
             raise
 
     # --- the connection ---------------------------------------------------------------------------------------------
+
+    @property
+    def connection_state(self) -> ConnectionState:
+        """The state of the connection that launches go over; CONNECTING also before the first launch or question."""
+        return self.connection_status().state
+
+    def connection_status(self) -> ConnectionStatus:
+        """Return that state with its facts: the broker, the attempts since the last success, the last reason."""
+        return self._current().status()
+
+    def answers_status(self) -> ConsumingStatus:
+        """Return the state of what answers come over, with the time of the broker's last answer on it."""
+        return self._current().consuming()
 
     def get_threads(self) -> dict[str, threading.Thread]:
         """Return the threads that this client ever created, by name."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from schedulergodx import redirection
 from schedulergodx import transport as transports
-from schedulergodx.clock import CurrentClock
+from schedulergodx.clock import CurrentClock, SystemClock
 from schedulergodx.config import (
     QueueType,
     ServiceLimits,
@@ -28,6 +28,8 @@ from schedulergodx.errors import (
     SchedulerError,
 )
 from schedulergodx.service.consumer import Consumer
+from schedulergodx.service.health import Health
+from schedulergodx.service.health_file import HealthFile
 from schedulergodx.service.loop import Loop
 from schedulergodx.service.outcomes import Outcomes
 from schedulergodx.service.pruning import Pruner
@@ -134,6 +136,9 @@ class Service(Loop):
         self._is_started = False
         self._resources: ExitStack | None = None
         self._error: SchedulerError | None = None
+        self._turned_at: float | None = None
+        self._waiting: int | None = None
+        self._is_closed = False
         self._report = StopReport()
 
     @property
@@ -172,11 +177,16 @@ class Service(Loop):
             )
         with on_stop_signal(lambda: self._inbox.put(Stop())):
             self.open()
+            file = HealthFile(self._storage.path, self._log_lines) if isinstance(self._storage, DB) else None
             try:
                 while not self.is_done:
+                    if file is not None:
+                        file.beat(self.health)
                     self.step(self._clock.wait_for(self._inbox, self.wait_s()))
             finally:
                 report = self.close()
+                if file is not None:
+                    file.remove()
         if self._error is not None:
             raise self._error
         return report
@@ -190,6 +200,29 @@ class Service(Loop):
             InvalidParameter: `grace_s` is no number of seconds; nothing was asked.
         """
         self._inbox.put(Stop(grace_s=None if grace_s is None else seconds("grace_s", grace_s)))
+
+    def health(self) -> Health:
+        """Return what the service knows about itself. From any thread, at any time; it waits for nothing.
+
+        A service that `start` runs also writes it into a file beside its database, for `schedulergodx health`.
+        """
+        now = self._clock.now()
+        if self._resources is None:
+            return Health(service=self.name, at=now, phase="done" if self._is_closed else "new")
+        turned_at = self._turned_at
+        return Health(
+            service=self.name,
+            at=now,
+            phase=self._stopping.phase.value,
+            turned_s_ago=None if turned_at is None else SystemClock().monotonic() - turned_at,
+            consuming=self._transport.consuming(),
+            publishing=self._transport.status(),
+            storage_error=str(self._pause.error or ""),
+            running=len(self._runs.running),
+            waiting=self._waiting,
+            abandoned=self._runner.abandoned(),
+            abandoned_max=abandoned_max(self.limits.threads),
+        )
 
     def __enter__(self) -> Self:
         """Return the service; the block's end asks it to stop."""
@@ -263,6 +296,7 @@ class Service(Loop):
         with self._storage.transaction():
             # Their answers are in the outbox, like those that an earlier service left there.
             self._runs.report_interrupted(turn, now=turn.now)
+            self._count_waiting()
         self._log(turn)
         self._runner.listen(self._inbox.put)
         self._transport.listen(self._inbox.put)
@@ -274,6 +308,7 @@ class Service(Loop):
         """Kill what still runs, disconnect, and let go of the database. Closing twice does nothing."""
         resources, self._resources = self._resources, None
         if resources is not None:
+            self._is_closed = True
             with resources:
                 self._report = StopReport(
                     interrupted=tuple(self._interrupted), unsent_replies=self._publisher.count_unsent()

@@ -10,7 +10,9 @@ from __future__ import annotations
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from schedulergodx.clock import SystemClock
 from schedulergodx.errors import DatabaseDamaged, DatabaseUnsupported, SchedulerError, StorageError
+from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.service.stopping import Phase, Stopping
 from schedulergodx.service.turn import Turn
 from schedulergodx.utils.abstractions import (
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from schedulergodx.service.storage_pause import StoragePause
     from schedulergodx.utils.logger import CoreLogger
 
+_system = SystemClock()
+COUNT_EVERY_S = 60.0
+"""How often the tasks that wait are counted, for whoever asks for the service's health."""
+
 
 class Loop(AbstractionCore):
     """What a service does from its opening to its close. `Service` makes the parts that stand here as fields."""
@@ -58,6 +64,9 @@ class Loop(AbstractionCore):
     _retained: list[ServiceEvent]
     _interrupted: list[str]
     _pruner: Pruner
+    _count_at: float
+    _turned_at: float | None
+    _waiting: int | None
     _error: SchedulerError | None
 
     def step(self, event: ServiceEvent | None) -> None:
@@ -70,6 +79,7 @@ class Loop(AbstractionCore):
         if self._pause.error is not None:
             self._runs.kill_overtime(ended={one.message_id for one in self._retained if isinstance(one, Finished)})
             self._stop_without_storage(self._pause.error)
+        self._turned_at = _system.monotonic()
 
     @property
     def is_done(self) -> bool:
@@ -148,6 +158,12 @@ class Loop(AbstractionCore):
         if turn.sent:
             self._storage.remove_replies(turn.sent)
         self._pruner.prune(turn)
+        if self._clock.monotonic() >= self._count_at:
+            self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        self._waiting = self._storage.counts()[TaskStatus.WAITING]
+        self._count_at = self._clock.monotonic() + COUNT_EVERY_S
 
     def _log(self, turn: Turn) -> None:
         for level, message, facts in turn.lines:

@@ -20,6 +20,7 @@ from schedulergodx.utils.abstractions import (
     Capacity,
     ConnectionState,
     ConnectionStatus,
+    ConsumingStatus,
     Delivery,
     Finished,
     Stop,
@@ -119,6 +120,9 @@ class HandTransport:
 
     def status(self) -> ConnectionStatus:
         return ConnectionStatus(state=self.state, broker="hand://", reason=self.reason)
+
+    def consuming(self) -> ConsumingStatus:
+        return ConsumingStatus(connection=self.status(), is_consuming=bool(self.consumed), answered_s_ago=0.0)
 
     def threads(self) -> dict[str, Any]:
         return {}
