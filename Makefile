@@ -4,17 +4,20 @@
 #   make demo URL=amqp:…  the same over that RabbitMQ
 #   make test             every test; PYTEST_ARGS="-k words -x" chooses among them
 #   make check            what CI runs: style, types and tests
+#   make soak MINUTES=10  kill and break everything at random over a RabbitMQ, and compare what was promised with what was kept
 #   make clean            remove what these made
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
 URL ?=
+MINUTES ?= 10
+SOAK_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 TYPED_TESTS := $(wildcard tests/typing/*.py)
 
-.PHONY: demo test check lint clean
+.PHONY: demo test check lint soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/schedulergodx demo $(if $(URL),--url '$(URL)')
@@ -31,6 +34,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(if $(TYPED_TESTS),$(BIN)/mypy $(TYPED_TESTS))
+
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
