@@ -4,7 +4,7 @@
 #   make demo URL=amqp:…  the same over that RabbitMQ
 #   make test             every test; PYTEST_ARGS="-k words -x" chooses among them
 #   make check            what CI runs: style, types and tests
-#   make soak MINUTES=10  kill and break everything at random over a RabbitMQ, and compare what was promised with what was kept
+#   make soak MINUTES=10  break everything at random over a RabbitMQ; then compare what was promised with what was kept
 #   make clean            remove what these made
 
 PYTHON ?= python3
