@@ -37,6 +37,7 @@ SchedulerError
 └── StorageError            the database at `.path`
     ├── DatabaseNotWritable   folder or file missing, read-only, or not a file
     ├── DatabaseUnsupported   not ours: another format, another application, a newer schema
+    ├── DatabaseOutdated      an older one than was here: a backup, or without its write-ahead log
     ├── DatabaseInUse         another service holds it: `.pid`, `.host`, `.since`
     ├── DatabaseBusy          locked for longer than the wait
     ├── DatabaseFull          the disk is full
@@ -315,6 +316,13 @@ class DatabaseNotWritable(StorageError):
 
 class DatabaseUnsupported(StorageError):
     """The file is not ours: another format, another application, or a newer schema."""
+
+
+class DatabaseOutdated(StorageError):
+    """The database is an older one than was here: tasks are missing in it, and others would run again.
+
+    A backup was restored, or the write-ahead log was removed. Nothing was changed; the message says how to accept it.
+    """
 
 
 class DatabaseInUse(StorageError):

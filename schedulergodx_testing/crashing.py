@@ -68,6 +68,7 @@ WINDOWS: dict[str, Window] = {
 
 _NOT_ARMED = {
     "W13": "it is no crash: prune the outcome (advance beyond keep_outcomes_s), then send the same message again",
+    "W15": "it is the work of an operator: replace the database while its service is down, then start it",
     "W14": "a power loss is below the seams: what a disk keeps of a committed transaction cannot be seen in memory",
 }
 

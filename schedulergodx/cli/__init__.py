@@ -62,7 +62,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     import argparse  # noqa: PLC0415 - all of this takes a while, in which Ctrl-C shall end it as it does later
 
     import schedulergodx  # noqa: PLC0415
-    from schedulergodx.cli import demo, health, keys, look, service, settings  # noqa: PLC0415
+    from schedulergodx.cli import backup, demo, health, keys, look, service, settings  # noqa: PLC0415
 
     parser = argparse.ArgumentParser(
         prog="schedulergodx",
@@ -71,7 +71,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"schedulergodx {schedulergodx.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (service, health, look, keys, demo):
+    for command in (service, health, look, backup, keys, demo):
         command.add_to(commands)
     arguments = parser.parse_args(argv)
     try:

@@ -34,6 +34,11 @@ LOOK_EXITS: Mapping[int, str] = {
     EXIT_USAGE: "wrong usage: an option, a value or an environment variable",
     EXIT_STORAGE: "the database cannot be read",
 }
+BACKUP_EXITS: Mapping[int, str] = {
+    EXIT_OK: "copied and checked",
+    EXIT_USAGE: "wrong usage: an option, a value or an environment variable",
+    EXIT_STORAGE: "not copied: the last line says why; nothing is left of the copy",
+}
 SHOW_EXITS: Mapping[int, str] = {**LOOK_EXITS, EXIT_UNKNOWN_ID: "the database has no task of this id"}
 KEYS_EXITS: Mapping[int, str] = {
     EXIT_OK: "done",

@@ -15,6 +15,7 @@ from schedulergodx.cli.texts import add_command, complain, exits_text
 from schedulergodx.config import ServiceLimits
 from schedulergodx.service.core import Service
 from schedulergodx.utils.logger import LINE_FORMAT
+from schedulergodx.utils.storage import DB
 
 if TYPE_CHECKING:
     import argparse
@@ -41,6 +42,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     )
     for setting in SERVICE_SETTINGS:
         setting.add_to(parser)
+    parser.add_argument(
+        "--accept-older-database",
+        action="store_true",
+        help="open the database even though it is an older one than was here, or a backup: what was accepted since "
+        "then stays lost, and what has run since then may run again; to be said once",
+    )
     parser.set_defaults(run=run, settings=SERVICE_SETTINGS, parser=parser)
 
 
@@ -53,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=arguments.log_level, format=LINE_FORMAT)
     service = Service(
         name=arguments.name,
-        db=arguments.db,
+        db=DB(arguments.db, accepts_older=arguments.accept_older_database),
         url=arguments.url,
         request_queue=arguments.request_queue,
         threads=arguments.threads,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
-from schedulergodx import Client, InvalidParameter, TaskInterrupted
+from schedulergodx import Client, DatabaseOutdated, InvalidParameter, TaskInterrupted, UnknownMessageId
 from schedulergodx.utils.abstractions import Outgoing
+from schedulergodx.utils.storage.backup import backup
 from schedulergodx_testing import ClientCrashed, Harness, HarnessError, LeftBehind, NothingLeftToHappen, invariants
 from schedulergodx_testing.crashing import CALLS, WINDOWS, CrashPoint
 
@@ -231,6 +233,29 @@ def test_w14_is_below_the_seams(scheduler) -> None:
     assert scheduler.services[0].database.connection.value("PRAGMA synchronous") == 2
 
 
+def test_w15_a_restored_backup_is_noticed(scheduler, tmp_path: Path) -> None:
+    """A service refuses an older database; told to accept it, it knows nothing of what came after."""
+    with pytest.raises(HarnessError, match="W15 cannot be armed: it is the work of an operator"):
+        scheduler.crash_at("W15")
+    served = scheduler.services[0]
+    before = work.launch("a")
+    before.result()
+    copy = backup(served.path, tmp_path / "copy.db", now=scheduler.clock.now())
+    after = work.launch("b")
+    after.result()
+    scheduler.crash_service()
+    Path(f"{served.path}-wal").unlink(missing_ok=True)
+    shutil.copy(copy, served.path)
+    with pytest.raises(DatabaseOutdated):
+        scheduler.start_service()
+    served.database.accepts_older = True
+    scheduler.start_service()
+    other = scheduler.new_client(name="other")
+    assert other.result(before) == "a"
+    with pytest.raises(UnknownMessageId):
+        other.result(after)
+
+
 @pytest.mark.parametrize("window", sorted(WINDOWS, key=lambda name: int(name[1:])))
 def test_no_promise_is_broken_in_any_window_under_a_supervisor(window: str) -> None:
     """With a service that is started again by itself, and a client that starts again, all promises hold."""
@@ -339,7 +364,7 @@ def test_every_row_of_the_table_names_a_test_that_exists() -> None:
     """And every window that can be armed has a row."""
     lines = (Path(__file__).parents[2] / "docs" / "crash-windows.md").read_text().splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines if re.match(r"\| W\d+ \|", line)}
-    assert sorted(rows, key=lambda name: int(name[1:])) == [f"W{number}" for number in range(1, 15)]
+    assert sorted(rows, key=lambda name: int(name[1:])) == [f"W{number}" for number in range(1, 16)]
     assert set(WINDOWS) <= set(rows)
     for row in rows.values():
         named = re.findall(r"`(test_\w+)`", row)

@@ -22,6 +22,7 @@ from schedulergodx.errors import BrokerRefused, Closed, DatabaseFull, InvalidPar
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.service.stopping import StopReport
 from schedulergodx.utils.storage import DB
+from schedulergodx.utils.storage.reader import reader
 from schedulergodx_testing.contracts.stored_tasks import DONE, NOON, add, make_task, run
 
 if TYPE_CHECKING:
@@ -198,7 +199,12 @@ def test_the_help_names_variables_defaults_signals_and_exit_codes(capsys: pytest
 
 @pytest.mark.parametrize(
     ("command", "codes"),
-    [("tasks", exits.LOOK_EXITS), ("show", exits.SHOW_EXITS), ("demo", exits.DEMO_EXITS)],
+    [
+        ("tasks", exits.LOOK_EXITS),
+        ("show", exits.SHOW_EXITS),
+        ("backup", exits.BACKUP_EXITS),
+        ("demo", exits.DEMO_EXITS),
+    ],
 )
 def test_every_help_fits_into_80_columns_and_ends_in_examples(
     command: str, codes: dict[int, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -358,6 +364,20 @@ def test_an_unknown_id_is_exit_code_6(stored: str, capsys: pytest.CaptureFixture
     said = capsys.readouterr()
     assert said.out == ""
     assert "has no task 'nobody'" in said.err
+
+
+def test_a_backup_tells_what_it_holds_and_replaces_nothing(
+    stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line with the copy and its tasks; the second time exit code 4."""
+    copy = tmp_path / "a copy.db"
+    assert cli.main(["backup", str(copy), "--db", stored]) == exits.EXIT_OK
+    with reader(stored) as view, reader(copy) as copied:
+        assert copied.tasks(limit=99) == view.tasks(limit=99)
+        tasks = sum(view.counts().values())
+    assert capsys.readouterr().out == f"{copy}: {tasks} tasks, {copy.stat().st_size} bytes, checked\n"
+    assert cli.main(["backup", str(copy), "--db", stored]) == exits.EXIT_STORAGE
+    assert "not touched" in capsys.readouterr().err
 
 
 def test_the_database_can_come_from_the_environment(

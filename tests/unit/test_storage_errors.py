@@ -1,7 +1,9 @@
 """What goes wrong with an open database, provoked for real, and what is left of it: nothing half done."""
 
+import os
 import pickle
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -246,3 +248,32 @@ def test_impossible_rows_are_refused_by_the_schema(db: DB) -> None:
     with pytest.raises(StorageError, match="CHECK"):
         db._opened().change("UPDATE tasks SET status = 2")
     assert db.counts()[TaskStatus.WAITING] == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_fork_waits_until_no_thread_is_in_the_database(db: DB) -> None:
+    """A child that was forked in the middle of a statement would share locks that nobody in it ever releases."""
+    has_entered, may_leave, has_forked = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        with db.transaction():
+            db.add(make_task(), now=NOON)
+            has_entered.set()
+            assert may_leave.wait(10)
+
+    def fork() -> None:
+        if (pid := os.fork()) == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+        has_forked.set()
+
+    threads = [threading.Thread(target=target) for target in (work, fork)]
+    threads[0].start()
+    assert has_entered.wait(10)
+    threads[1].start()
+    assert not has_forked.wait(0.1)
+    may_leave.set()
+    assert has_forked.wait(10)
+    for thread in threads:
+        thread.join(10)
+    assert db.find("1") is not None

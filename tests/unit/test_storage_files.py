@@ -104,15 +104,15 @@ def test_files_are_private(path: Path) -> None:
     with opened(path) as db:
         add(db, make_task())
         assert {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()} == dict.fromkeys(
-            ("tasks.db", "tasks.db-wal", "tasks.db-shm", "tasks.db.lock"), "0o600"
+            ("tasks.db", "tasks.db-wal", "tasks.db-shm", "tasks.db.lock", "tasks.db.marker"), "0o600"
         )
 
 
-def test_closing_leaves_one_file(path: Path) -> None:
+def test_closing_leaves_one_file_and_its_marker(path: Path) -> None:
     """After closing, everything is in the database itself: it can be copied."""
     with opened(path) as db:
         add(db, make_task())
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path, Path(f"{path}.marker")]
 
 
 def test_an_unfinished_creation_does_not_matter(path: Path) -> None:
@@ -120,7 +120,7 @@ def test_an_unfinished_creation_does_not_matter(path: Path) -> None:
     Path(f"{path}.new").write_bytes(b"half a database")
     with opened(path) as db:
         add(db, make_task())
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path, Path(f"{path}.marker")]
 
 
 def test_the_settings_are_taken(path: Path) -> None:

@@ -84,7 +84,7 @@ def test_it_needs_no_service(db: DB, path: Path) -> None:
             assert ids(view.tasks(limit=9)) == ["1"]
     db.open(owner="tests", now=NOON)
     db.close()
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(path.parent.iterdir()) == [path, Path(f"{path}.marker")]
 
 
 def test_a_service_may_come_and_go_meanwhile(db: DB, path: Path) -> None:

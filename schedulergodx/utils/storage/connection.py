@@ -8,13 +8,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from schedulergodx import forks
 from schedulergodx.errors import DatabaseDamaged, DatabaseUnsupported, StorageError
 from schedulergodx.utils.storage import schema
 from schedulergodx.utils.storage.failures import explained
 from schedulergodx.utils.storage.files import check_place, check_readable, new_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -40,7 +41,9 @@ class Connection:
     """A connection to one database file. One thread at a time may use it.
 
     Statements return their rows at once: nothing stays open between two calls, so a reader never holds up the
-    write-ahead log. Every method raises the `StorageError` that `failures` gives for what SQLite says.
+    write-ahead log. A fork of this process waits until no thread is within SQLite.
+
+    Every method raises the `StorageError` that `failures` gives for what SQLite says.
     """
 
     def __init__(self, path: Path, raw: sqlite3.Connection) -> None:
@@ -87,17 +90,22 @@ class Connection:
         """
         if self._raw.in_transaction:
             raise RuntimeError("a transaction is open already: one `with storage.transaction():` holds all changes")
-        self.change("BEGIN IMMEDIATE")
-        self._failure = None
-        try:
-            yield
-            self.expect_transaction()
-            self.change("COMMIT")
-        except BaseException:
-            self._roll_back()
-            raise
-        finally:
+        with forks.sqlite_gate:
+            self.change("BEGIN IMMEDIATE")
             self._failure = None
+            try:
+                yield
+                self.expect_transaction()
+                self.change("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                self._failure = None
+
+    def changed_rows(self) -> int:
+        """Return how many rows this connection has changed so far."""
+        return self._raw.total_changes
 
     def expect_transaction(self) -> None:
         """Make sure that what comes now is kept or undone with the rest of a transaction.
@@ -113,11 +121,26 @@ class Connection:
                 "a change of the storage belongs into `with storage.transaction():`; nothing was changed"
             )
 
+    def take_all_of(self, source: Connection) -> None:
+        """Make this, an empty database, a copy of another one."""
+        try:
+            with forks.sqlite_gate:
+                source._raw.backup(self._raw)
+        except sqlite3.Error as error:
+            raise explained(error, self.path) from error
+
     def close(self) -> None:
         """Close the file. An open transaction is rolled back. Closing twice does nothing."""
-        self._raw.close()
+        with forks.sqlite_gate:
+            self._raw.close()
 
     def _run(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
+        if self._raw.in_transaction:  # which has passed the gate
+            return self._run_now(sql, parameters)
+        with forks.sqlite_gate:
+            return self._run_now(sql, parameters)
+
+    def _run_now(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
         try:
             cursor = self._raw.execute(sql, parameters)
             return cursor.fetchall(), cursor
@@ -132,8 +155,10 @@ class Connection:
                 self.change("ROLLBACK")
 
 
-def open_writer(path: Path) -> Connection:
+def open_writer(path: Path, check: Callable[[Connection, int], None] | None = None) -> Connection:
     """Open the database at `path` for writing; create it, or bring its schema up to date.
+
+    `check` is called with the connection and the number of its schema before anything is changed, and may raise.
 
     Raises:
         DatabaseNotWritable, DatabaseUnsupported, DatabaseDamaged, DatabaseBusy, DatabaseFull: nothing was changed.
@@ -144,6 +169,8 @@ def open_writer(path: Path) -> Connection:
     connection = _connect(path, str(path), is_uri=False)
     try:
         version = _check_schema(connection)
+        if check is not None:
+            check(connection, version)
         _configure(connection)
         _check_content(connection)
         _migrate(connection, version)
@@ -172,6 +199,21 @@ def open_reader(path: Path) -> Connection:
     return _opened_reader(path, f"{uri}&immutable=1")
 
 
+def open_copy(source: Connection, path: Path) -> Connection:
+    """Copy a whole database, as it is at this moment, into the empty file at `path`, and open that for writing.
+
+    Raises:
+        DatabaseFull, DatabaseDamaged, DatabaseBusy, DatabaseNotWritable: the copy is of no use.
+    """
+    copy = _connect(path, str(path), is_uri=False)
+    try:
+        copy.take_all_of(source)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
 def _opened_reader(path: Path, uri: str) -> Connection:
     connection = _connect(path, uri, is_uri=True)
     try:
@@ -192,13 +234,14 @@ def _is_at_rest_and_read_only(path: Path) -> bool:
 
 def _connect(path: Path, name: str, *, is_uri: bool) -> Connection:
     try:
-        raw = sqlite3.connect(
-            name,
-            uri=is_uri,
-            timeout=BUSY_TIMEOUT_S,
-            isolation_level=None,  # transactions are begun here, never by the module
-            check_same_thread=False,  # opened by one thread, used by the loop's: one at a time all the same
-        )
+        with forks.sqlite_gate:
+            raw = sqlite3.connect(
+                name,
+                uri=is_uri,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,  # transactions are begun here, never by the module
+                check_same_thread=False,  # opened by one thread, used by the loop's: one at a time all the same
+            )
     except sqlite3.Error as error:
         raise explained(error, path) from error
     return Connection(path, raw)

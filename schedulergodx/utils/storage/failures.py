@@ -102,6 +102,14 @@ def explained(error: sqlite3.Error, path: Path) -> StorageError:
     )
 
 
+def not_usable(path: Path, reason: str) -> DatabaseNotWritable:
+    """Return the error for a place where there can be no database, before SQLite has looked at it."""
+    return DatabaseNotWritable(
+        f"the database {path} cannot be used ({reason}): name a file in a folder that this user may write",
+        path=str(path),
+    )
+
+
 def moved(path: Path, what: str) -> DatabaseDamaged:
     """Return the error for a file of the database that is no longer the one that was opened."""
     return DatabaseDamaged(f"the database {path} {_MOVED.happened} ({what}): {_MOVED.advice}", path=str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -11,9 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schedulergodx.errors import DatabaseInUse, DatabaseNotWritable, DatabaseUnsupported, InvalidParameter
+from schedulergodx.errors import DatabaseInUse, DatabaseUnsupported, InvalidParameter
 from schedulergodx.file_lock import FileLock
-from schedulergodx.utils.storage.failures import moved
+from schedulergodx.utils.storage.failures import moved, not_usable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def resolved(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # a circle of links
-        raise _not_usable(path, str(error)) from error
+        raise not_usable(path, str(error)) from error
 
 
 def check_folder(path: Path) -> None:
@@ -52,9 +53,9 @@ def check_folder(path: Path) -> None:
     folder = path.parent
     if not folder.is_dir():
         reason = "is not a folder" if folder.exists() else "does not exist"
-        raise _not_usable(path, f"the folder {folder} {reason}")
+        raise not_usable(path, f"the folder {folder} {reason}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _not_usable(path, f"this user may not write into the folder {folder}")
+        raise not_usable(path, f"this user may not write into the folder {folder}")
 
 
 def check_place(path: Path) -> bool:
@@ -69,10 +70,10 @@ def check_place(path: Path) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise _not_usable(path, _reason(error)) from error
+        raise not_usable(path, _reason(error)) from error
     _check_file(path, found)
     if not os.access(path, os.R_OK | os.W_OK):
-        raise _not_usable(path, "this user may not read and write it")
+        raise not_usable(path, "this user may not read and write it")
     return True
 
 
@@ -85,17 +86,17 @@ def check_readable(path: Path) -> None:
     try:
         found = path.stat()
     except OSError as error:
-        raise _not_usable(path, _reason(error)) from error
+        raise not_usable(path, _reason(error)) from error
     _check_file(path, found)
     if not os.access(path, os.R_OK):
-        raise _not_usable(path, "this user may not read it")
+        raise not_usable(path, "this user may not read it")
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
     """Give an empty file, readable for this user alone, that becomes `path` when the block ends without an error.
 
-    Tasks and results are nobody else's business. The caller holds the lock, so nobody else does the same.
+    Tasks and results are nobody else's business. Whatever is at `path` already is not touched.
 
     Raises:
         DatabaseNotWritable: it cannot be created or moved to its place.
@@ -105,12 +106,25 @@ def new_file(path: Path) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
         os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         yield unfinished
+        _sync(unfinished)
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
         unfinished.rename(path)
+        _sync(path.parent)
     except OSError as error:
-        raise _not_usable(path, _reason(error)) from error
+        raise not_usable(path, _reason(error)) from error
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk keep a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def take(path: Path, *, owner: str, now: datetime) -> FileLock:
@@ -127,7 +141,7 @@ def take(path: Path, *, owner: str, now: datetime) -> FileLock:
             return lock
         holder = lock.holder()
     except OSError as error:
-        raise _not_usable(path, f"its lock file {lock.path.name}: {_reason(error)}") from error
+        raise not_usable(path, f"its lock file {lock.path.name}: {_reason(error)}") from error
     raise _in_use(path, holder)
 
 
@@ -166,9 +180,9 @@ def _inode(file: str) -> tuple[int, int] | None:
 
 def _check_file(path: Path, found: os.stat_result) -> None:
     if stat.S_ISDIR(found.st_mode):
-        raise _not_usable(path, "it is a folder; name a file in it")
+        raise not_usable(path, "it is a folder; name a file in it")
     if not stat.S_ISREG(found.st_mode):
-        raise _not_usable(path, "it is not a regular file")
+        raise not_usable(path, "it is not a regular file")
     if found.st_size == 0:
         # SQLite would take it for a new database. Ours are never empty, so something emptied it, and tasks are gone.
         raise DatabaseUnsupported(
@@ -181,13 +195,6 @@ def _check_file(path: Path, found: os.stat_result) -> None:
             f"the database {path} has {found.st_nlink} names (hard links): remove the others, or copy it to a new file",
             path=str(path),
         )
-
-
-def _not_usable(path: Path, reason: str) -> DatabaseNotWritable:
-    return DatabaseNotWritable(
-        f"the database {path} cannot be used ({reason}): name a file in a folder that this user may write",
-        path=str(path),
-    )
 
 
 def _reason(error: OSError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import Closed
@@ -13,6 +13,7 @@ from schedulergodx.utils.abstractions import Added, Reply
 from schedulergodx.utils.storage import reader, rows
 from schedulergodx.utils.storage.connection import open_writer
 from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
+from schedulergodx.utils.storage.marker import Marker, Progress, changes_of, check_newest, check_there
 
 if TYPE_CHECKING:
     import os
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from schedulergodx.file_lock import FileLock
     from schedulergodx.rules.lifecycle import Outcome, Report
     from schedulergodx.utils.abstractions import TaskSpec, TaskState
     from schedulergodx.utils.storage.connection import Connection, Row
@@ -63,18 +63,25 @@ class DB:
     Args:
         path: a path, or `sqlite:///relative.db`, or `sqlite:////absolute.db`.
         service_db: accepted since 1.0.0 had it; it has no meaning any more.
+        accepts_older: open it even though it is an older one than was here, or a backup: what was accepted since then
+            stays lost, and what has run since then may run again. To be said once, not always.
 
     Raises:
         InvalidParameter: `path` names no file.
     """
 
-    def __init__(self, path: str | os.PathLike[str] = DEFAULT_URL, service_db: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] = DEFAULT_URL, service_db: bool = False, *, accepts_older: bool = False
+    ) -> None:
         self.path: Path = database_path(path)
+        self.accepts_older = accepts_older
         self.service_db = service_db
-        self._lock: FileLock | None = None
+        self._resources = ExitStack()
         self._connection: Connection | None = None
         self._owner = ""
         self._epoch = 0
+        self._began_at = 0
+        self._changes = 0
         self._last_function: tuple[bytes, int] | None = None
         self._earliest: dict[bool, int | None] = {}
 
@@ -86,40 +93,52 @@ class DB:
         """Take the database, create or migrate it, and begin a new epoch. Opening an open one raises RuntimeError.
 
         The file is readable for this user alone. `<path>.lock` beside it is locked until `close`, or until this
-        process dies, and names the process, host, owner and moment.
+        process dies, and names the process, host, owner and moment. `<path>.marker` says how far the database has come.
+
+        Raises what `Storage.open` says, and:
+            DatabaseOutdated: it is an older database than was here; nothing was changed.
         """
         if self._connection is not None:
             raise RuntimeError(f"the database {self.path} is open already")
         path = resolved(self.path)
         check_folder(path)
-        lock = take(path, owner=owner, now=now)
-        try:
-            connection = open_writer(path)
-            try:
-                with connection.transaction():
-                    self._epoch = connection.insert(
-                        "INSERT INTO epochs (owner, began_at) VALUES (?, ?)", (owner, rows.to_microseconds(now))
-                    )
-                self._identity = Identity(path)
-            except BaseException:
-                connection.close()
-                raise
-        except BaseException:
-            let_go(lock)
-            raise
-        self._lock, self._connection, self._owner = lock, connection, owner
+        with ExitStack() as resources:
+            lock = take(path, owner=owner, now=now)
+            resources.callback(let_go, lock)
+            self._marker = Marker(path)
+            resources.callback(self._marker.close)
+            connection = self._open_writer(path)
+            resources.callback(connection.close)
+            self._begin_epoch(connection, owner, rows.to_microseconds(now))
+            self._identity = Identity(path)
+            self._connection, self._owner = connection, owner
+            self._resources = resources.pop_all()
+
+    def _open_writer(self, path: Path) -> Connection:
+        """Open the file, unless it is an older one than was here."""
+        marked = self._marker.read()
+        if self.accepts_older:
+            return open_writer(path)
+        if not path.exists():
+            check_there(path, marked)
+        return open_writer(path, lambda connection, version: check_newest(connection, version, marked))
+
+    def _begin_epoch(self, connection: Connection, owner: str, began_at: int) -> None:
+        self._marker.open()
+        with connection.transaction():
+            self._changes = changes_of(connection)
+            self._epoch = connection.insert(
+                "INSERT INTO epochs (owner, began_at, changes) VALUES (?, ?, ?)", (owner, began_at, self._changes)
+            )
+            connection.change("DELETE FROM copies")
+        self._began_at = began_at
+        self._marker.write(Progress(self._epoch, began_at, self._changes))
 
     def close(self) -> None:
         """Let go of the file and its lock. An open transaction is rolled back. Closing twice does nothing."""
-        connection, self._connection = self._connection, None
-        lock, self._lock = self._lock, None
+        self._connection = None
         self._forget()
-        try:
-            if connection is not None:
-                connection.close()
-        finally:
-            if lock is not None:
-                let_go(lock)
+        self._resources.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -127,13 +146,21 @@ class DB:
 
         Once a method has raised a `StorageError` in the block, the block raises it too, even if it was caught.
         """
+        connection, changes = self._opened(), self._changes
         try:
-            with self._opened().transaction():
+            with connection.transaction():
+                before = connection.changed_rows()
                 yield
+                if connection.changed_rows() != before:
+                    changes += 1
+                    connection.change("UPDATE epochs SET changes = ? WHERE epoch = ?", (changes, self._epoch))
                 self._identity.check()
         except BaseException:
             self._forget()  # it may have been stored in this very transaction
             raise
+        if changes != self._changes:
+            self._changes = changes
+            self._marker.write(Progress(self._epoch, self._began_at, changes))
 
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""
