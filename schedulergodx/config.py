@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from schedulergodx.errors import InvalidParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 T = TypeVar("T")
 
@@ -21,8 +21,24 @@ QUEUE_NAME_BYTES_MAX = 120
 QueueType: TypeAlias = Literal["classic", "quorum"]
 """How RabbitMQ keeps a queue: on one node, or copied to most nodes of its cluster."""
 QUEUE_TYPES = ("classic", "quorum")
+OnCrash: TypeAlias = Literal["report", "retry"]
+"""What becomes of a task whose run a crash has ended: its outcome says so, or it is started again."""
+ON_CRASH = ("report", "retry")
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 """Largest message: RabbitMQ 4 refuses 16 MiB by default, and a task is not a file transfer."""
+
+STARTS_MAX = 100
+"""Most starts of one task: what crashes so often will crash again."""
+MEMORY_BYTES_LEAST = 64 * 1024 * 1024
+"""With less address space a Python process cannot even load a task."""
+LIMIT_RANGES: Mapping[str, tuple[int, int]] = {
+    "memory_bytes_max": (MEMORY_BYTES_LEAST, 2**48),
+    "cpu_s_max": (1, int(SECONDS_MAX)),
+    "open_files_max": (16, 2**20),
+    "processes_max": (1, 2**22),
+    "file_bytes_max": (0, 2**60),
+}
+"""The bounds of hard tasks, see `rules.limits.TaskLimits`: the least and the most of each, all whole numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +60,9 @@ class ServiceLimits:
         replies_in_flight_max: answers sent and not confirmed yet.
         message_bytes_max: a larger message is refused.
         reply_flush_s: for the last answers when the service stops.
+        task_memory_bytes_max, task_cpu_s_max, task_open_files_max, task_processes_max, task_file_bytes_max: what each
+            hard task may use where it does not say, and the most that it may ask for; None: no bound. They are those
+            of `rules.limits.TaskLimits`.
     """
 
     threads: int = 8
@@ -59,6 +78,11 @@ class ServiceLimits:
     replies_in_flight_max: int = 1000
     message_bytes_max: int = MESSAGE_BYTES_MAX
     reply_flush_s: float = 5.0
+    task_memory_bytes_max: int | None = None
+    task_cpu_s_max: int | None = None
+    task_open_files_max: int | None = None
+    task_processes_max: int | None = None
+    task_file_bytes_max: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -69,6 +93,14 @@ class ServiceLimits:
         for name in ("keep_outcomes_s", "keep_ids_s", "keep_replies_s"):
             seconds(name, getattr(self, name), least=1.0)
         message_bytes("message_bytes_max", self.message_bytes_max)
+        for name in LIMIT_RANGES:
+            limit(name, getattr(self, f"task_{name}"), prefix="task_")
+
+    @property
+    def of_tasks(self) -> dict[str, int]:
+        """The bounds of hard tasks that there are, by the names that a task has for them."""
+        bounds = {name: getattr(self, f"task_{name}") for name in LIMIT_RANGES}
+        return {name: value for name, value in bounds.items() if value is not None}
 
 
 def seconds(name: str, value: object, *, least: float = 0.0, is_least_allowed: bool = True) -> float:
@@ -101,6 +133,15 @@ def whole_number(name: str, value: object, *, least: int, most: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise InvalidParameter(f"{name} must be a whole number from {least} to {most}, got {value!r}")
     return value
+
+
+def limit(name: str, value: object, *, prefix: str = "") -> int | None:
+    """Return the bound of hard tasks with this `name` of `LIMIT_RANGES`; None means no bound.
+
+    Raises InvalidParameter, which names it with `prefix`.
+    """
+    least, most = LIMIT_RANGES[name]
+    return None if value is None else whole_number(prefix + name, value, least=least, most=most)
 
 
 def message_bytes(name: str, value: object) -> int:
@@ -155,6 +196,12 @@ def queue_name(name: str, value: object) -> str:
     if checked.startswith("amq."):
         raise InvalidParameter(f"{name} must not begin with 'amq.', which RabbitMQ keeps for itself; got {checked!r}")
     return checked
+
+
+def on_crash(name: str, value: object) -> None:
+    """Refuse what is no policy for crashes. Raises InvalidParameter."""
+    if value not in ON_CRASH:
+        raise InvalidParameter(f"{name} must be {' or '.join(map(repr, ON_CRASH))}, got {value!r:.40}")
 
 
 def is_quorum(name: str, value: object) -> bool:

@@ -24,7 +24,7 @@ Number: TypeAlias = Literal["I1", "I2", "I3", "I4", "I5", "I6"]
 PROMISES: dict[Number, str] = {
     "I1": "what `launch()` returned an id for is in a queue, in a database, among the dead letters, or answered",
     "I2": "a task has one row, whose state only moves forward, to one end",
-    "I3": "a task is started at most once, and not before its moment, nor before that is on disk",
+    "I3": "a task is started at most once, or as often as it allows, not before its moment, nor before that is on disk",
     "I4": "an outcome has a reply that the broker has, or that is in the outbox",
     "I5": "a service goes on, whatever arrives",
     "I6": "a database stays sound",
@@ -110,7 +110,8 @@ def _rows(served: Served, rows: dict[str, TaskState]) -> Iterator[Violation]:
     for message_id, record in served.ledger.tasks.items():
         steps = list(zip(record.statuses, record.statuses[1:], strict=False))
         for before, after in steps:
-            if not may_advance(before, after):
+            is_again = (before, after) == (TaskStatus.WORK, TaskStatus.WAITING)
+            if not may_advance(before, after) or (is_again and record.task.max_starts == 1):
                 yield Violation("I2", f"a task went from {before.name} to {after.name}", message_id)
         row = rows.get(message_id)
         if row is None and not served.ledger.is_pruned(message_id):
@@ -125,7 +126,7 @@ def _starts(ledger: DatabaseLedger) -> Iterator[Violation]:
     for message_id in ledger.early_starts:
         yield Violation("I3", "a task was started that is not stored", message_id)
     for message_id, record in ledger.tasks.items():
-        if len(record.starts) > 1:
+        if len(record.starts) > record.task.max_starts:
             moments = ", ".join(f"{moment:%H:%M:%S}" for moment in record.starts)
             yield Violation("I3", f"a task was started {len(record.starts)} times: {moments}", message_id)
         claims = record.statuses.count(TaskStatus.WORK)

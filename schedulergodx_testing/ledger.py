@@ -107,6 +107,10 @@ class DatabaseLedger:
         if result and args[0] in self.tasks:
             self.tasks[args[0]].statuses.append(TaskStatus.WORK)
 
+    def _put_back(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+        if result and args[0] in self.tasks:
+            self.tasks[args[0]].statuses.append(TaskStatus.WAITING)
+
     def _finish(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         if result is not None and args[0] in self.tasks:
             self.tasks[args[0]].statuses.append(result.status)
@@ -132,6 +136,7 @@ class DatabaseLedger:
 _NOTES = {
     "add": DatabaseLedger._add,  # noqa: SLF001 - its own module
     "start": DatabaseLedger._start,  # noqa: SLF001
+    "put_back": DatabaseLedger._put_back,  # noqa: SLF001
     "finish": DatabaseLedger._finish,  # noqa: SLF001
     "add_reply": DatabaseLedger._add_reply,  # noqa: SLF001
     "remove_replies": DatabaseLedger._remove_replies,  # noqa: SLF001

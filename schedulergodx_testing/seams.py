@@ -12,6 +12,7 @@ STORAGE_CALLS = (
     "open",
     "add",
     "start",
+    "put_back",
     "finish",
     "add_watcher",
     "add_reply",

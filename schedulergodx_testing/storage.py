@@ -44,6 +44,7 @@ CHANGES = frozenset(
     {
         "add",
         "start",
+        "put_back",
         "finish",
         "add_watcher",
         "add_reply",

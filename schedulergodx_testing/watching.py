@@ -102,6 +102,8 @@ class ServiceWatcher:
             self._note("storage", f"store {task.name}: {result.value}{due}", task.message_id)
         elif name == "storage.start" and result:
             self._note("service", "due: take it for its run", args[0])
+        elif name == "storage.put_back" and result:
+            self._note("storage", "put it back: it starts again", args[0])
         elif name == "storage.finish" and result is not None:
             self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
 

@@ -59,6 +59,8 @@ class Launcher:
             is_hard=parameters.hard,
             lifetime_s=parameters.lifetime_s,
             is_overdue_enabled=parameters.enable_overdue,
+            max_starts=parameters.starts_that_count,
+            limits=parameters.limits,
         )
         body = envelope.build(launch)
         self.check_size(body, f"task {task.name}")

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypedDic
 
 from schedulergodx import config
 from schedulergodx.errors import InvalidParameter
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.utils.message.functions import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from schedulergodx.client.core import Client
+    from schedulergodx.config import OnCrash
     from schedulergodx.utils.id_generators import MessageId
     from schedulergodx.utils.message.payload import Travel
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
+
+_MAX_STARTS = 3
 
 
 class ParameterChanges(TypedDict, total=False):
@@ -31,6 +35,13 @@ class ParameterChanges(TypedDict, total=False):
     task_lifetime: float | None
     hard_task_lifetime: float | None
     enable_overdue: bool
+    on_crash: OnCrash
+    max_starts: int | None
+    memory_bytes_max: int | None
+    cpu_s_max: int | None
+    open_files_max: int | None
+    processes_max: int | None
+    file_bytes_max: int | None
     by: Travel
     by_value_modules: Sequence[str]
 
@@ -45,6 +56,18 @@ class TaskParameters:
         task_lifetime: seconds that a soft run may take; None: without limit.
         hard_task_lifetime: seconds that a hard run may take; None: without limit.
         enable_overdue: run it even when it is overdue, instead of skipping it.
+        on_crash: what becomes of a task whose run a crash has ended: the service was killed, or the process of a hard
+            task was. `"report"` ends it, with TASK_INTERRUPTED or TASK_KILLED; `"retry"` starts it again, so that its
+            effects may come twice: make them idempotent by `current_task().message_id`. Its own exception, exit or
+            overrun is never retried.
+        max_starts: with `"retry"`: how often it may be started in all, from 2 to 100; None: three times.
+        memory_bytes_max: of a hard task: bytes of address space, beyond which it gets a `MemoryError`. None, here and
+            in what follows: no bound but the service's own, which also caps what is asked for.
+        cpu_s_max: of a hard task: whole seconds of computing, in each process, beyond which SIGXCPU kills it.
+        open_files_max: of a hard task: open descriptors in each process.
+        processes_max: of a hard task: processes and threads of the service's user above which it can make no more.
+            The system counts all of that user, and does not bind root.
+        file_bytes_max: of a hard task: bytes of each file that it writes.
         by: whether the function travels by `"value"`, by `"reference"`, or both ways (`"auto"`).
         by_value_modules: names of modules whose functions and classes travel by value, too.
     """
@@ -54,6 +77,13 @@ class TaskParameters:
     task_lifetime: float | None = None
     hard_task_lifetime: float | None = None
     enable_overdue: bool = False
+    on_crash: OnCrash = "report"
+    max_starts: int | None = None
+    memory_bytes_max: int | None = None
+    cpu_s_max: int | None = None
+    open_files_max: int | None = None
+    processes_max: int | None = None
+    file_bytes_max: int | None = None
     by: Travel = "auto"
     by_value_modules: Sequence[str] = ()
 
@@ -63,9 +93,17 @@ class TaskParameters:
         object.__setattr__(self, "task_lifetime", config.lifetime("task_lifetime", self.task_lifetime))
         object.__setattr__(self, "hard_task_lifetime", config.lifetime("hard_task_lifetime", self.hard_task_lifetime))
         object.__setattr__(self, "by_value_modules", _module_names(self.by_value_modules))
+        config.on_crash("on_crash", self.on_crash)
+        if self.max_starts is not None:
+            config.whole_number("max_starts", self.max_starts, least=2, most=config.STARTS_MAX)
+        limited = [name for name in config.LIMIT_RANGES if config.limit(name, getattr(self, name)) is not None]
         for name in ("hard", "enable_overdue"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidParameter(f"{name} must be True or False, got {type(getattr(self, name)).__name__}")
+        if self.max_starts is not None and self.on_crash != "retry":
+            raise InvalidParameter("max_starts needs on_crash='retry': a task is started once otherwise")
+        if limited and not self.hard:
+            raise InvalidParameter(f"{limited[0]} needs hard=True: a thread has no bounds of its own")
         if self.by not in {"auto", "value", "reference"}:
             raise InvalidParameter(f"by must be 'auto', 'value' or 'reference', got {self.by!r}")
 
@@ -80,6 +118,17 @@ class TaskParameters:
     def lifetime_s(self) -> float | None:
         """The lifetime that counts: of hard or of soft runs."""
         return self.hard_task_lifetime if self.hard else self.task_lifetime
+
+    @property
+    def starts_that_count(self) -> int:
+        """How often it may be started."""
+        return 1 if self.on_crash == "report" else self.max_starts or _MAX_STARTS
+
+    @property
+    def limits(self) -> TaskLimits:
+        """The bounds of a hard run."""
+        given = {name: value for name in config.LIMIT_RANGES if (value := getattr(self, name)) is not None}
+        return TaskLimits(**given) if given else NO_LIMITS
 
 
 def _module_names(names: object) -> tuple[str, ...]:

@@ -32,7 +32,10 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
         # ERROR without WORK: the service could not even start it.
         {TaskStatus.WORK, TaskStatus.CANCELLED, TaskStatus.OVERDUE, TaskStatus.ERROR, TaskStatus.ORPHAN}
     ),
-    TaskStatus.WORK: frozenset({TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED}),
+    TaskStatus.WORK: frozenset(
+        # WAITING again: a crash ended the run, and the task may be started once more.
+        {TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED, TaskStatus.WAITING}
+    ),
     TaskStatus.COMPLETED: frozenset(),
     TaskStatus.ERROR: frozenset(),
     TaskStatus.CANCELLED: frozenset(),
@@ -73,6 +76,18 @@ STATUS_OF: dict[Code, TaskStatus] = {
     Code.CANCELLED: TaskStatus.CANCELLED,
 }
 """The status that goes with a code; every code that is not named here goes with ERROR."""
+
+
+class Ending(Enum):
+    """How a run came to its end, beside what it brought.
+
+    ENDED: by its function, or since the service wished it. CRASHED: its process was killed from outside, or broke; the
+    task may start again where it allows that. NOT_STARTED: there was no thread or process to be had; it did not run.
+    """
+
+    ENDED = "ended"
+    CRASHED = "crashed"
+    NOT_STARTED = "not started"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

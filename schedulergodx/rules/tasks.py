@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -34,6 +36,9 @@ class TaskSpec:
         run_at: when to start it, aware UTC.
         is_delayed: whether it was launched with a moment, and so can be overdue.
         is_overdue_enabled: run it even when overdue.
+        max_starts: how often it may be started, should a crash end it; 1: once.
+        limits: what it may use, where it is hard.
+        starts: how often it was started before.
     """
 
     message_id: str
@@ -53,6 +58,14 @@ class TaskSpec:
     run_at: datetime
     is_delayed: bool
     is_overdue_enabled: bool
+    max_starts: int = 1
+    limits: TaskLimits = NO_LIMITS
+    starts: int = 0
+
+    @property
+    def can_be_overdue(self) -> bool:
+        """Whether it may be skipped when it is late: not when it has begun before."""
+        return self.is_delayed and not self.starts
 
 
 class Added(Enum):
@@ -77,6 +90,7 @@ class TaskState:
         outcome: how it ended, or None while it has not.
         started_at: when it started, or None.
         starts: how often it was started.
+        max_starts: as in `TaskSpec`.
     """
 
     message_id: str
@@ -89,3 +103,9 @@ class TaskState:
     started_at: datetime | None
     starts: int
     outcome: Outcome | None
+    max_starts: int = 1
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether it may be started once more when a crash has ended its run."""
+        return self.starts < self.max_starts

@@ -27,6 +27,7 @@ from schedulergodx.errors import (
     InvalidParameter,
     SchedulerError,
 )
+from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.service.consumer import Consumer
 from schedulergodx.service.health import Health
 from schedulergodx.service.health_file import HealthFile
@@ -262,6 +263,7 @@ class Service(Loop):
             kill_grace_s=limits.kill_grace_s,
             broker=broker,
             result_bytes_max=limits.message_bytes_max - _RESULT_ROOM_BYTES,
+            limits=TaskLimits(**limits.of_tasks),
         )
         resources.callback(self._runner.close)
         logger = self._log_lines

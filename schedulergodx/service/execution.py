@@ -27,7 +27,7 @@ CUT = "\n[… cut …]\n"
 _PACKAGE = Path(__file__).parents[1]
 
 
-def run_payload(  # noqa: PLR0913 - the last two are for test harnesses
+def run_payload(  # noqa: PLR0913 - what a run needs, and three hooks
     task: TaskSpec,
     *,
     start_number: int,
@@ -35,6 +35,7 @@ def run_payload(  # noqa: PLR0913 - the last two are for test harnesses
     result_bytes_max: int,
     load: Callable[[TaskSpec], payload.Loaded] = payload.load,
     passes: tuple[type[BaseException], ...] = (),
+    on_ended: Callable[[], None] = lambda: None,
 ) -> Report:
     """Run the function of `task` to its end and report what came of it. Never raises, whatever the function raises.
 
@@ -47,6 +48,7 @@ def run_payload(  # noqa: PLR0913 - the last two are for test harnesses
         result_bytes_max: a result whose text is larger is told as RESULT_TOO_LARGE; the task is completed all the same.
         load: makes the function and its arguments of the stored task.
         passes: what is raised on, instead of being an outcome.
+        on_ended: called when the function has ended, before its report is made.
     """
     try:
         loaded = load(task)
@@ -60,7 +62,11 @@ def run_payload(  # noqa: PLR0913 - the last two are for test harnesses
     running = context.RunningTask(task.message_id, start_number, task.client, broker)
     token = context.current.set(running)
     try:
-        return _success(_call(loaded), result_bytes_max)
+        try:
+            result = _call(loaded)
+        finally:
+            on_ended()
+        return _success(result, result_bytes_max)
     except passes:
         raise
     except BaseException as error:  # noqa: BLE001 - every end of the function is an outcome

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules import due
-from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.lifecycle import Code, Ending, Report
+from schedulergodx.service.start_pause import StartPause
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -26,10 +27,17 @@ class _Run:
     is_hard: bool
     lifetime_s: float | None
     deadline: float | None  # on the monotonic clock
+    starts: int
+    max_starts: int
 
     def is_over(self, moment: float) -> bool:
         """Whether it has had its lifetime at `moment`."""
         return self.deadline is not None and self.deadline <= moment
+
+    @property
+    def may_start_again(self) -> bool:
+        """Whether a crash may be followed by one more start."""
+        return self.starts < self.max_starts
 
 
 class Runs:
@@ -52,6 +60,7 @@ class Runs:
         self._outcomes = outcomes
         self._logger = logger
         self._overdue_grace_s = overdue_grace_s
+        self._pause = StartPause(clock, logger)
         self._abandoned_max = abandoned_max  # soft runs that go on after that: with so many, no other one starts
         self._is_out_of_threads = False
         self._running: dict[str, _Run] = {}
@@ -66,13 +75,15 @@ class Runs:
 
     def start_due(self, turn: Turn, *, now: datetime) -> None:
         """Start, or skip, the tasks whose moment has come, as many as there is room for."""
+        if self._pause.is_on or turn.lacking:
+            return
         capacity = self._runner.capacity()
         can_run_hard = self._runner.can_run_hard()
         for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
             decision = due.decide(
                 task.run_at,
                 now,
-                is_delayed=task.is_delayed,
+                is_delayed=task.can_be_overdue,
                 is_overdue_enabled=task.is_overdue_enabled,
                 overdue_grace_s=self._overdue_grace_s,
             )
@@ -92,7 +103,18 @@ class Runs:
         if finished.message_id in self._killed:
             return  # `give_up_overtime` says how it ended
         turn.ended.append(finished.message_id)
-        self._outcomes.end(finished.message_id, finished.report, turn, client=run.client, now=now)
+        if finished.ending is Ending.NOT_STARTED:
+            self._storage.put_back(finished.message_id, has_run=False)
+            turn.lacking = turn.lacking or finished.report.message
+        elif finished.ending is Ending.CRASHED and run.may_start_again:
+            self._start_again(finished.message_id, run.starts, run.max_starts, finished.report.message, turn)
+        else:
+            self._outcomes.end(finished.message_id, finished.report, turn, client=run.client, now=now)
+
+    def _start_again(self, message_id: str, starts: int, max_starts: int, why: str, turn: Turn) -> None:
+        self._storage.put_back(message_id, has_run=True)
+        what = "start %d of %d ended in a crash, the task starts again: %s (message %s)"
+        turn.say(logging.WARNING, what, starts, max_starts, why, message_id)
 
     def give_up_overtime(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_TIMEOUT for every run that is over its lifetime."""
@@ -103,19 +125,29 @@ class Runs:
                 self._outcomes.end(message_id, _overtime(run), turn, client=run.client, now=now)
 
     def give_up_all(self, turn: Turn, *, now: datetime) -> None:
-        """Record TASK_INTERRUPTED for everything that still runs: the service stops."""
+        """Record TASK_INTERRUPTED for everything that still runs: the service stops.
+
+        What may start again after a crash waits for the next start of the service instead.
+        """
         for message_id, run in self._running.items():
             if message_id in turn.ended or message_id in turn.abandoned:
                 continue  # it has its own outcome
             turn.abandoned.append(message_id)
             turn.interrupted.append(message_id)
-            self._outcomes.end(message_id, _STOPPED, turn, client=run.client, now=now)
+            if run.may_start_again:
+                self._start_again(message_id, run.starts, run.max_starts, _STOPPED.message, turn)
+            else:
+                self._outcomes.end(message_id, _STOPPED, turn, client=run.client, now=now)
 
     def report_interrupted(self, turn: Turn, *, now: datetime) -> None:
-        """Record TASK_INTERRUPTED for what ran when an earlier service on this database ended."""
+        """Record TASK_INTERRUPTED for what ran when an earlier service on this database ended, or start it again."""
         for message_id in self._storage.interrupted():
             state = self._storage.find(message_id)
-            if state is not None:
+            if state is None:
+                continue
+            if state.may_start_again:
+                self._start_again(message_id, state.starts, state.max_starts, _DIED.message, turn)
+            else:
                 self._outcomes.end(message_id, _DIED, turn, client=state.client, now=now)
 
     # After its commit:
@@ -124,6 +156,10 @@ class Runs:
         """Do what the turn decided."""
         for message_id in turn.ended:
             self._running.pop(message_id, None)
+        if turn.lacking:
+            self._pause.begin(turn.lacking)
+        elif turn.ended:
+            self._pause.over()
         for message_id in turn.abandoned:
             run = self._running.pop(message_id)
             if message_id in self._killed:
@@ -136,9 +172,12 @@ class Runs:
             self._watch_threads()
         for task in turn.starts:
             deadline = None if task.lifetime_s is None else self._clock.monotonic() + task.lifetime_s
-            self._running[task.message_id] = _Run(task.client, task.is_hard, task.lifetime_s, deadline)
+            number = task.starts + 1
+            self._running[task.message_id] = _Run(
+                task.client, task.is_hard, task.lifetime_s, deadline, number, task.max_starts
+            )
             self._logger.info("task %s started (message %s)", task.name, task.message_id)
-            self._runner.start(task, start_number=1)
+            self._runner.start(task, start_number=number)
 
     def _say_that_it_goes_on(self, message_id: str) -> None:
         self._logger.warning(
@@ -176,7 +215,9 @@ class Runs:
     def wait_s(self, *, now: datetime, is_starting: bool) -> float | None:
         """Return the seconds until a run is over time, or (`is_starting`) a task is due that there is room for."""
         waits: list[float] = []
-        if is_starting:
+        if is_starting and (pause_s := self._pause.wait_s()) is not None:
+            waits.append(pause_s)
+        elif is_starting:
             capacity = self._runner.capacity()
             run_at = self._storage.next_run_at(is_soft_wanted=capacity.soft > 0, is_hard_wanted=capacity.hard > 0)
             if run_at is not None:

@@ -24,7 +24,8 @@ class StopReport:
     """How a service stopped.
 
     Attributes:
-        interrupted: ids of tasks that had not ended within the grace; their outcome is TASK_INTERRUPTED.
+        interrupted: ids of tasks that had not ended within the grace; their outcome is TASK_INTERRUPTED, or
+            they start again at the next start of the service (`on_crash="retry"`).
         unsent_replies: answers that the broker did not take in time; they are in the database, and go out at the next
             start.
     """

@@ -28,6 +28,7 @@ class Turn:
         ended: runs that have ended by themselves.
         abandoned: runs that are over time, or that the service cannot wait for.
         interrupted: those of them that the service cannot wait for.
+        lacking: why a run could not be started: what the system had no more of; "": nothing of that kind.
     """
 
     now: datetime
@@ -40,6 +41,7 @@ class Turn:
     ended: list[str] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
     interrupted: list[str] = field(default_factory=list)
+    lacking: str = ""
     lines: list[tuple[int, str, tuple[object, ...]]] = field(default_factory=list)
 
     def say(self, level: int, message: str, *facts: object) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from schedulergodx.rules.lifecycle import Ending
 from schedulergodx.rules.tasks import Added, TaskSpec, TaskState
 from schedulergodx.utils.bases import AbstractionConnectClass, AbstractionCore
 
@@ -36,6 +37,7 @@ __all__ = [
     "ConsumeFailed",
     "ConsumingStatus",
     "Delivery",
+    "Ending",
     "Finished",
     "Outgoing",
     "QueueSpec",
@@ -325,6 +327,12 @@ class Storage(Protocol):
     def start(self, message_id: str, *, now: datetime) -> bool:
         """Make a WAITING task WORK, in this epoch. Returns False, and changes nothing, if it is not WAITING."""
 
+    def put_back(self, message_id: str, *, has_run: bool) -> bool:
+        """Make a WORK task WAITING again. Returns False, and changes nothing, if it is not WORK.
+
+        Unless it `has_run`, its last start does not count, as if it had never been.
+        """
+
     def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
         """Record the outcome of a task that has not ended. Returns None, and changes nothing, if there is none such."""
 
@@ -392,6 +400,7 @@ class Finished:
 
     message_id: str
     report: Report
+    ending: Ending = Ending.ENDED
 
 
 @dataclass(kw_only=True, slots=True)

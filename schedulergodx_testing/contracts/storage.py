@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
+from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.utils.abstractions import Added, Storage, TaskState
 from schedulergodx_testing.contracts.stored_tasks import (
     DONE,
@@ -68,6 +69,8 @@ class StorageContract:
             lifetime_s=None,
             is_delayed=False,
             is_overdue_enabled=False,
+            max_starts=3,
+            limits=TaskLimits(memory_bytes_max=2**30, processes_max=9),
         )
         add(storage, task)
         assert storage.due(NOON, soft_limit=1, hard_limit=1) == [task]
@@ -385,6 +388,32 @@ class StorageContract:
             assert outcome is not None
             assert outcome.started_at == NOON
             assert again.interrupted() == ["b"]
+
+    def test_a_task_can_be_put_back(self, storage: Storage, make_storage: Callable[[], Storage]) -> None:
+        """A task in WORK waits again, knows how often it was started, and a start that was none does not count."""
+        task = replace(make_task("1"), max_starts=3)
+        add(storage, task)
+        with storage.transaction():
+            assert not storage.put_back("1", has_run=True)
+            assert not storage.put_back("unknown", has_run=True)
+        start(storage, "1")
+        with storage.transaction():
+            assert storage.put_back("1", has_run=False)
+        state = found(storage, "1")
+        assert (state.status, state.starts, state.started_at) == (TaskStatus.WAITING, 0, None)
+        for starts in (1, 2):
+            start(storage, "1")
+            with storage.transaction():
+                assert storage.put_back("1", has_run=True)
+            state = found(storage, "1")
+            assert (state.starts, state.max_starts, state.started_at) == (starts, 3, NOON)
+            assert storage.due(NOON, soft_limit=1, hard_limit=0) == [replace(task, starts=starts)]
+        with reopened(storage, make_storage) as again:
+            assert again.interrupted() == []
+            start(again, "1")
+            with again.transaction():
+                assert again.finish("1", DONE, now=NOON) is not None
+                assert not again.put_back("1", has_run=True)
 
     # Looking at it
 

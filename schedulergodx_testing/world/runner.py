@@ -6,7 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import Closed
-from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.service.execution import run_payload
 from schedulergodx.utils.abstractions import Capacity, Finished
 from schedulergodx.utils.message import payload
@@ -102,16 +102,21 @@ class VirtualRunner:
         except VirtualKill:
             report = None
         # A function that catches everything outlives no kill: what it returns then is nobody's.
-        self._finish(task, _of_killed(thread.status) if report is None or thread.is_killed else report)
+        if report is not None and not thread.is_killed:
+            self._finish(task, report)
+        else:
+            # By its own hand, as by that of a stranger: nobody can tell the two apart.
+            is_crash = thread.status is not None and thread.status < 0
+            self._finish(task, _of_killed(thread.status), Ending.CRASHED if is_crash else Ending.ENDED)
 
-    def _finish(self, task: TaskSpec, report: Report) -> None:
+    def _finish(self, task: TaskSpec, report: Report, ending: Ending = Ending.ENDED) -> None:
         known = self._running.pop(task.message_id, None) or self._abandoned.pop(task.message_id, None)
         if known is None:
             return
         _, thread = known
         self._on_run(task, "kill" if thread.is_killed else "end")
         if not self._is_gone:
-            self._on_finished(Finished(message_id=task.message_id, report=report))
+            self._on_finished(Finished(message_id=task.message_id, report=report, ending=ending))
 
     def abandon(self, message_id: str) -> None:
         """Kill a virtual process where it waits; let go of a soft run, which goes on."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import schedulergodx
-from schedulergodx import LaunchUncertain, ResultTimeout, TaskInterrupted, TaskOverdue, TaskTimedOut
+from schedulergodx import LaunchUncertain, ResultTimeout, TaskInterrupted, TaskKilled, TaskOverdue, TaskTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,6 +241,65 @@ def test_a_task_that_ran_when_its_service_was_killed_is_told_as_interrupted(
         launched.result(WAIT_S)
     assert not again.matching("^I run")
     assert client.task(add).launch(1, 2).result(WAIT_S) == 3
+
+
+def count_and_wait_for(path, go):
+    """Append the number of this start to a file, and return it once there is a file at `go`."""
+    import time
+    from pathlib import Path
+
+    from schedulergodx import current_task
+
+    number = current_task().start_number
+    with Path(path).open("a") as file:
+        file.write(f"{number}\n")
+    print("start", number, flush=True)  # noqa: T201 - the test waits for this line of the service
+    while not Path(go).exists():
+        time.sleep(0.005)
+    return number
+
+
+@pytest.mark.parametrize("is_hard", [False, True], ids=["soft", "hard"])
+def test_a_task_that_may_start_again_does_so_after_each_kill(
+    start, client: Client, tmp_path: Path, is_hard: bool
+) -> None:
+    """Starts are counted through SIGKILL of the service, and known to the function; one with no start left is told."""
+    starts, go = tmp_path / "starts", tmp_path / "go"
+    task = client.task(count_and_wait_for).options(hard=is_hard, on_crash="retry")
+    lucky, unlucky = task.launch(str(starts), str(go)), task.options(max_starts=2).launch(os.devnull, str(go))
+    for number in (1, 2):
+        with start() as service:
+            service.wait_for_line(f"^start {number}", count=2)
+            service.kill()
+    service = start()
+    with pytest.raises(TaskInterrupted, match="may have done part of its work"):
+        unlucky.result(WAIT_S)
+    service.wait_for_line("^start 3")
+    go.touch()
+    assert lucky.result(WAIT_S) == 3
+    assert starts.read_text().split() == ["1", "2", "3"]
+
+
+def kill_own_process():
+    """Be killed from outside in the first start, and return the number of this one."""
+    import os
+    import signal
+
+    from schedulergodx import current_task
+
+    number = current_task().start_number
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_hard_task_whose_process_is_killed_starts_again_where_it_may(start, client: Client) -> None:
+    """By `on_crash="retry"`; else it is told as killed, with the signal."""
+    start()
+    task = client.task(kill_own_process).options(hard=True)
+    assert task.options(on_crash="retry").launch().result(WAIT_S) == 2
+    with pytest.raises(TaskKilled, match=r"killed by SIGKILL \(9\)"):
+        task.launch().result(WAIT_S)
 
 
 def test_a_storm_of_kills_loses_nothing_and_runs_nothing_twice(start, client: Client, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A task tells the process ids of what it started by lines in a file; a test then 
 """
 
 import ctypes
+import functools
 import os
 import resource
 import select
@@ -13,13 +14,16 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
 
 from schedulergodx.clock import SystemClock
-from schedulergodx.rules.lifecycle import Code
+from schedulergodx.rules.lifecycle import Code, Ending
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.service.runner import LocalRunner, system
 from schedulergodx.utils.message import results
 from schedulergodx_testing.specs import make_task
@@ -47,16 +51,19 @@ class Box:
         """Process id of the fork server."""
         return self.runner._hard._link.pid
 
-    def start(self, function, *args):
-        task = make_task(function, *args, is_hard=True)
+    def start(self, function, *args, limits=NO_LIMITS):
+        task = replace(make_task(function, *args, is_hard=True), limits=limits)
         self.runner.start(task, start_number=1)
         return task.message_id
 
-    def report(self):
-        return self._inbox.get(timeout=WAIT_S).report
+    def finished(self):
+        return self._inbox.get(timeout=WAIT_S)
 
-    def run(self, function, *args):
-        self.start(function, *args)
+    def report(self):
+        return self.finished().report
+
+    def run(self, function, *args, **limits):
+        self.start(function, *args, limits=TaskLimits(**limits))
         return self.report()
 
     def result(self, function, *args):
@@ -171,6 +178,27 @@ def test_an_end_without_a_report_is_no_success(box, function, args, code, text):
     assert box.result(abs, -1) == 1
 
 
+@pytest.mark.parametrize(
+    ("number", "ending"),
+    [(signal.SIGKILL, Ending.CRASHED), (signal.SIGTERM, Ending.CRASHED), (signal.SIGINT, Ending.ENDED)],
+)
+def test_a_kill_from_outside_is_a_crash(box, number, ending):
+    """It is told as one, so that a task that may starts again; SIGINT is an exception of the task."""
+    box.start(sleep_long, str(box.path))
+    os.kill(box.pids(1)[0], number)
+    assert box.finished().ending is ending
+
+
+def test_a_kill_by_the_service_is_none(box):
+    """Nor is a death by its own hand without a signal."""
+    message_id = box.start(sleep_long, str(box.path))
+    box.pids(1)
+    box.runner.abandon(message_id)
+    assert box.finished().ending is Ending.ENDED
+    box.start(os._exit, 9)
+    assert box.finished().ending is Ending.ENDED
+
+
 def test_keyboard_interrupt_is_an_error_of_the_task(box):
     """SIGINT raises in the task, as in any program."""
     report = box.run(kill_self, signal.SIGINT)
@@ -186,26 +214,119 @@ def recurse():
     return recurse()
 
 
-def allocate(size):
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    return len(bytearray(size))
+def recurse_in_c(depth):
+    """Call back and forth between Python and C until the stack is full, or Python sees it coming."""
+    sys.setrecursionlimit(2**30)
+    return functools.reduce(lambda total, _: total + recurse_in_c(depth + 1), (0, 0), 0)
 
 
-def test_the_memory_of_tasks_can_be_limited(tmp_path):
-    """With `memory_bytes_max` a task that wants more gets a `MemoryError`, and the service lives."""
-    box = Box(tmp_path / "pids", memory_bytes_max=512 * 1024**2)
+def test_recursion_is_an_end_of_the_task_alone(box):
+    """A stack that is used up is told, by Python or as the crash that it is in C; the next task runs."""
+    assert box.run(recurse).exception_type == "RecursionError"
+    report = box.run(recurse_in_c, 0)
+    assert report.exception_type == "RecursionError" or "SIGSEGV (11)" in report.message
+    assert box.result(abs, -1) == 1
+
+
+# --- What a task may use --------------------------------------------------------------------------------------------
+
+LIMIT_BYTES = 256 * 1024**2
+
+
+def leak_slowly():
+    kept = []
+    while True:
+        kept.append(object())
+
+
+def compute_for_ever():
+    while True:
+        pass
+
+
+def open_many():
+    return [os.open(os.devnull, os.O_RDONLY) for _ in range(100)]
+
+
+def write_much(path):
+    Path(path).write_bytes(bytes(1_000_001))
+
+
+@pytest.mark.parametrize(
+    ("function", "limits", "code", "text"),
+    [
+        (partial(bytearray, 2 * 1024**3), {"memory_bytes_max": LIMIT_BYTES}, Code.ERROR_IN_TASK, "MemoryError"),
+        (leak_slowly, {"memory_bytes_max": LIMIT_BYTES}, Code.ERROR_IN_TASK, "MemoryError"),
+        (
+            compute_for_ever,
+            {"cpu_s_max": 1},
+            Code.TASK_KILLED,
+            "killed by SIGXCPU (24): it has computed for longer",
+        ),
+        (open_many, {"open_files_max": 64}, Code.ERROR_IN_TASK, "OSError: [Errno 24] Too many open files"),
+    ],
+    ids=["memory", "leak", "cpu", "open files"],
+)
+def test_a_bound_ends_the_task_with_a_word_that_tells_it(box, function, limits, code, text):
+    """What a task wants beyond its bound is an error that it can catch, or the end of its process, not of others."""
+    report = box.run(function, **limits)
+    assert report.code is code
+    assert text in f"{report.exception_type}: {report.message}"
+    assert box.result(abs, -1) == 1
+
+
+def test_the_size_of_files_is_bounded(box):
+    """Writing more raises; what was written up to the bound is there."""
+    report = box.run(write_much, str(box.path), file_bytes_max=1_000_000)
+    assert "File too large" in report.message
+    assert box.path.stat().st_size == 1_000_000
+    box.path.unlink()
+
+
+def test_a_service_caps_what_tasks_may_use(tmp_path):
+    """Its bound counts where a task names none, or a higher one; no core is ever dumped."""
+
+    def bounds():
+        kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_CORE)
+        return [*(resource.getrlimit(kind)[0] for kind in kinds), *resource.getrlimit(resource.RLIMIT_CPU)]
+
+    caps = TaskLimits(open_files_max=100, memory_bytes_max=2**30)
+    box = Box(tmp_path / "pids", limits=caps)
     try:
-        assert box.run(bytearray, 1024**3).exception_type == "MemoryError"
-        assert box.result(len, b"small") == 5
+        box.start(bounds, limits=TaskLimits(open_files_max=200))
+        assert results.decode(box.report().result) == [100, 2**30, 0, -1, -1]
+        box.start(bounds, limits=TaskLimits(memory_bytes_max=2**29, cpu_s_max=7))
+        assert results.decode(box.report().result) == [100, 2**29, 0, 7, 8]  # SIGKILL for what ignores SIGXCPU
     finally:
         box.runner.close()
 
 
-def test_recursion_and_memory_are_errors_of_the_task(box):
-    """A stack and a limit of memory that are used up are told; the service lives."""
-    assert box.run(recurse).exception_type == "RecursionError"
-    assert box.run(allocate, 1024**3).exception_type == "MemoryError"
-    assert box.result(abs, -1) == 1
+def explode(path):
+    """Fork for ever, in sessions of their own, so that no group holds them."""
+    note(path, os.getpid())
+    if os.getuid() == 0:
+        os.setuid(NOBODY)  # root has no such bound
+    while True:
+        with suppress(BlockingIOError):
+            if os.fork() == 0:
+                os.setsid()
+
+
+NOBODY = 65534
+
+
+def test_a_fork_bomb_stops_at_its_bound_and_is_gone_when_it_is_killed(box):
+    """It comes to as many processes as it may have; after its end is told there is none."""
+    most = 40 + sum(1 for _ in Path("/proc").iterdir()) * (os.getuid() != 0)
+    message_id = box.start(explode, str(box.path), limits=TaskLimits(processes_max=most))
+    worker = box.pids(1)[0]
+    wait_until(lambda: len(system.descendants(worker)) >= 30, "the bomb does not go off")
+    assert len(system.descendants(worker)) < most
+    began = SystemClock().monotonic()
+    box.runner.abandon(message_id)
+    assert box.report().code is Code.TASK_KILLED
+    assert SystemClock().monotonic() - began < GRACE_S + 5.0
+    assert not system.descendants(worker)
 
 
 # --- Overrunning ----------------------------------------------------------------------------------------------------

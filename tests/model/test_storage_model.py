@@ -96,6 +96,18 @@ class StorageAgreement(RuleBasedStateMachine):
         if known is not None and is_started:
             known.status, known.epoch, known.started_at = TaskStatus.WORK, self.epoch, self.now
 
+    @rule(message_id=ids, has_run=st.booleans())
+    def put_back(self, message_id: str, has_run: bool) -> None:
+        """A crash ended its run, or it could not begin: it waits again."""
+        with self.db.transaction():
+            is_back = self.db.put_back(message_id, has_run=has_run)
+        known = self.known.get(message_id)
+        assert is_back == (known is not None and known.status is TaskStatus.WORK)
+        if known is not None and is_back:
+            starts = known.task.starts + has_run
+            known.task, known.status = replace(known.task, starts=starts), TaskStatus.WAITING
+            known.started_at = known.started_at if starts else None
+
     @rule(message_id=ids, code=st.sampled_from(Code), text=st.text(alphabet=st.characters(exclude_categories=["Cs"])))
     def finish(self, message_id: str, code: Code, text: str) -> None:
         """A task ends, if it may."""

@@ -152,6 +152,34 @@ def test_w8_w9_cannot_be_told_apart(scheduler, window: str, left: list[str]) -> 
     assert effects == left
 
 
+@pytest.mark.parametrize(
+    ("window", "left"),
+    [("W8", ["a", "a done"]), ("W9", ["a", "a done", "a", "a done"])],
+    ids=["it never ran", "it ran to its end"],
+)
+def test_w8_w9_a_task_that_may_start_again_does(scheduler, window: str, left: list[str]) -> None:
+    """With `on_crash="retry"` it is started again after the crash, so that its effects may have come twice."""
+    crash = scheduler.crash_at(window)
+    message_id = work.options(on_crash="retry", max_starts=2).launch("a")
+    restart(scheduler, crash)
+    assert message_id.result() == "a"
+    assert effects == left
+    assert [task.starts for task in scheduler.tasks] == [2]
+
+
+def test_w8_w9_the_last_allowed_start_is_told_as_interrupted(scheduler) -> None:
+    """Starts are counted through crashes, in each of which nobody knows how far the function came."""
+    message_id = work.options(on_crash="retry", max_starts=3).launch("a", 60)
+    for starts in (1, 2, 3):
+        scheduler.advance(seconds=30)
+        assert effects == ["a"] * starts
+        scheduler.crash_service()
+        scheduler.start_service()
+    with pytest.raises(TaskInterrupted):
+        message_id.result()
+    invariants.require(scheduler, is_over=True)
+
+
 def test_w9_in_the_middle_of_the_function(scheduler) -> None:
     """A crash while the function waits is told in the same words."""
     message_id = work.launch("a", 60)

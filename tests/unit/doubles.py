@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedulergodx.config import ServiceLimits
 from schedulergodx.errors import Closed, StorageError
-from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
+from schedulergodx.rules.lifecycle import Code, Ending, Report, TaskStatus
 from schedulergodx.service import Service
 from schedulergodx.service.stopping import Phase
 from schedulergodx.utils.abstractions import (
@@ -141,6 +141,7 @@ class HandRunner:
         self.can_hard = can_hard
         self.running: dict[str, TaskSpec] = {}
         self.given_up: dict[str, TaskSpec] = {}
+        self.start_numbers: list[tuple[str, int]] = []
 
     def listen(self, on_finished: Callable[[Finished], None]) -> None:
         self.on_finished = on_finished
@@ -156,6 +157,7 @@ class HandRunner:
         assert self.room[task.is_hard] > sum(one.is_hard is task.is_hard for one in self.running.values())
         self.calls.append(("start", task.message_id))
         self.running[task.message_id] = task
+        self.start_numbers.append((task.message_id, start_number))
 
     def abandon(self, message_id: str) -> None:
         self.calls.append(("abandon", message_id))
@@ -170,11 +172,16 @@ class HandRunner:
     def close(self, timeout_s: float = 5.0) -> None:
         self.calls.append(("runner closed", None))
 
-    def finish(self, message_id: str, report: Report | None = None) -> None:
+    def finish(self, message_id: str, report: Report | None = None, ending: Ending = Ending.ENDED) -> None:
         """End a run, also an abandoned one."""
         self.running.pop(message_id, None)
         self.given_up.pop(message_id, None)
-        self.on_finished(Finished(message_id=message_id, report=report or Report(code=Code.OK, result="1")))
+        report = report or Report(code=Code.OK, result="1")
+        self.on_finished(Finished(message_id=message_id, report=report, ending=ending))
+
+    def crash(self, message_id: str) -> None:
+        """End a run by killing its process from outside."""
+        self.finish(message_id, Report(code=Code.TASK_KILLED, message="killed by SIGKILL (9)"), Ending.CRASHED)
 
 
 class HandStorage:
@@ -375,6 +382,7 @@ def launch_body(  # noqa: PLR0913 - the facts of a launch
     enable_overdue: bool = False,
     reply_to: str = REPLIES,
     client: str = "shop",
+    max_starts: int = 1,
 ) -> bytes:
     """Return the message of a launch, as a client makes it."""
     launch = launches.envelope_of(
@@ -387,6 +395,7 @@ def launch_body(  # noqa: PLR0913 - the facts of a launch
         is_hard=hard,
         lifetime_s=lifetime_s,
         is_overdue_enabled=enable_overdue,
+        max_starts=max_starts,
     )
     return envelope.build(launch)
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schedulergodx.errors import MessageRejected
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.utils.message import envelope, launches
 from schedulergodx.utils.message.kinds import Message
 
@@ -34,6 +35,8 @@ TASK = {
         "hard": True,
         "lifetime_s": 5.5,
         "enable_overdue": False,
+        "max_starts": 3,
+        "limits": {"memory_bytes_max": 100_000_000, "cpu_s_max": None, "unheard_of": "x"},
     },
 }
 OPTIONAL = {"v", "issued_at", "reply_to", "python", "cloudpickle"}
@@ -46,8 +49,10 @@ OPTIONAL_ARGUMENTS = {
     "hard",
     "lifetime_s",
     "enable_overdue",
+    "max_starts",
+    "limits",
 }
-NULLABLE_ARGUMENTS = OPTIONAL_ARGUMENTS - {"hard", "enable_overdue"}
+NULLABLE_ARGUMENTS = OPTIONAL_ARGUMENTS - {"hard", "enable_overdue", "max_starts"}
 WRONG = [0, 1, -1, 1.5, True, False, [], [1], {}, {"a": 1}, "\n", "x\x00", "\ud800", "x" * 2001]
 
 
@@ -84,6 +89,7 @@ def test_the_whole_message_is_read():
     assert (task.function, task.arguments, task.arguments_by_value) == (b"\x00\x01", b"\x00\x01", b"\x00\x02")
     assert (task.issued_at, task.run_at, task.is_delayed) == (NOON, NOON + timedelta(seconds=10), True)
     assert (task.python, task.is_hard, task.lifetime_s, task.is_overdue_enabled) == ("3.11.7", True, 5.5, False)
+    assert (task.max_starts, task.limits) == (3, TaskLimits(memory_bytes_max=100_000_000))
 
 
 @pytest.mark.parametrize("body", [b"", b" ", b"x", b"{", b"\x00", b"null", b"[]", b'"text"', b"12", b"nul", b"{}x"])
@@ -241,7 +247,8 @@ def test_an_argument_of_a_wrong_type(name, value):
     """The same for the fields of a launch."""
     is_flag = name in {"hard", "enable_overdue"} and isinstance(value, bool)
     is_number = name == "lifetime_s" and type(value) in {int, float} and value > 0
-    if is_flag or is_number:
+    is_bound = (name == "max_starts" and value is WRONG[1]) or (name == "limits" and isinstance(value, dict))
+    if is_flag or is_number or is_bound:
         return
     with pytest.raises(MessageRejected, match=f"'{name}'") as caught:
         read(with_argument(name, value))
@@ -279,6 +286,31 @@ def test_wrong_lifetimes(value):
     """A lifetime is above zero and below ten years; none is null."""
     with pytest.raises(MessageRejected, match="'lifetime_s'"):
         read(with_argument("lifetime_s", value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("max_starts", 101, "a whole number from 1 to 100"),
+        ("limits", {"cpu_s_max": 0}, "a whole number from 1 to 315360000"),
+        ("limits", {"memory_bytes_max": True}, "a whole number from 67108864 to "),
+        ("limits", {"open_files_max": "64"}, "a whole number from 16 to "),
+    ],
+)
+def test_wrong_bounds(name, value, rule):
+    """Starts and bounds lie within their ranges."""
+    with pytest.raises(MessageRejected, match=f"'{name}.*' must be {rule}"):
+        read(with_argument(name, value))
+
+
+def test_a_launch_that_bounds_nothing_is_as_it_was_before():
+    """The digest of a launch with one start and no bounds is that of earlier versions, whose rows may be stored."""
+    old = {name: value for name, value in TASK["arguments"].items() if name not in {"max_starts", "limits"}}
+    plain = read(TASK | {"arguments": old})
+    for extras in ({}, {"max_starts": 1}, {"limits": None}, {"limits": {}}):
+        assert read(TASK | {"arguments": old | extras}) == plain
+    assert plain.digest.hex() == "f312ff01e07dfd6b2e8967f3b8b3e420de05ca08d2405753919a049b88c49d62"
+    assert plain.limits is NO_LIMITS
 
 
 def test_nothing_to_run():
@@ -373,6 +405,9 @@ def test_the_digest_tells_launches_apart():
         with_argument("hard", False),
         with_argument("lifetime_s", None),
         with_argument("reference", ""),
+        with_argument("max_starts", 4),
+        with_argument("limits", {"memory_bytes_max": 100_000_001}),
+        with_argument("limits", {"file_bytes_max": 100_000_000}),
         with_field("client", "other"),
         with_field("issued_at", None),
     ]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.lifecycle import Code, Ending, Report
+from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.service.runner import frames
 from schedulergodx.service.runner.hard_run import HardRun
 from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
@@ -39,11 +40,14 @@ def body_of(frame: bytes) -> bytes:
 def test_an_order_arrives_as_it_was(function, arguments, lifetime_s, broker, memory_bytes_max):
     """Every field of a task, raw bytes and moments among them, and what goes with it, arrive the same."""
     task = dataclasses.replace(
-        make_task(abs, -1), function=function, arguments=arguments, arguments_by_value=function, lifetime_s=lifetime_s
+        make_task(abs, -1),
+        function=function,
+        arguments=arguments,
+        arguments_by_value=function,
+        lifetime_s=lifetime_s,
+        limits=TaskLimits(memory_bytes_max=memory_bytes_max),
     )
-    order = frames.Order(
-        task=task, start_number=2, broker=broker, result_bytes_max=5, memory_bytes_max=memory_bytes_max
-    )
+    order = frames.Order(task=task, start_number=2, broker=broker, result_bytes_max=5)
     assert frames.unpack_order(body_of(frames.pack_order(order))) == order
 
 
@@ -102,10 +106,13 @@ def ends():
             end.close()
 
 
-def report_after(ends, *notes, is_abandoned=False):
+TASK = make_task(abs, -1)
+
+
+def report_after(ends, *notes, is_abandoned=False, task=TASK):
     """What a run reports after the supervisor wrote these notes, cut at odd places, and closed the channel."""
     (channel, supervisor), (pipe, _) = ends
-    run = HardRun("m", channel, pipe, b"order", report_bytes_max=LIMIT)
+    run = HardRun(task, channel, pipe, b"order", report_bytes_max=LIMIT)
     run.is_abandoned = is_abandoned
     data = b"".join(NOTE.pack(*note) for note in notes)
     for start in range(0, len(data), 3):
@@ -114,40 +121,72 @@ def report_after(ends, *notes, is_abandoned=False):
     supervisor.close()
     run.read_channel()
     assert run.is_gone
-    return run.report()
+    return run.end()
 
 
 @pytest.mark.parametrize(
-    ("notes", "code", "text"),
+    ("notes", "code", "text", "ending"),
     [
-        ([(FAILED, errno.EAGAIN)], Code.TASK_KILLED, f"{os.strerror(errno.EAGAIN)}. It did not run."),
-        ([], Code.TASK_KILLED, "ended before. It did not run."),
-        ([(BEGAN, 5)], Code.TASK_KILLED, "is gone with its supervisor. It may have run partly."),
-        ([(BEGAN, 5), (EXITED, 0)], Code.TASK_EXITED, "with exit code 0 and without a report."),
-        ([(BEGAN, 5), (EXITED, 3 << 8)], Code.TASK_EXITED, "with exit code 3 and without a report."),
-        ([(BEGAN, 5), (EXITED, signal.SIGKILL)], Code.TASK_KILLED, "SIGKILL (9), possibly since the system was out"),
-        ([(BEGAN, 5), (EXITED, signal.SIGSEGV | 128)], Code.TASK_KILLED, "killed by SIGSEGV (11)."),
-        ([(BEGAN, 5), (EXITED, signal.SIGRTMIN + 1)], Code.TASK_KILLED, f"killed by signal ({signal.SIGRTMIN + 1})."),
+        (
+            [(FAILED, errno.EAGAIN)],
+            Code.TASK_KILLED,
+            f"{os.strerror(errno.EAGAIN)}. It did not run.",
+            Ending.NOT_STARTED,
+        ),
+        ([], Code.TASK_KILLED, "ended before. It did not run.", Ending.NOT_STARTED),
+        ([(BEGAN, 5)], Code.TASK_KILLED, "is gone with its supervisor. It may have run partly.", Ending.CRASHED),
+        ([(BEGAN, 5), (EXITED, 0)], Code.TASK_EXITED, "with exit code 0 and without a report.", Ending.ENDED),
+        ([(BEGAN, 5), (EXITED, 3 << 8)], Code.TASK_EXITED, "with exit code 3 and without a report.", Ending.ENDED),
+        (
+            [(BEGAN, 5), (EXITED, signal.SIGKILL)],
+            Code.TASK_KILLED,
+            "SIGKILL (9), possibly since the system was out",
+            Ending.CRASHED,
+        ),
+        ([(BEGAN, 5), (EXITED, signal.SIGSEGV | 128)], Code.TASK_KILLED, "killed by SIGSEGV (11).", Ending.CRASHED),
+        (
+            [(BEGAN, 5), (EXITED, signal.SIGRTMIN + 1)],
+            Code.TASK_KILLED,
+            f"killed by signal ({signal.SIGRTMIN + 1}).",
+            Ending.CRASHED,
+        ),
     ],
 )
-def test_what_a_supervisor_tells_becomes_a_report(ends, notes, code, text):
+def test_what_a_supervisor_tells_becomes_a_report(ends, notes, code, text, ending):
     """Each way in which a process can end, or not begin, has its sentence."""
-    report = report_after(ends, *notes)
+    report, how = report_after(ends, *notes)
     assert report.code is code
     assert text in report.message
+    assert how is ending
 
 
 def test_a_run_that_was_told_to_end_is_not_out_of_memory(ends):
     """SIGKILL after `abandon` was the service's own."""
-    report = report_after(ends, (BEGAN, 5), (EXITED, signal.SIGKILL), is_abandoned=True)
+    report, ending = report_after(ends, (BEGAN, 5), (EXITED, signal.SIGKILL), is_abandoned=True)
     assert report.message.endswith("killed by SIGKILL (9), since the service told it to end.")
+    assert ending is Ending.ENDED
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (signal.SIGXCPU, "killed by SIGXCPU (24): it has computed for longer than its limit of 7 s (cpu_s_max)."),
+        (signal.SIGKILL, "kernel log would say so, or it ignored SIGXCPU at its limit of 7 s."),
+    ],
+)
+def test_a_run_that_computed_too_long_is_told_its_limit(ends, number, text):
+    """SIGXCPU is the task's own overrun, no crash; SIGKILL may have come for the same reason."""
+    task = dataclasses.replace(TASK, limits=TaskLimits(cpu_s_max=7))
+    report, ending = report_after(ends, (BEGAN, 5), (EXITED, number), task=task)
+    assert report.message.endswith(text)
+    assert ending is (Ending.ENDED if number == signal.SIGXCPU else Ending.CRASHED)
 
 
 def test_an_order_is_written_without_waiting(ends):
     """What does not fit into the socket waits, and goes when there is room."""
     (channel, _), (pipe, worker) = ends
     order = bytes(range(256)) * 8192
-    run = HardRun("m", channel, pipe, order, report_bytes_max=LIMIT)
+    run = HardRun(TASK, channel, pipe, order, report_bytes_max=LIMIT)
     run.write_order()
     assert run.is_writing
     received = b""
@@ -162,7 +201,7 @@ def test_an_order_to_a_worker_that_is_gone_is_dropped(ends):
     """Nobody reads it, and the channel will tell why."""
     (channel, _), (pipe, worker) = ends
     worker.close()
-    run = HardRun("m", channel, pipe, b"order", report_bytes_max=LIMIT)
+    run = HardRun(TASK, channel, pipe, b"order", report_bytes_max=LIMIT)
     run.write_order()
     assert not run.is_writing
     assert not run.read_pipe()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
+from schedulergodx.rules.lifecycle import Code, Ending, Report, TaskStatus
 from schedulergodx.service import pruning
 from schedulergodx_testing.specs import EPOCH
 from tests.unit.doubles import launch_body
@@ -324,6 +324,103 @@ def test_a_crash_of_the_recovery_itself_changes_nothing(bench: Bench) -> None:
         bench.open()
     bench.settle_down()
     assert len(bench.outcomes("a")) == 1
+
+
+# --- crashes that may be followed by another start
+
+
+def test_a_task_that_may_is_started_again_after_a_crash_of_the_service(bench: Bench) -> None:
+    """Each start is counted on disk; the last one that is allowed ends in TASK_INTERRUPTED."""
+    bench.launch("a", max_starts=3, delay_s=5)
+    bench.turn()
+    bench.wait(seconds=5)
+    for number in (1, 2, 3):
+        assert bench.runner.start_numbers == [("a", number)]
+        bench.crash()
+        bench.clock.advance(10**5)  # it began in time, so it is not overdue now
+        bench.open().settle_down()
+    assert bench.codes("a") == ["TASK_INTERRUPTED"]
+    assert bench.runner.start_numbers == []
+
+
+def test_a_hard_task_whose_process_is_killed_starts_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """At once, as often as it may; a task that may not is told as killed."""
+    bench.launch("once", hard=True)
+    bench.launch("twice", hard=True, max_starts=2)
+    bench.settle_down()
+    for name in ("once", "twice"):
+        bench.runner.crash(name)
+        bench.settle_down()
+    assert bench.runner.start_numbers == [("once", 1), ("twice", 1), ("twice", 2)]
+    assert bench.codes("once") == ["TASK_KILLED"]
+    assert bench.codes("twice") == []
+    assert "start 1 of 2 ended in a crash, the task starts again: killed by SIGKILL (9) (message twice)" in caplog.text
+    bench.runner.crash("twice")
+    bench.settle_down()
+    assert bench.codes("twice") == ["TASK_KILLED"]
+
+
+@pytest.mark.parametrize("code", [Code.ERROR_IN_TASK, Code.TASK_EXITED, Code.OK])
+def test_its_own_end_is_no_crash(bench: Bench, code: Code) -> None:
+    """What a function raises, or how it leaves, is its outcome, however often it may start."""
+    bench.launch("a", hard=True, max_starts=9)
+    bench.turn()
+    bench.runner.finish("a", Report(code=code, result="1" if code is Code.OK else None))
+    bench.settle_down()
+    assert bench.codes("a") == [code.value]
+
+
+def test_an_overrun_is_no_crash(bench: Bench) -> None:
+    """Each start has the whole lifetime; to overrun it is the end."""
+    bench.launch("a", hard=True, max_starts=9, lifetime_s=3)
+    bench.turn()
+    bench.wait(seconds=2)
+    bench.runner.crash("a")
+    bench.settle_down()
+    bench.wait(seconds=2.5)
+    assert bench.codes("a") == []
+    bench.wait(seconds=0.5)
+    assert bench.codes("a") == ["TASK_TIMEOUT"]
+
+
+def test_a_stop_puts_back_what_may_start_again(bench: Bench) -> None:
+    """It is interrupted without an outcome, and runs after the next start of the service."""
+    bench.launch("a", max_starts=2)
+    bench.settle_down()
+    bench.stop(grace_s=0)
+    assert bench.run().interrupted == ("a",)
+    assert bench.codes("a") == []
+    bench.make()
+    bench.open().settle_down()
+    assert bench.runner.start_numbers == [("a", 2)]
+
+
+def test_a_run_that_could_not_begin_waits_for_better_times(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a thread or process nothing is lost or counted; starting pauses, longer each time, and goes on."""
+    bench.launch("a", hard=True)
+    bench.launch("b", hard=True)
+    bench.settle_down()
+    waits = []
+    for _ in range(8):
+        for name in list(bench.runner.running):
+            bench.runner.finish(name, Report(code=Code.TASK_KILLED, message="no process"), Ending.NOT_STARTED)
+        bench.settle_down()
+        bench.launch(f"more {len(waits)}")
+        bench.settle_down()
+        assert bench.runner.running == {}
+        waits.append(bench.service.wait_s())
+        bench.wait(seconds=waits[-1] or 0)
+    assert waits == [0.5, 1, 2, 4, 8, 15, 15, 15]
+    assert {number for _, number in bench.runner.start_numbers} == {1}
+    for name in list(bench.runner.running):
+        bench.runner.finish(name)
+    bench.settle_down()
+    assert bench.codes("a") == bench.codes("b") == ["OK"]
+    [error] = _lines(caplog, logging.ERROR)
+    assert error.startswith("no task can be started (no process): ")
+    assert [line for line in _lines(caplog, logging.WARNING) if "can be started again" in line] == [
+        "tasks can be started again"
+    ]
 
 
 # --- time

@@ -28,6 +28,7 @@ from schedulergodx import (
     system,
 )
 from schedulergodx.config import ServiceLimits
+from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.utils.rmq_property import RmqConnect, rmq_default_settings
 from schedulergodx.utils.storage import DB
 from schedulergodx_testing.specs import EPOCH
@@ -129,8 +130,49 @@ def test_a_lifetime_that_is_no_time_is_refused_where_it_is_written(client: Clien
 
 
 @pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"on_crash": "again"}, "on_crash must be 'report' or 'retry', got 'again'"),
+        ({"max_starts": 2}, "max_starts needs on_crash='retry': a task is started once otherwise"),
+        ({"on_crash": "retry", "max_starts": 1}, "max_starts must be a whole number from 2 to 100, got 1"),
+        ({"on_crash": "retry", "max_starts": True}, "max_starts must be a whole number"),
+        ({"memory_bytes_max": 2**30}, "memory_bytes_max needs hard=True: a thread has no bounds of its own"),
+        ({"hard": True, "memory_bytes_max": 2**20}, "memory_bytes_max must be a whole number from 67108864 to"),
+        ({"hard": True, "cpu_s_max": 0.5}, "cpu_s_max must be a whole number from 1 to"),
+        ({"hard": True, "open_files_max": 3}, "open_files_max must be a whole number from 16 to"),
+        ({"hard": True, "processes_max": 0}, "processes_max must be a whole number from 1 to"),
+        ({"hard": True, "file_bytes_max": -1}, "file_bytes_max must be a whole number from 0 to"),
+    ],
+)
+def test_starts_and_bounds_that_cannot_work_are_refused(client: Client, parameters: dict, message: str) -> None:
+    """At the decorator, by `set_parameters` and by `options` alike; the task keeps what it had."""
+    task = client.task(greet)
+    before = task.parameters
+    for refused in (
+        lambda: client.task(greet, **parameters),
+        lambda: task.set_parameters(**parameters),
+        lambda: task.options(**parameters),
+    ):
+        with pytest.raises(InvalidParameter, match=message):
+            refused()
+    assert task.parameters is before
+
+
+def test_starts_and_bounds_of_a_task(client: Client) -> None:
+    """A task is started once; with `on_crash="retry"` three times, or as often as it says. Only its bounds count."""
+    assert client.task(greet).parameters.starts_that_count == 1
+    assert client.task(greet, on_crash="retry").parameters.starts_that_count == 3
+    parameters = client.task(greet, on_crash="retry", max_starts=5, hard=True, cpu_s_max=7).parameters
+    assert parameters.starts_that_count == 5
+    assert parameters.limits == TaskLimits(cpu_s_max=7)
+    caps = TaskLimits(**ServiceLimits(task_cpu_s_max=5, task_open_files_max=64).of_tasks)
+    assert parameters.limits.within(caps) == TaskLimits(cpu_s_max=5, open_files_max=64)
+
+
+@pytest.mark.parametrize(
     ("limits", "message"),
     [
+        ({"task_memory_bytes_max": 5}, "task_memory_bytes_max must be a whole number from 67108864"),
         ({"threads": 0}, "threads must be a whole number from 1 to 65535, got 0"),
         ({"processes": 2.0}, "processes must be a whole number"),
         ({"prefetch": True}, "prefetch must be a whole number"),

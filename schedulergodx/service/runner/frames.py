@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.rules.tasks import TaskSpec
 from schedulergodx.utils.message import results
 from schedulergodx.utils.rmq_property import RmqConnect
@@ -23,13 +24,12 @@ _RAW_FIELDS = ("function", "arguments", "arguments_by_value")  # large: they tra
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
-    """What a worker is to do: the arguments of `execution.run_payload`, and a limit of its memory."""
+    """What a worker is to do: the arguments of `execution.run_payload`."""
 
     task: TaskSpec
     start_number: int
     broker: object | None
     result_bytes_max: int
-    memory_bytes_max: int | None = None
 
 
 class FrameReader:
@@ -70,12 +70,12 @@ class FrameReader:
 def pack_order(order: Order) -> bytes:
     """Return the frame that tells a worker what to do. Raises nothing."""
     task = {field.name: getattr(order.task, field.name) for field in fields(TaskSpec) if field.name not in _RAW_FIELDS}
+    task["limits"] = order.task.limits.given()
     head = {
         "task": task,
         "start_number": order.start_number,
         "broker": _broker_facts(order.broker),
         "result_bytes_max": order.result_bytes_max,
-        "memory_bytes_max": order.memory_bytes_max,
     }
     return _pack(head, [getattr(order.task, name) for name in _RAW_FIELDS])
 
@@ -83,12 +83,12 @@ def pack_order(order: Order) -> bytes:
 def unpack_order(body: bytes) -> Order:
     """Read what `pack_order` wrote."""
     head, blobs = _unpack(body)
+    limits = TaskLimits(**head["task"].pop("limits"))
     return Order(
-        task=TaskSpec(**(head["task"] | dict(zip(_RAW_FIELDS, blobs, strict=True)))),
+        task=TaskSpec(**(head["task"] | dict(zip(_RAW_FIELDS, blobs, strict=True))), limits=limits),
         start_number=head["start_number"],
         broker=_broker(head["broker"]),
         result_bytes_max=head["result_bytes_max"],
-        memory_bytes_max=head["memory_bytes_max"],
     )
 
 

@@ -7,12 +7,15 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
-from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.service.runner import frames
 from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
 
 if TYPE_CHECKING:
     import socket
+
+    from schedulergodx.rules.limits import TaskLimits
+    from schedulergodx.rules.tasks import TaskSpec
 
 PIECE_BYTES = 1024 * 1024
 
@@ -31,9 +34,10 @@ class HardRun:
     """
 
     def __init__(
-        self, message_id: str, channel: socket.socket, pipe: socket.socket, order: bytes, *, report_bytes_max: int
+        self, task: TaskSpec, channel: socket.socket, pipe: socket.socket, order: bytes, *, report_bytes_max: int
     ) -> None:
-        self.message_id = message_id
+        self.message_id = task.message_id
+        self._limits = task.limits
         self.channel = channel
         self.pipe = pipe
         self.is_abandoned = False
@@ -108,26 +112,33 @@ class HardRun:
         with contextlib.suppress(OSError):
             self.channel.send(order)
 
-    def report(self) -> Report:
-        """Return what came of the run, as far as it is known."""
+    def end(self) -> tuple[Report, Ending]:
+        """Return what came of the run, as far as it is known, and how it came to its end."""
         if self._report.is_complete and (report := frames.unpack_report(self._report.body())) is not None:
-            return report
+            return report, self._crashed_if(is_killed=report.code is Code.TASK_KILLED)  # asked to end, by SIGTERM
         if self.status is not None:
-            return _report_of_exit(self.status, is_abandoned=self.is_abandoned)
+            report = _report_of_exit(self.status, self._limits, is_abandoned=self.is_abandoned)
+            is_over_limit = os.WIFSIGNALED(self.status) and os.WTERMSIG(self.status) == signal.SIGXCPU
+            return report, self._crashed_if(is_killed=report.code is Code.TASK_KILLED and not is_over_limit)
         if self._failure is not None:
             return not_started(os.strerror(self._failure))
         if not self._has_begun:
             return not_started("the fork server, or the task's supervisor, ended before")
         what = "is not gone though it was killed" if not self.is_gone else "is gone with its supervisor"
-        return Report(code=Code.TASK_KILLED, message=f"The process of the task {what}. It may have run partly.")
+        report = Report(code=Code.TASK_KILLED, message=f"The process of the task {what}. It may have run partly.")
+        return report, self._crashed_if(is_killed=True)
+
+    def _crashed_if(self, *, is_killed: bool) -> Ending:
+        return Ending.CRASHED if is_killed and not self.is_abandoned else Ending.ENDED
 
 
-def not_started(reason: str) -> Report:
+def not_started(reason: str) -> tuple[Report, Ending]:
     """Return what is told of a task for which no process could be made."""
-    return Report(code=Code.TASK_KILLED, message=f"No process could be started for the task: {reason}. It did not run.")
+    message = f"No process could be started for the task: {reason}. It did not run."
+    return Report(code=Code.TASK_KILLED, message=message), Ending.NOT_STARTED
 
 
-def _report_of_exit(status: int, *, is_abandoned: bool) -> Report:
+def _report_of_exit(status: int, limits: TaskLimits, *, is_abandoned: bool) -> Report:
     if os.WIFEXITED(status):
         code = os.waitstatus_to_exitcode(status)
         text = f"The process of the task ended by itself, with exit code {code} and without a report."
@@ -137,9 +148,15 @@ def _report_of_exit(status: int, *, is_abandoned: bool) -> Report:
         name = signal.Signals(number).name
     except ValueError:  # a real-time signal
         name = "signal"
-    text = f"The process of the task was killed by {name} ({number})"
-    if is_abandoned:
-        text += ", since the service told it to end"
-    elif number == signal.SIGKILL:
-        text += ", possibly since the system was out of memory; its kernel log would say so"
-    return Report(code=Code.TASK_KILLED, message=f"{text}.")
+    why = ", since the service told it to end" if is_abandoned else _guess(number, limits)
+    return Report(code=Code.TASK_KILLED, message=f"The process of the task was killed by {name} ({number}){why}.")
+
+
+def _guess(number: int, limits: TaskLimits) -> str:
+    """Return why the system may have sent a signal."""
+    if number == signal.SIGXCPU and limits.cpu_s_max is not None:
+        return f": it has computed for longer than its limit of {limits.cpu_s_max} s (cpu_s_max)"
+    if number == signal.SIGKILL:
+        limit = "" if limits.cpu_s_max is None else f", or it ignored SIGXCPU at its limit of {limits.cpu_s_max} s"
+        return f", possibly since the system was out of memory; its kernel log would say so{limit}"
+    return ""

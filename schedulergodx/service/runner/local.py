@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.clock import SystemClock
 from schedulergodx.errors import Closed
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.service.runner.processes import ProcessPool, can_run_hard
 from schedulergodx.service.runner.threads import ThreadPool
 from schedulergodx.utils.abstractions import Capacity
@@ -32,8 +33,7 @@ class LocalRunner:
             what it leaves behind may live after it has returned.
         broker: the service's own way to the broker, a URL or an `RmqConnect`, for clients inside of tasks.
         result_bytes_max: a result whose text is larger is told as RESULT_TOO_LARGE.
-        memory_bytes_max: address space of each hard task, beyond which it gets a `MemoryError`; None: that of the
-            service. Linux keeps to it, macOS does not.
+        limits: caps of what each hard task may use, and what it may use where it does not say.
     """
 
     def __init__(  # noqa: PLR0913 - each is a bound or a fact of its own
@@ -44,7 +44,7 @@ class LocalRunner:
         kill_grace_s: float = 2.0,
         broker: object | None = None,
         result_bytes_max: int = 8 * 1024 * 1024,
-        memory_bytes_max: int | None = None,
+        limits: TaskLimits = NO_LIMITS,
     ) -> None:
         self._clock = SystemClock()
         self._on_finished: Callable[[Finished], None] | None = None
@@ -55,7 +55,7 @@ class LocalRunner:
             kill_grace_s=kill_grace_s,
             broker=broker,
             result_bytes_max=result_bytes_max,
-            memory_bytes_max=memory_bytes_max,
+            limits=limits,
             on_finished=self._tell,
         )
 

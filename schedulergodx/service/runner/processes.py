@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from schedulergodx.utils.abstractions import Finished
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from schedulergodx.rules.limits import TaskLimits
     from schedulergodx.rules.tasks import TaskSpec
 
 KILLED_WAIT_S = 8.0
@@ -51,14 +53,14 @@ class ProcessPool:
         kill_grace_s: float,
         broker: object | None,
         result_bytes_max: int,
-        memory_bytes_max: int | None,
+        limits: TaskLimits,
         on_finished: Callable[[Finished], None],
     ) -> None:
         self._processes = processes
         self._kill_grace_s = kill_grace_s
         self._broker = broker
         self._result_bytes_max = result_bytes_max
-        self._memory_bytes_max = memory_bytes_max
+        self._limits = limits
         self._on_finished = on_finished
         self._clock = SystemClock()
         self._link = ForkServerLink(kill_grace_s)
@@ -93,16 +95,16 @@ class ProcessPool:
         try:
             self._start(task, start_number)
         except (OSError, RuntimeError) as error:  # no descriptors, no processes, no threads, no memory left
-            self._on_finished(Finished(message_id=task.message_id, report=not_started(str(error))))
+            report, ending = not_started(str(error))
+            self._on_finished(Finished(message_id=task.message_id, report=report, ending=ending))
 
     def _start(self, task: TaskSpec, start_number: int) -> None:
         reader = self._started_reader()
         order = frames.Order(
-            task=task,
+            task=replace(task, limits=task.limits.within(self._limits)),
             start_number=start_number,
             broker=self._broker,
             result_bytes_max=self._result_bytes_max,
-            memory_bytes_max=self._memory_bytes_max,
         )
         with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as always:
             ends = []
@@ -114,7 +116,7 @@ class ProcessPool:
             (channel, its_channel), (pipe, its_pipe) = ends
             self._link.send(its_channel, its_pipe)
             run = HardRun(
-                task.message_id,
+                order.task,
                 channel,
                 pipe,
                 frames.pack_order(order),
@@ -220,7 +222,8 @@ class ProcessPool:
         with self._lock:
             if self._running.get(run.message_id) is run:
                 del self._running[run.message_id]
-        self._on_finished(Finished(message_id=run.message_id, report=run.report()))
+        report, ending = run.end()
+        self._on_finished(Finished(message_id=run.message_id, report=report, ending=ending))
 
     def _end(self, run: HardRun) -> None:
         """Let go of a run. A supervisor that still lives then kills what is left, without grace."""

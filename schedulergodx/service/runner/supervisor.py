@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RETRY_S = 0.02
+FREEZE_ROUNDS_MAX = 10
+"""How often to look for what was forked since the last look, before killing what was found. Then it begins anew."""
 GIVE_UP_S = 5.0
 """How long to go on against what survives SIGKILL, since it waits inside the kernel (a dead network disk)."""
 
@@ -157,7 +159,21 @@ class _Supervisor:
         if self._give_up_at is None:
             self._give_up_at = self._clock.monotonic() + GIVE_UP_S
         self._enter(_Phase.FORCED, RETRY_S)
+        self._freeze()
         self._signal_all(signal.SIGKILL)
+
+    def _freeze(self) -> None:
+        """Stop what can fork before any of it is killed: each death would make room for another one."""
+        if not self._is_worker_gone:
+            system.send_signal_to_group(self._worker, signal.SIGSTOP)
+        known: set[int] = set()
+        for _ in range(FREEZE_ROUNDS_MAX):
+            new = set(system.descendants(os.getpid())) - known
+            if not new:
+                return
+            for pid in new:
+                system.send_signal(pid, signal.SIGSTOP)
+            known |= new
 
     def _enter(self, phase: _Phase, seconds: float) -> None:
         self._phase, self._deadline = phase, self._clock.monotonic() + seconds

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.service.execution import run_payload
 from schedulergodx.utils.abstractions import Finished
 
@@ -79,7 +79,8 @@ class ThreadPool:
         if has_thread:
             self._queue.put(run)
         else:
-            self._end(run, Report(code=Code.ERROR_IN_TASK, message="No thread could be started for the task."))
+            report = Report(code=Code.ERROR_IN_TASK, message="No thread could be started for the task. It did not run.")
+            self._end(run, report, Ending.NOT_STARTED)
 
     def _has_thread_for_one_more(self) -> bool:
         """Make sure that there is a thread for each run; one may be late where threads are scarce."""
@@ -136,11 +137,11 @@ class ThreadPool:
             result_bytes_max=self._result_bytes_max,
         )
 
-    def _end(self, run: _Run, report: Report) -> None:
+    def _end(self, run: _Run, report: Report, ending: Ending = Ending.ENDED) -> None:
         """Give the place free, then tell: whoever is told finds the place free."""
         with self._lock:
             if run.is_abandoned:
                 self._abandoned -= 1
             elif self._running.get(run.task.message_id) is run:
                 del self._running[run.task.message_id]
-        self._on_finished(Finished(message_id=run.task.message_id, report=report))
+        self._on_finished(Finished(message_id=run.task.message_id, report=report, ending=ending))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import resource
 import signal
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.service.execution import run_payload
-from schedulergodx.service.runner import frames, system
+from schedulergodx.service.runner import bounds, frames, system
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,8 +32,7 @@ def run_worker(pipe: int, supervisor: int) -> None:
     _stand_alone(supervisor)
     pipe = _keep_only(pipe)
     order = _read_order(pipe)
-    if order.memory_bytes_max is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (order.memory_bytes_max, order.memory_bytes_max))
+    bounds.set_bounds(order.task.limits)
     own_pid = os.getpid()
     termination = _Termination()
     report = _run(order, termination)
@@ -86,6 +84,7 @@ def _run(order: frames.Order, termination: _Termination) -> Report:
             start_number=order.start_number,
             broker=order.broker,
             result_bytes_max=order.result_bytes_max,
+            on_ended=bounds.give_room,
         )
     except BaseException:  # noqa: BLE001 - only the signal's SystemExit gets here, in an unlucky moment
         return termination.report()

@@ -7,8 +7,9 @@ import binascii
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx.config import lifetime
+from schedulergodx.config import LIMIT_RANGES, STARTS_MAX, lifetime
 from schedulergodx.errors import InvalidParameter, MessageRejected
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.rules.tasks import TaskSpec
 from schedulergodx.utils.message.envelope import (
     Envelope,
@@ -39,6 +40,8 @@ def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
     is_hard: bool,
     lifetime_s: float | None,
     is_overdue_enabled: bool,
+    max_starts: int = 1,
+    limits: TaskLimits = NO_LIMITS,
 ) -> Envelope:
     """Return the TASK message of a launch. `run_at` None means at once; such a task is never overdue."""
     arguments: dict[str, Any] = {
@@ -53,6 +56,11 @@ def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
         "lifetime_s": lifetime_s,
         "enable_overdue": is_overdue_enabled,
     }
+    # Only where they say something: a service of an earlier version passes them over.
+    if max_starts != 1:
+        arguments["max_starts"] = max_starts
+    if limits is not NO_LIMITS and (given := limits.given()):
+        arguments["limits"] = given
     return Envelope(
         message_id=message_id,
         client=client,
@@ -82,12 +90,17 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
     run_at = None if fields.get("run_at") is None else moment_field(fields, "run_at")
     is_hard = flag_field(fields, "hard", default=False)
     lifetime_s = _lifetime_field(fields)
+    max_starts = _max_starts_field(fields)
+    limits = _limits_field(fields)
+    # What is as it always was is left out, so that a launch has the same digest in every version.
+    extras = [*([max_starts] if max_starts != 1 else ()), *limits.given().items()]
+    facts = (envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s, *extras)
     return TaskSpec(
         message_id=envelope.message_id,
         client=envelope.client,
         reply_to=envelope.reply_to,
         name=name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX),
-        digest=_digest(envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s),
+        digest=_digest(*facts),
         function=function,
         reference=reference,
         code_digest=optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX),
@@ -100,6 +113,8 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         run_at=issued_at if run_at is None else run_at,
         is_delayed=run_at is not None,
         is_overdue_enabled=flag_field(fields, "enable_overdue", default=False),
+        max_starts=max_starts,
+        limits=limits,
     )
 
 
@@ -145,3 +160,27 @@ def _lifetime_field(fields: dict[str, Any]) -> float | None:
         return lifetime("lifetime_s", value)
     except InvalidParameter as error:
         raise MessageRejected(f"field 'lifetime_s' is wrong: {error}") from None
+
+
+def _max_starts_field(fields: dict[str, Any]) -> int:
+    value = fields.get("max_starts", 1)
+    return _whole_number("max_starts", value, least=1, most=STARTS_MAX)
+
+
+def _limits_field(fields: dict[str, Any]) -> TaskLimits:
+    value = fields.get("limits")
+    if value is None:
+        return NO_LIMITS
+    if not isinstance(value, dict):
+        raise bad("limits", "an object or null", value)
+    bounds = {name: value[name] for name in LIMIT_RANGES if value.get(name) is not None}
+    for name, bound in bounds.items():  # unknown ones are passed over, as unknown fields are
+        least, most = LIMIT_RANGES[name]
+        _whole_number(f"limits.{name}", bound, least=least, most=most)
+    return TaskLimits(**bounds) if bounds else NO_LIMITS
+
+
+def _whole_number(name: str, value: object, *, least: int, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise bad(name, f"a whole number from {least} to {most}", value)
+    return value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import Code, Outcome, Report, TaskStatus
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.utils.abstractions import Reply, TaskSpec, TaskState
 
 if TYPE_CHECKING:
@@ -17,17 +19,19 @@ _MICROSECOND = timedelta(microseconds=1)
 
 TASK_COLUMNS = (
     "status, message_id, client, reply_to, name, digest, function, reference, code_digest, python, "
-    "is_hard, lifetime_s, issued_at, run_at, is_delayed, is_overdue_enabled, stored_at"
+    "is_hard, lifetime_s, issued_at, run_at, is_delayed, is_overdue_enabled, stored_at, max_starts, limits"
 )
 """What `task` gives, in its order."""
 TASK_PLACES = ", ".join("?" for _ in TASK_COLUMNS.split(","))
 SPEC_COLUMNS = (
     "tasks.number, run_at, function, message_id, client, reply_to, name, digest, reference, code_digest, "
-    "arguments.body, by_value, python, is_hard, lifetime_s, issued_at, is_delayed, is_overdue_enabled"
+    "arguments.body, by_value, python, is_hard, lifetime_s, issued_at, is_delayed, is_overdue_enabled, "
+    "max_starts, limits, starts"
 )
 """What `spec` takes, in its order."""
 STATE_COLUMNS = (
     "number, message_id, client, name, is_hard, issued_at, run_at, status, started_at, starts, "
+    "max_starts, "
     "ended_at, code, result, exception_type, message, traceback"
 )
 """What `state` takes, in its order."""
@@ -63,6 +67,8 @@ def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
         spec.is_delayed,
         spec.is_overdue_enabled,
         to_microseconds(now),
+        spec.max_starts,
+        None if spec.limits is NO_LIMITS or not (limits := spec.limits.given()) else json.dumps(limits),
     )
 
 
@@ -99,6 +105,9 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         issued_at,
         is_delayed,
         is_overdue_enabled,
+        max_starts,
+        limits,
+        starts,
     ) = row
     return TaskSpec(
         message_id=message_id,
@@ -118,6 +127,9 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         run_at=to_moment(run_at),
         is_delayed=bool(is_delayed),
         is_overdue_enabled=bool(is_overdue_enabled),
+        max_starts=max_starts,
+        limits=NO_LIMITS if limits is None else TaskLimits(**json.loads(limits)),
+        starts=starts,
     )
 
 
@@ -135,7 +147,8 @@ def stored_order(row: Row) -> int:
 
 def state(row: Row) -> TaskState:
     """Return the task in a row of `STATE_COLUMNS`."""
-    _number, message_id, client, name, is_hard, issued_at, run_at, status, started_at, starts, ended_at, *words = row
+    _number, message_id, client, name, is_hard, issued_at, run_at, status, started_at, starts, *rest = row
+    max_starts, ended_at, *words = rest
     return TaskState(
         message_id=message_id,
         client=client,
@@ -146,6 +159,7 @@ def state(row: Row) -> TaskState:
         status=TaskStatus(status),
         started_at=None if started_at is None else to_moment(started_at),
         starts=starts,
+        max_starts=max_starts,
         outcome=None if ended_at is None else outcome(message_id, run_at, started_at, ended_at, _report(*words)),
     )
 

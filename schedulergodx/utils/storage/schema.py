@@ -113,5 +113,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Empty, except in a backup: when that was made.
         "CREATE TABLE copies (made_at INTEGER NOT NULL) STRICT",
     ),
+    (
+        "ALTER TABLE tasks ADD COLUMN max_starts INTEGER NOT NULL DEFAULT 1 CHECK (max_starts >= 1)",
+        # JSON: rarely there, and of interest to nobody but the runner.
+        "ALTER TABLE tasks ADD COLUMN limits TEXT",
+    ),
 )
 """Entry n leads from schema n to schema n + 1, statement by statement. Never change one that was released: add one."""

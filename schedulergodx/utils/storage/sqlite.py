@@ -208,6 +208,16 @@ class DB:
         self._earliest.clear()
         return changed == 1
 
+    def put_back(self, message_id: str, *, has_run: bool) -> bool:
+        """Make a WORK task WAITING again. Returns False, and changes nothing, if it is not WORK."""
+        changed = self._changing().change(
+            "UPDATE tasks SET status = 0, starts = starts - ?1, "
+            "started_at = CASE WHEN starts = ?1 THEN NULL ELSE started_at END "
+            "WHERE message_id = ?2 AND status = 1",
+            (0 if has_run else 1, message_id),
+        )
+        return changed == 1
+
     def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
         """Record the outcome of a task that has not ended. Returns None, and changes nothing, if there is none such.
 
