@@ -12,6 +12,7 @@ import pytest
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
 from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.utils.abstractions import Added, Storage, TaskState
+from schedulergodx_testing.contracts.storage_epochs import StorageEpochContract
 from schedulergodx_testing.contracts.stored_tasks import (
     DONE,
     INTERRUPTED,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class StorageContract:
+class StorageContract(StorageEpochContract):
     """Subclass it, give `make_storage`, and every test below runs against your storage."""
 
     @pytest.fixture
@@ -354,66 +355,6 @@ class StorageContract:
             storage.finish("1", DONE, now=NOON)
             storage.add_watcher("1", "late")
         assert storage.watchers("1") == [make_task().reply_to, "early"]
-
-    # Epochs
-
-    def test_everything_is_there_after_closing(self, storage: Storage, make_storage: Callable[[], Storage]) -> None:
-        """Tasks, outcomes, watchers and the outbox outlive the storage that wrote them."""
-        add(storage, make_task("waiting"))
-        run(storage, make_task("done"), DONE)
-        with storage.transaction():
-            storage.add_watcher("waiting", "watcher")
-            reply = storage.add_reply("queue", "done", b"body", now=NOON)
-        states = storage.tasks(limit=9)
-        with reopened(storage, make_storage) as again:
-            assert again.tasks(limit=9) == states
-            assert again.due(NOON, soft_limit=9, hard_limit=9) == [make_task("waiting")]
-            assert again.watchers("waiting") == [make_task().reply_to, "watcher"]
-            assert again.replies(after=0, limit=9) == [reply]
-
-    def test_what_an_older_epoch_left_at_work_is_interrupted(
-        self, storage: Storage, make_storage: Callable[[], Storage]
-    ) -> None:
-        """Only tasks in WORK that an earlier opening started are interrupted, until their outcome is recorded."""
-        add(storage, make_task("waiting"), make_task("b"), make_task("a"))
-        start(storage, "a")
-        start(storage, "b")
-        run(storage, make_task("done"), DONE)
-        assert storage.interrupted() == []
-        with reopened(storage, make_storage) as again:
-            start(again, "waiting")
-            assert sorted(again.interrupted()) == ["a", "b"]
-            with again.transaction():
-                outcome = again.finish("a", INTERRUPTED, now=NOON + SECOND)
-            assert outcome is not None
-            assert outcome.started_at == NOON
-            assert again.interrupted() == ["b"]
-
-    def test_a_task_can_be_put_back(self, storage: Storage, make_storage: Callable[[], Storage]) -> None:
-        """A task in WORK waits again, knows how often it was started, and a start that was none does not count."""
-        task = replace(make_task("1"), max_starts=3)
-        add(storage, task)
-        with storage.transaction():
-            assert not storage.put_back("1", has_run=True)
-            assert not storage.put_back("unknown", has_run=True)
-        start(storage, "1")
-        with storage.transaction():
-            assert storage.put_back("1", has_run=False)
-        state = found(storage, "1")
-        assert (state.status, state.starts, state.started_at) == (TaskStatus.WAITING, 0, None)
-        for starts in (1, 2):
-            start(storage, "1")
-            with storage.transaction():
-                assert storage.put_back("1", has_run=True)
-            state = found(storage, "1")
-            assert (state.starts, state.max_starts, state.started_at) == (starts, 3, NOON)
-            assert storage.due(NOON, soft_limit=1, hard_limit=0) == [replace(task, starts=starts)]
-        with reopened(storage, make_storage) as again:
-            assert again.interrupted() == []
-            start(again, "1")
-            with again.transaction():
-                assert again.finish("1", DONE, now=NOON) is not None
-                assert not again.put_back("1", has_run=True)
 
     # Looking at it
 
