@@ -14,7 +14,7 @@ from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
     from schedulergodx.redirection import Launching
@@ -117,13 +117,24 @@ def known_function_of(task: Any, launches: Iterable[Launch]) -> Callable[..., An
     """
     function = function_of(task)
     is_known = isinstance(task, Task) or any(_is_same(launch.function, function) for launch in launches)
-    # The rare way, and all that there is to know it by: clients keep no list of their tasks.
-    if not is_known and not any(isinstance(one, Task) and _is_same(one.func, function) for one in gc.get_objects()):
+    if not is_known and not any(_is_same(one.func, function) for one in _all_tasks()):
         raise HarnessError(
             f"no client has made a task of {function_name(function)}, so nothing can launch it. Is it another "
             "function that has @client.task?"
         )
     return function
+
+
+def _all_tasks() -> Iterator[Task[..., Any]]:
+    """Yield every task of this process: the rare way, and the only one, since clients keep no list of theirs.
+
+    By type, and not by `isinstance`, which asks an object for its `__class__`: a weak proxy whose object is gone
+    raises, and a mock may claim to be a task.
+    """
+    for one in gc.get_objects():
+        kind = type(one)
+        if issubclass(kind, Task):
+            yield one
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,11 @@ Subclass it, add rules of your own, and run its `TestCase`. Needs Hypothesis.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec
 
@@ -18,10 +20,11 @@ from schedulergodx.errors import BrokerError, StorageError
 from schedulergodx_testing import invariants, replay
 from schedulergodx_testing.crashing import WINDOWS
 from schedulergodx_testing.harness import Harness
+from schedulergodx_testing.weighing import of, weigh
 
 if TYPE_CHECKING:
     import unittest
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from schedulergodx.client import Client
 
@@ -46,6 +49,20 @@ def told(function: Callable[P, None]) -> Callable[P, None]:
         function(*args, **kwargs)
 
     return tell
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's log from the program's: faults by the hundred would hide the story and the timeline."""
+    logger = logging.getLogger("schedulergodx")
+    was_propagating, logger.propagate = logger.propagate, False
+    nowhere = logging.NullHandler()  # without any, lines would go to stderr
+    logger.addHandler(nowhere)
+    try:
+        yield
+    finally:
+        logger.removeHandler(nowhere)
+        logger.propagate = was_propagating
 
 
 class _TestCase:
@@ -81,27 +98,40 @@ class SchedulerMachine(RuleBasedStateMachine):
     several things could happen at once, the first at hand happens; the rule `choose` has others come first. So all
     that is random is drawn by Hypothesis, and shrinks.
 
+    Your rules together come as often as all the others, unless `weights` says how often a rule, or each rule of a
+    group, is to come: `weights = {"broker": 0, "service": 3, "buy": 10}` leaves the broker in peace, and so on. The
+    groups are launches, time, order (the rule `choose`), service, storage and broker; a weight not given is 1.
+
     Attributes:
+        weights: how often rules come, by name or by group; of the class.
         scheduler: the open harness.
         client: launches what the rule `launch` launches.
         story: the steps so far.
     """
 
     TestCase: ClassVar[Any] = _TestCase()  # type: ignore[misc]  # Hypothesis has a property of its own kind there
+    weights: ClassVar[Mapping[str, int]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Weigh the rules of a machine. Raises HarnessError for a weight of what is not there."""
+        super().__init_subclass__(**kwargs)
+        weigh(cls)
 
     def __init__(self) -> None:
         super().__init__()
         self.story: replay.Steps = []
         self._has_failed = False
+        self._logging = ExitStack()
         self.scheduler = self.setup_harness()
         self.scheduler.open()
         try:
+            self._logging.enter_context(_quiet())
             self.scheduler.choices.plan(())
             self.client: Client = self.scheduler.new_client(name="client")
             self._task = self.client.task(work)
             self.setup()
         except BaseException:
-            self.scheduler.close()
+            self._close()
             raise
 
     def setup_harness(self) -> Harness:
@@ -113,12 +143,14 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # --- what programs do
 
+    @of("launches")
     @rule()
     @told
     def launch(self) -> None:
         """Launch a task that returns at once."""
         self.attempt(lambda: self._task.launch(0, "return", None))
 
+    @of("launches")
     @rule(
         kind=st.sampled_from(["soft", "hard"]),
         delay=st.sampled_from([None, 1, 60, 3600]),
@@ -150,24 +182,28 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # --- time
 
+    @of("time")
     @rule(seconds=st.sampled_from([1, 10, 60, 3600, 86400]))
     @told
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         self.scheduler.advance(seconds=seconds)
 
+    @of("time")
     @rule()
     @told
     def run_until_idle(self) -> None:
         """Let happen what can happen now."""
         self.scheduler.run_until_idle()
 
+    @of("time")
     @rule(seconds=st.sampled_from([1, -1, 3600, -3600, 86400 * 365]))
     @told
     def jump_wall(self, seconds: float) -> None:
         """Set the wall clock."""
         self.scheduler.jump_wall(seconds=seconds)
 
+    @of("order")
     @rule(choices=st.lists(st.integers(0, 3), min_size=1, max_size=12))
     @told
     def choose(self, choices: list[int]) -> None:
@@ -180,6 +216,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def _is_up(self) -> bool:
         return self.scheduler.services[0].is_up
 
+    @of("service")
     @precondition(lambda self: self._is_up)
     @rule()
     @told
@@ -188,6 +225,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self._is_up:
             self.scheduler.crash_service()
 
+    @of("service")
     @precondition(lambda self: self._is_up)
     @rule(window=st.sampled_from(_SERVICE_WINDOWS), nth=st.integers(1, 3))
     @told
@@ -195,6 +233,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         """Have it die in the middle of a turn, when it next comes to a crash window, or the time after."""
         self.scheduler.crash_at(window, n=nth)
 
+    @of("service")
     @precondition(lambda self: self._is_up)
     @rule(grace_s=st.sampled_from([0, 30]))
     @told
@@ -203,6 +242,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         if self._is_up:
             self.scheduler.stop_service(grace_s=grace_s)
 
+    @of("service")
     @precondition(lambda self: not self._is_up)
     @rule()
     @told
@@ -215,6 +255,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         except StorageError as error:
             self.scheduler.note("service", f"cannot start: {type(error).__name__}")
 
+    @of("storage")
     @rule(error=st.sampled_from(["busy", "full", "ioerr"]), at=st.integers(1, 8))
     @told
     def fail_storage(self, error: Any, at: int) -> None:
@@ -223,42 +264,49 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # --- the broker
 
+    @of("broker")
     @rule()
     @told
     def cut_connections(self) -> None:
         """Cut all connections."""
         self.scheduler.broker.faults.cut()
 
+    @of("broker")
     @rule()
     @told
     def repeat_delivery(self) -> None:
         """Have the next delivery come twice."""
         self.scheduler.broker.faults.repeat_delivery()
 
+    @of("broker")
     @rule()
     @told
     def lose_confirm(self) -> None:
         """Lose the next confirm; whoever waits for it learns of it when the connection is cut."""
         self.scheduler.broker.faults.lose_confirm()
 
+    @of("broker")
     @rule(down_s=st.sampled_from([0, 5, 600]))
     @told
     def restart_broker(self, down_s: float) -> None:
         """Stop the broker in order, and start it again."""
         self.scheduler.broker.restart(down_s=down_s)
 
+    @of("broker")
     @rule(down_s=st.sampled_from([0, 5, 600]))
     @told
     def crash_broker(self, down_s: float) -> None:
         """Kill the broker, and start it again: what it had told nobody of is there or gone."""
         self.scheduler.broker.crash(down_s=down_s)
 
+    @of("broker")
     @rule()
     @told
     def block(self) -> None:
         """Have the broker take no messages."""
         self.scheduler.broker.faults.block()
 
+    @of("broker")
     @rule()
     @told
     def unblock(self) -> None:
@@ -278,7 +326,11 @@ class SchedulerMachine(RuleBasedStateMachine):
             if not self._has_failed and sys.exc_info()[0] is None:
                 self.end_well()
         finally:
-            self.scheduler.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._logging.close()
+        self.scheduler.close()
 
     def end_well(self) -> None:
         """End all faults, give everything its time, and check that all is answered."""

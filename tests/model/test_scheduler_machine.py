@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -17,7 +19,7 @@ from schedulergodx.service import Service
 from schedulergodx.service.publisher import Publisher
 from schedulergodx.service.runs import Runs
 from schedulergodx.utils.abstractions import Delivery
-from schedulergodx_testing import Harness, replay
+from schedulergodx_testing import Harness, HarnessError, replay
 from schedulergodx_testing.machine import SchedulerMachine, told
 
 pytest_plugins = ["pytester"]
@@ -32,6 +34,7 @@ TestScheduler = pytest.mark.slow(SchedulerMachine.TestCase)
 TestScheduler.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
 
 MINUTES = timedelta(minutes=5)
 FINDING = settings(
@@ -82,6 +85,15 @@ def run(machine: type[SchedulerMachine]) -> str:
     return str(caught.value) + "\n" + "\n".join(getattr(caught.value, "__notes__", []))
 
 
+def weighing(more: list[str], none: list[str]) -> type[SchedulerMachine]:
+    """Return the shipped machine, with some of its rules more often, and some left out."""
+
+    class Weighed(SchedulerMachine):
+        weights: ClassVar[dict[str, int]] = dict.fromkeys(more, 4) | dict.fromkeys(none, 0)
+
+    return Weighed
+
+
 def steps_of(text: str) -> list[str]:
     """Return the story's steps out of the replay line."""
     token = re.search(rf"{replay.VARIABLE}=(\S+)", text)
@@ -91,15 +103,27 @@ def steps_of(text: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("plant", "promise"),
-    [(ack_before_commit, "I1"), (start_early, "I3"), (forget_outbox_row, "I4")],
+    ("plant", "promise", "more", "none"),
+    [
+        # Only a commit that fails right after the ack shows it, so what plays no part is left out.
+        (ack_before_commit, "I1", ["launch", "fail_storage", "run_until_idle"], ["broker", "service", "order"]),
+        (start_early, "I3", [], []),
+        (forget_outbox_row, "I4", [], []),
+    ],
 )
 def test_a_planted_defect_is_found_in_few_steps(
-    monkeypatch: pytest.MonkeyPatch, plant: Callable[[pytest.MonkeyPatch], None], promise: str
+    monkeypatch: pytest.MonkeyPatch,
+    plant: Callable[[pytest.MonkeyPatch], None],
+    promise: str,
+    more: list[str],
+    none: list[str],
 ) -> None:
-    """Shrunk to at most five steps, with the timeline, the mark, and a line that replays it without Hypothesis."""
+    """Shrunk to at most five steps, with the timeline, the mark, and a line that replays it without Hypothesis.
+
+    With enough examples to spare: Hypothesis draws otherwise when other modules are imported, whose constants it takes.
+    """
     plant(monkeypatch)
-    text = run(SchedulerMachine)
+    text = run(weighing(more, none))
     assert f"{promise}: " in text.splitlines()[0]
     assert len(steps_of(text)) <= 5, text
     assert ">>" in text
@@ -110,6 +134,72 @@ def test_a_planted_defect_is_found_in_few_steps(
     assert str(again.value).splitlines()[0] == text.splitlines()[0]
     monkeypatch.undo()
     SchedulerMachine.replay(token.group(1))
+
+
+def counted(weights: dict[str, int]) -> Counter[str]:
+    """Return how often the rules of a user's machine came, over some stories."""
+    counts: Counter[str] = Counter()
+    given = weights
+
+    class Counted(SchedulerMachine):
+        weights: ClassVar[dict[str, int]] = given
+
+        @rule()
+        @told
+        def mine(self) -> None:
+            """Do nothing."""
+
+        def teardown(self) -> None:
+            super().teardown()
+            counts.update(name for name, _ in self.story)
+
+    run_state_machine_as_test(Counted, settings=settings(FINDING, max_examples=30, stateful_step_count=10))
+    return counts
+
+
+def test_a_rule_of_ones_own_comes_as_often_as_all_the_others_together() -> None:
+    """By itself, but for the stories that Hypothesis tells without it: faults do not crowd out the user's question."""
+    counts = counted({})
+    assert counts.total() / 8 <= counts["mine"] <= counts.total() * 3 / 4, counts
+
+
+def test_weights_say_how_often_a_rule_comes() -> None:
+    """By name and by group, the name first; 0 is never."""
+    counts = counted({"broker": 0, "storage": 0, "service": 0, "order": 0, "time": 0, "advance": 1})
+    assert set(counts) == {"launch", "launch_with", "advance", "mine"}
+
+
+def test_weights_of_a_subclass_are_its_own() -> None:
+    """Those of the class above do not add to them."""
+
+    class Above(SchedulerMachine):
+        weights: ClassVar[dict[str, int]] = {"launch": 50}
+
+    class Below(Above):
+        weights: ClassVar[dict[str, int]] = {"launch": 2}
+
+    names = [[one.function.__name__ for one in kind.setup_state().rules] for kind in (Above, Below)]
+    assert [of_kind.count("launch") for of_kind in names] == [50, 2]
+
+
+@pytest.mark.parametrize(
+    ("weights", "what"), [({"lunch": 1}, "'lunch' is no rule"), ({"launch": -1}, "from 0"), ({"launch": 0.5}, "from 0")]
+)
+def test_a_weight_that_means_nothing_is_refused(weights: dict[str, int], what: str) -> None:
+    """When the class is made; the message says what there is."""
+    with pytest.raises(HarnessError, match=what):
+        type("Odd", (SchedulerMachine,), {"weights": weights})
+
+
+def test_faults_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The library's warnings about what a story breaks stay out of the report, and come again afterwards."""
+    logger = logging.getLogger("schedulergodx.service")
+    machine = SchedulerMachine()
+    machine.crash_broker(down_s=5)
+    logger.warning("during")
+    machine.teardown()
+    logger.warning("afterwards")
+    assert [record.message for record in caplog.records] == ["afterwards"]
 
 
 class ShopMachine(SchedulerMachine):

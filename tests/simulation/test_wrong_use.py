@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
@@ -219,6 +221,20 @@ def test_a_function_that_no_client_made_a_task_of(scheduler: Harness) -> None:
     scheduler.assert_not_launched(double.func)
     Client(name="mine").task(plain).launch()
     scheduler.assert_launched(plain)
+
+
+def test_looking_for_a_task_bears_every_object_of_the_process(scheduler: Harness) -> None:
+    """A weak proxy whose object is gone raises when it is asked for anything, and a mock claims what it is told to."""
+
+    class Gone:
+        pass
+
+    gone = Gone()
+    left = [weakref.proxy(gone), mock.Mock(spec=type(double), func=oct)]
+    del gone
+    with pytest.raises(HarnessError, match="no client has made a task of"):
+        scheduler.assert_launched(oct)
+    assert len(left) == 2
 
 
 def test_a_failed_assertion_shows_none_of_our_source(scheduler: Harness) -> None:

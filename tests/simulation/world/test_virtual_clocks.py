@@ -5,6 +5,7 @@
 import datetime as dt
 import os
 import pickle
+import pickletools
 import random
 import sched
 import sys
@@ -159,7 +160,9 @@ def test_pickles_name_the_originals(world, write):
     if write is cloudpickle.dumps:
         functions.append(lambda: (early_sleep, datetime.now, random.choice))
     text = write(functions)
-    assert b"schedulergodx" not in text
+    words = [word for _, word, _ in pickletools.genops(text) if isinstance(word, str)]
+    assert "time" in words
+    assert not [word for word in words if word.startswith("schedulergodx")]  # a module; a path may say so, too
     assert pickle.loads(text)[: len(functions) - 2] == functions[: len(functions) - 2]
 
 
