@@ -69,7 +69,9 @@ class StorageEpochContract:
             assert not storage.put_back("unknown", has_run=True)
         start(storage, "1")
         with storage.transaction():
+            assert storage.next_run_at() is None
             assert storage.put_back("1", has_run=False)
+        assert storage.next_run_at() == NOON
         state = found(storage, "1")
         assert (state.status, state.starts, state.started_at) == (TaskStatus.WAITING, 0, None)
         for starts in (1, 2):

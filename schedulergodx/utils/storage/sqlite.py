@@ -216,6 +216,7 @@ class DB:
             "WHERE message_id = ?2 AND status = 1",
             (0 if has_run else 1, message_id),
         )
+        self._earliest.clear()
         return changed == 1
 
     def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
