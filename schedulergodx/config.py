@@ -190,6 +190,13 @@ def iterator(name: str, value: Iterator[T]) -> Iterator[T]:
     return value
 
 
+def flag(name: str, value: object) -> bool:
+    """Return `value`, which must be True or False. Raises InvalidParameter."""
+    if not isinstance(value, bool):
+        raise InvalidParameter(f"{name} must be True or False, got {type(value).__name__}")
+    return value
+
+
 def queue_name(name: str, value: object) -> str:
     """Return `value` as the base name of a queue. Raises InvalidParameter; `amq.` belongs to the broker."""
     checked = printable_name(name, value, bytes_max=QUEUE_NAME_BYTES_MAX)

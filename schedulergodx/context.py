@@ -16,12 +16,14 @@ class RunningTask:
         client: name of the client that launched it.
         broker: the service's own way to the broker, a URL or an `RmqConnect`, or None when it has none to give away.
             A client that travelled to the service launches through it. Not shown: it may hold a password.
+        keys: the service's own keys, a `KeyRing`, or None; a client that travelled signs with them. Not shown either.
     """
 
     message_id: str
     start_number: int
     client: str
     broker: object | None = field(default=None, repr=False)
+    keys: object | None = field(default=None, repr=False)
 
 
 current: ContextVar[RunningTask | None] = ContextVar("schedulergodx_current_task", default=None)

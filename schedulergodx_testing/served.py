@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from schedulergodx.config import ServiceLimits
 from schedulergodx.service import Service
+from schedulergodx.utils.keys.access import Access
 from schedulergodx.utils.storage import DB
 from schedulergodx.utils.storage.reader import reader
 from schedulergodx_testing.actors import ServiceActor, ServiceCrash, Timer
@@ -70,6 +71,7 @@ class Served:
             threads=parameters.get("threads") or limits.threads,
             processes=parameters.get("processes") or limits.processes,
             result_bytes_max=limits.message_bytes_max - _RESULT_ROOM_BYTES,
+            access=Access(None, lambda: service.keys.ring()),  # noqa: PLW0108 - it is made below
             load=harness.load,
             on_run=watcher.on_run,
         )

@@ -26,6 +26,7 @@ from schedulergodx.utils.message.kinds import Message
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from schedulergodx.client.trust import Trust
     from schedulergodx.utils.abstractions import Clock
     from schedulergodx.utils.logger import CoreLogger
     from schedulergodx.utils.rmq_property import RmqConnect
@@ -50,6 +51,7 @@ class Connection:
         launch_timeout_s: seconds that a launch waits for the broker.
         message_bytes_max: the largest answer that is read.
         is_quorum: whether the queues are quorum queues.
+        trust: signs requests and checks answers.
     """
 
     def __init__(  # noqa: PLR0913 - the client's own parameters
@@ -65,6 +67,7 @@ class Connection:
         launch_timeout_s: float,
         message_bytes_max: int,
         is_quorum: bool,
+        trust: Trust,
     ) -> None:
         self._ids = ulid_generator()
         self._broker = broker
@@ -77,11 +80,12 @@ class Connection:
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         self._is_closed = False
+        self.trust = trust
         self.answers = Answers()
         self.uncertain = Uncertain()
         self.publisher = Publisher(self.transport, clock, timeout_s=launch_timeout_s, on_failed=self._launch_failed)
         self._consumer = Consumer(
-            self.answers, logger, message_bytes_max=message_bytes_max, ack=self._ack, ask=self.ask
+            self.answers, logger, message_bytes_max=message_bytes_max, trust=trust, ack=self._ack, ask=self.ask
         )
 
     @property
@@ -154,12 +158,17 @@ class Connection:
 
         Raises:
             Closed: this connection was closed.
+            KeysRefused: the keys cannot be used; nothing was sent.
         """
+        bites = [
+            message_ids[first : first + _ASKED_AT_ONCE_MAX] for first in range(0, len(message_ids), _ASKED_AT_ONCE_MAX)
+        ]
+        questions = [self._question(bite) for bite in bites]
         self.answers.asked(message_ids)
-        for first in range(0, len(message_ids), _ASKED_AT_ONCE_MAX):
-            self._ask(message_ids[first : first + _ASKED_AT_ONCE_MAX])
+        for outgoing in questions:
+            self.transport().publish(outgoing)
 
-    def _ask(self, message_ids: list[str]) -> None:
+    def _question(self, message_ids: list[str]) -> Outgoing:
         question = envelope.Envelope(
             message_id=next(self._ids),
             client=self._client,
@@ -173,13 +182,12 @@ class Connection:
             if error is not None:
                 self.answers.fail(message_ids, error)
 
-        outgoing = Outgoing(
+        return Outgoing(
             queue=self._requests.name,
-            body=envelope.build(question),
+            body=self.trust.sign(envelope.build(question)),
             message_id=question.message_id,
             on_settled=settled,
         )
-        self.transport().publish(outgoing)
 
     def close(self, timeout_s: float) -> None:
         """Disconnect; whoever waits for an answer gets `Closed`. Closing twice does nothing."""

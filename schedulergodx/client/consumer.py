@@ -16,6 +16,7 @@ from schedulergodx.utils.message import answers, envelope
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from schedulergodx.client.trust import Trust
     from schedulergodx.utils.logger import CoreLogger
 
 Heard: TypeAlias = Outcome | SchedulerError
@@ -189,18 +190,20 @@ _UNKNOWN: dict[Code, type[UnknownMessageId]] = {Code.UNKNOWN_ID: UnknownMessageI
 class Consumer:
     """Listens to the transport for the client. Called from its threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it tells, and what it asks
         self,
         answers_: Answers,
         logger: CoreLogger,
         *,
         message_bytes_max: int,
+        trust: Trust,
         ack: Callable[[Delivery], None],
         ask: Callable[[list[str]], None],
     ) -> None:
         self._answers = answers_
         self._logger = logger
         self._message_bytes_max = message_bytes_max
+        self._trust = trust
         self._ack = ack
         self._ask = ask
         self._was_up = False
@@ -220,7 +223,7 @@ class Consumer:
 
     def _take(self, delivery: Delivery) -> None:
         try:
-            outcome = answers.outcome_of(envelope.parse(delivery.body, bytes_max=self._message_bytes_max))
+            outcome = self._read(delivery.body)
         except MessageRejected as error:
             self._logger.warning("an answer was thrown away: %s: %s", error.reason, error)
             outcome = None
@@ -228,6 +231,12 @@ class Consumer:
             self._logger.debug("answer: %s (message %s)", outcome.code.value, outcome.message_id)
             self._answers.hear(outcome, size_bytes=len(delivery.body))
         self._ack(delivery)
+
+    def _read(self, message: bytes) -> Outcome | None:
+        """Return what an answer tells. Nothing is parsed that is not certain to come from the service."""
+        envelope.check_size(message, bytes_max=self._message_bytes_max)
+        body = self._trust.open(message).body
+        return answers.outcome_of(envelope.parse(body, bytes_max=self._message_bytes_max))
 
     def _on_up(self) -> None:
         self._answers.resume()

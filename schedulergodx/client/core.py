@@ -15,6 +15,7 @@ from schedulergodx.client.launcher import Launcher
 from schedulergodx.client.places import Connections, Way, let_go
 from schedulergodx.client.task import ParameterChanges, Task, TaskParameters
 from schedulergodx.client.travel import travelled
+from schedulergodx.client.trust import Trust
 from schedulergodx.clock import CurrentClock
 from schedulergodx.errors import (
     Closed,
@@ -23,6 +24,7 @@ from schedulergodx.errors import (
     MessageRejected,
 )
 from schedulergodx.utils.id_generators import CurrentIds, MessageId
+from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
 from schedulergodx.utils.message import envelope
 from schedulergodx.utils.message.kinds import Message
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from schedulergodx.utils.abstractions import Clock, ConnectionState, ConnectionStatus, ConsumingStatus
+    from schedulergodx.utils.keys.source import KeySource
     from schedulergodx.utils.rmq_property import RmqConnect
 
 P = ParamSpec("P")
@@ -71,6 +74,10 @@ class Client(Hearing):
         message_bytes_max: a larger launch is refused.
         queue_type: `classic`, or `quorum` for queues that survive the loss of a node of a RabbitMQ cluster; the
             service must say the same, else `QueueMismatch` tells. It means nothing to other brokers.
+        keys: what messages are signed with: the path of a key file, or a `KeyRing`; None: what `SCHEDULERGODX_KEYS` or
+            `SCHEDULERGODX_KEY_FILE` says, if anything. They are read at the first launch or question.
+        allow_unsigned: launch without keys although other machines reach the broker, and take unsigned answers
+            although there are keys. Then whoever reaches the broker can run code at the service.
         clock: another kind of clock, for tests.
 
     Raises:
@@ -96,6 +103,8 @@ class Client(Hearing):
         reply_expires_s: float = 3600.0,
         message_bytes_max: int = config.MESSAGE_BYTES_MAX,
         queue_type: config.QueueType = "classic",
+        keys: KeySource | None = None,
+        allow_unsigned: bool = False,
         clock: Clock | None = None,
     ) -> None:
         if url is not None and rmq_connect is not None:
@@ -126,13 +135,15 @@ class Client(Hearing):
             self._lines,
             message_bytes_max=self._message_bytes_max,
         )
-        self._way = Way(self._broker)
+        self._allow_unsigned = config.flag("allow_unsigned", allow_unsigned)
+        self._way = Way(self._broker, Keys(keys))
         self._connections = Connections(
             partial(
-                Connection,
-                self._way.here,
+                _connection,
+                self._way,
                 self._clock,
                 self._lines,
+                allow_unsigned=self._allow_unsigned,
                 client=self.name,
                 request_queue=self._request_queue,
                 reply_queue=self._reply_queue,
@@ -261,18 +272,28 @@ class Client(Hearing):
             fields = {"issued_at": envelope.moment_text(self._clock.now()), "reply_to": connection.reply_to} | dict(
                 data
             )
-            body = json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
+            plain = json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
             raise InvalidParameter(f"push takes a JSON object, such as MessageConstructor makes: {error}") from error
         message_id = str(fields.get("id", ""))
+        self._check(plain, message_id)
+        body = connection.trust.sign(plain)
         self._launcher.check_size(body, f"message {message_id:.100}")
-        try:
-            envelope.parse(body, bytes_max=self._message_bytes_max)
-        except MessageRejected as error:
-            raise InvalidParameter(f"the service would refuse this message, so it was not sent: {error}") from error
         if fields.get("type") == Message.TASK.value:
             self._launcher.expect(connection, message_id)
         self._send(connection, message_id, body)
+
+    def _check(self, message: bytes, message_id: str) -> None:
+        """Refuse a message of the user's own that the service would refuse."""
+        self._launcher.check_size(message, f"message {message_id:.100}")
+        try:
+            parsed = envelope.parse(message, bytes_max=self._message_bytes_max)
+        except MessageRejected as error:
+            raise InvalidParameter(f"the service would refuse this message, so it was not sent: {error}") from error
+        if parsed.client != self.name and self._way.keys().ring() is not None:
+            raise InvalidParameter(
+                f"this message names another client than {self.name!r}, who would sign it; it was not sent"
+            )
 
     def _open_for(self, task: Task[..., Any]) -> Connection:
         connection = self._current()
@@ -316,6 +337,14 @@ class Client(Hearing):
         connection = self._current()
         return connection.publishing_thread() if connection.answers.is_mine(id) else None
 
+    def reload_keys(self) -> None:
+        """Read the keys again, as after a change of the key file. From any thread.
+
+        Raises:
+            KeysRefused: they cannot be used; those that were read before stay.
+        """
+        self._current().trust.reload()
+
     def close(self, timeout_s: float = _CLOSE_S) -> None:
         """Disconnect, waiting at most `timeout_s` seconds for what is under way. Closing twice does nothing.
 
@@ -338,7 +367,7 @@ class Client(Hearing):
         return f"<Client {self.name!r} of {self._address}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Travel as a description, without a password: at the service it launches through the service's own broker."""
+        """Travel as a description, without password and keys: at the service it launches with the service's own."""
         facts = {
             "name": self.name,
             "core_name": self.core_name,
@@ -352,8 +381,16 @@ class Client(Hearing):
             "reply_expires_s": self._reply_expires_s,
             "message_bytes_max": self._message_bytes_max,
             "queue_type": self._queue_type,
+            "allow_unsigned": self._allow_unsigned,
         }
         return _arrive, (tuple(facts.items()),)
+
+
+def _connection(way: Way, clock: Clock, logger: CoreLogger, *, allow_unsigned: bool, **parameters: Any) -> Connection:
+    """Return a new connection of a client, with the signatures of its place."""
+    client, request_queue = parameters["client"], parameters["request_queue"]
+    trust = Trust(way, clock, logger, client=client, request_queue=request_queue, allow_unsigned=allow_unsigned)
+    return Connection(way.here, clock, logger, trust=trust, **parameters)
 
 
 def _arrive(facts: tuple[tuple[str, Any], ...]) -> Client:

@@ -41,7 +41,8 @@ class Launcher:
         """Return the id and the message of a launch, now expected by `connection`.
 
         Raises:
-            TaskNotSerializable, MessageTooLarge, DuplicateMessageId, InvalidParameter: nothing may be sent.
+            TaskNotSerializable, MessageTooLarge, DuplicateMessageId, KeysRefused, InvalidParameter: nothing may be
+                sent.
         """
         parameters = task.parameters
         packed = payload.pack(task.func, args, kwargs, by=parameters.by, by_value_modules=parameters.by_value_modules)
@@ -62,7 +63,7 @@ class Launcher:
             max_starts=parameters.starts_that_count,
             limits=parameters.limits,
         )
-        body = envelope.build(launch)
+        body = connection.trust.sign(envelope.build(launch))
         self.check_size(body, f"task {task.name}")
         self.expect(connection, message_id)
         if (test := redirection.active()) is not None:

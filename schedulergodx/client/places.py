@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from schedulergodx import context, forks, redirection
 from schedulergodx.transport.aside import call_aside
+from schedulergodx.utils.keys.ring import KeyRing
+from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.rmq_property import RmqConnect
 
 if TYPE_CHECKING:
@@ -30,18 +32,27 @@ class Way:
         is_travelled: whether the client came with a task; then its broker is the service's own.
     """
 
-    def __init__(self, broker: str | RmqConnect | None) -> None:
+    def __init__(self, broker: str | RmqConnect | None, keys: Keys) -> None:
         self.broker = broker
+        self._keys = keys
         self.is_travelled = False
 
     def here(self) -> str | RmqConnect | None:
         """Return the way to the broker: inside a task the service's own, unless this client names another."""
-        running = context.current_task()
-        if running is not None and (self.is_travelled or self.broker is None):
-            broker = running.broker
-            if isinstance(broker, (str, RmqConnect)):
-                return broker
+        running = self._running()
+        if running is not None and isinstance(running.broker, (str, RmqConnect)):
+            return running.broker
         return self.broker
+
+    def keys(self) -> Keys:
+        """Return where the keys come from: inside a task from the service, unless this client names its own."""
+        running = self._running()
+        if running is not None and isinstance(running.keys, KeyRing) and not self._keys.is_given:
+            return Keys(running.keys)
+        return self._keys
+
+    def _running(self) -> context.RunningTask | None:
+        return context.current_task() if self.is_travelled or self.broker is None else None
 
 
 class Connections:

@@ -11,6 +11,7 @@ from schedulergodx.rules.lifecycle import Code
 from schedulergodx.rules.tasks import Added
 from schedulergodx.utils.message import envelope, launches
 from schedulergodx.utils.message.kinds import Message
+from schedulergodx.utils.message.signature import Direction
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Delivery, Storage
     from schedulergodx.utils.message.envelope import Envelope
+    from schedulergodx.utils.message.signature import Signatures
 
 QUESTIONS_MAX = 1000
 """How many ids one ASK may name."""
@@ -27,15 +29,16 @@ QUESTIONS_MAX = 1000
 class Consumer:
     """Takes deliveries in. Used within a transaction of the loop; nothing that a message holds raises out of it."""
 
-    def __init__(self, storage: Storage, outcomes: Outcomes, *, message_bytes_max: int) -> None:
+    def __init__(self, storage: Storage, outcomes: Outcomes, signatures: Signatures, *, message_bytes_max: int) -> None:
         self._storage = storage
         self._outcomes = outcomes
+        self._signatures = signatures
         self._message_bytes_max = message_bytes_max
 
     def take(self, delivery: Delivery, turn: Turn, *, now: datetime) -> None:
         """Store, answer or refuse what `delivery` holds."""
         try:
-            message = envelope.parse(delivery.body, bytes_max=self._message_bytes_max)
+            message = self._read(delivery.body)
         except MessageRejected as error:
             self._reject(delivery, error, turn)
             return
@@ -57,6 +60,14 @@ class Consumer:
                 )
             return
         turn.acks.append(delivery)
+
+    def _read(self, data: bytes) -> Envelope:
+        """Return what a message says. Nothing is parsed of which it is not certain who sent it."""
+        envelope.check_size(data, bytes_max=self._message_bytes_max)
+        opened = self._signatures.open(Direction.REQUEST, data)
+        message = envelope.parse(opened.body, bytes_max=self._message_bytes_max)
+        opened.check(message.client)
+        return message
 
     def _take_message(self, message: Envelope, turn: Turn, now: datetime) -> None:
         match message.kind:
@@ -85,7 +96,7 @@ class Consumer:
                     self._outcomes.tell(state.outcome, task.reply_to, turn, client=task.client)
             case Intake.WATCH:
                 if task.reply_to:
-                    self._storage.add_watcher(task.message_id, task.reply_to)
+                    self._storage.add_watcher(task.message_id, task.reply_to, client=task.client)
             case Intake.REFUSE:
                 self._refuse_conflict(task.message_id, message, turn)
             case Intake.SAY_PRUNED:
@@ -139,9 +150,9 @@ class Consumer:
         if question is Question.ANSWER and outcome is not None:
             self._outcomes.tell(outcome, queue, turn, client=message.client)
         elif question is Question.WATCH:
-            self._storage.add_watcher(message_id, queue)
+            self._storage.add_watcher(message_id, queue, client=message.client)
         elif question is Question.SAY_STATUS and state is not None:
-            self._outcomes.say_status(state, queue, turn)
+            self._outcomes.say_status(state, queue, turn, client=message.client)
         elif question is Question.SAY_PRUNED:
             self._say_pruned(message_id, message, turn)
         else:

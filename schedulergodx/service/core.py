@@ -15,6 +15,7 @@ from schedulergodx.clock import CurrentClock, SystemClock
 from schedulergodx.config import (
     QueueType,
     ServiceLimits,
+    flag,
     is_quorum,
     iterator,
     party_name,
@@ -45,6 +46,7 @@ from schedulergodx.service.turn import Turn
 from schedulergodx.utils.abstractions import (
     Clock,
     QueueSpec,
+    ReadKeys,
     Runner,
     ServiceEvent,
     Stop,
@@ -52,7 +54,11 @@ from schedulergodx.utils.abstractions import (
     Transport,
 )
 from schedulergodx.utils.id_generators import ulid_generator
+from schedulergodx.utils.keys.access import Access
+from schedulergodx.utils.keys.policy import check_keys
+from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
+from schedulergodx.utils.message.signature import Signatures
 from schedulergodx.utils.storage import DB
 
 if TYPE_CHECKING:
@@ -61,6 +67,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from schedulergodx.utils.keys.source import KeySource
     from schedulergodx.utils.rmq_property import RmqConnect
 
 _RESULT_ROOM_BYTES = 64 * 1024  # of a message, for everything beside the result
@@ -86,6 +93,10 @@ class Service(Loop):
         is_standby: wait while another service takes from the queue, instead of refusing to start.
         queue_type: `classic`, or `quorum` for a queue that survives the loss of a node of a RabbitMQ cluster; its
             clients must say the same, else `QueueMismatch` tells. It means nothing to other brokers.
+        keys: what messages are signed with: the path of a key file, or a `KeyRing`; None: what `SCHEDULERGODX_KEYS` or
+            `SCHEDULERGODX_KEY_FILE` says, if anything. A key file is read again at SIGHUP, and by `reload_keys()`.
+        allow_unsigned: start without keys although other machines reach the broker, and take unsigned messages
+            although there are keys. Then whoever reaches the broker can run code here.
         limits: all further bounds; `threads` and `processes` win over what it says.
         clock, transport, storage, runner: other kinds of the four seams, for tests.
 
@@ -108,6 +119,8 @@ class Service(Loop):
         processes: int | None = None,
         is_standby: bool = False,
         queue_type: QueueType = "classic",
+        keys: KeySource | None = None,
+        allow_unsigned: bool = False,
         limits: ServiceLimits | None = None,
         clock: Clock | None = None,
         transport: Transport | None = None,
@@ -125,6 +138,8 @@ class Service(Loop):
         self._reply_queue = queue_name("reply_queue", reply_queue)
         self._is_standby = is_standby
         self._is_quorum = is_quorum("queue_type", queue_type)
+        self.keys = Keys(keys)
+        self._allow_unsigned = flag("allow_unsigned", allow_unsigned)
         self._logger = LoggerConstructor(f"schedulergodx.service.{self.name}", log_level=None)
         self._log_lines = CoreLogger(self._logger.getLogger(), core_name)
         self._target = rmq_connect if url is None else url
@@ -166,6 +181,7 @@ class Service(Loop):
             What had not ended within the grace, and what was not handed over.
 
         Raises:
+            KeysRefused: the keys cannot be used, or there are none although other machines reach the broker.
             StorageError: the database cannot be used, or another service holds it. Nothing was taken from the queue.
             QueueInUse: another service takes from the queue.
             BrokerRefused: wrong password, virtual host or permission.
@@ -176,7 +192,8 @@ class Service(Loop):
                 f"service {self.name!r} cannot be started for real while a test harness is open: the harness runs one "
                 "(scheduler.service), and scheduler.new_service() makes more"
             )
-        with on_stop_signal(lambda: self._inbox.put(Stop())):
+        reread = None if self.keys.path is None else self.reload_keys
+        with on_stop_signal(lambda: self._inbox.put(Stop()), on_hangup=reread):
             self.open()
             file = HealthFile(self._storage.path, self._log_lines) if isinstance(self._storage, DB) else None
             try:
@@ -225,6 +242,13 @@ class Service(Loop):
             abandoned_max=abandoned_max(self.limits.threads),
         )
 
+    def reload_keys(self) -> None:
+        """Have the keys read again, and return at once. From any thread, and from a signal handler.
+
+        The log says what came of it. If the keys cannot be used, those that were read before stay.
+        """
+        self._inbox.put(ReadKeys())
+
     def __enter__(self) -> Self:
         """Return the service; the block's end asks it to stop."""
         return self
@@ -252,6 +276,7 @@ class Service(Loop):
 
     def _open(self, resources: ExitStack) -> None:
         clock, limits = self._clock, self.limits
+        self._check_keys()
         self._storage.open(owner=f"{self.name}@{socket.gethostname()}:{os.getpid()}", now=clock.now())
         resources.callback(self._storage.close)
         broker = transports.resolve(self._target)
@@ -261,14 +286,17 @@ class Service(Loop):
             threads=limits.threads,
             processes=limits.processes,
             kill_grace_s=limits.kill_grace_s,
-            broker=broker,
+            broker=Access(broker, self.keys.ring),
             result_bytes_max=limits.message_bytes_max - _RESULT_ROOM_BYTES,
             limits=TaskLimits(**limits.of_tasks),
         )
         resources.callback(self._runner.close)
         logger = self._log_lines
-        outcomes = Outcomes(self._storage)
-        self._consumer = Consumer(self._storage, outcomes, message_bytes_max=limits.message_bytes_max)
+        signatures = Signatures(
+            self.keys.ring, queue=self._request_queue, clock=clock, allow_unsigned=self._allow_unsigned
+        )
+        outcomes = Outcomes(self._storage, signatures)
+        self._consumer = Consumer(self._storage, outcomes, signatures, message_bytes_max=limits.message_bytes_max)
         self._publisher = Publisher(
             self._storage,
             self._transport,
@@ -292,6 +320,20 @@ class Service(Loop):
         self._retained: list[ServiceEvent] = []
         self._interrupted: list[str] = []
         self._pruner = Pruner(self._storage, clock, limits)
+
+    def _check_keys(self) -> None:
+        ring = self.keys.ring()
+        if ring is not None:
+            ring.signing(self._clock.now())
+        if redirection.active() is None:  # what passes in a test harness leaves no process
+            check_keys(
+                ring,
+                who=f"service {self.name!r}",
+                broker=transports.address(self._target),
+                is_local=transports.is_local(self._target),
+                allow_unsigned=self._allow_unsigned,
+                logger=self._log_lines,
+            )
 
     def _connect(self) -> None:
         turn = Turn(now=self._clock.now())

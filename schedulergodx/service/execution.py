@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedulergodx import context
 from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.utils.keys.access import broker_and_keys
 from schedulergodx.utils.message import payload, results
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def run_payload(  # noqa: PLR0913 - what a run needs, and three hooks
     Args:
         task: what to run.
         start_number: 1 for its first start.
-        broker: the service's own way to the broker, for clients inside the function; see `context.RunningTask`.
+        broker: the service's own way to the broker, for clients inside the function; see `context.RunningTask`. An
+            `Access` has its keys, too.
         result_bytes_max: a result whose text is larger is told as RESULT_TOO_LARGE; the task is completed all the same.
         load: makes the function and its arguments of the stored task.
         passes: what is raised on, instead of being an outcome.
@@ -59,7 +61,7 @@ def run_payload(  # noqa: PLR0913 - what a run needs, and three hooks
     except BaseException as error:  # noqa: BLE001 - unpickling and importing run code of the sender
         what = f"loading the task raised {results.type_name(type(error))}: {_text_of(error)}"
         return Report(code=Code.BAD_PAYLOAD, message=bounded(what), traceback=_loading_text(error))
-    running = context.RunningTask(task.message_id, start_number, task.client, broker)
+    running = context.RunningTask(task.message_id, start_number, task.client, *broker_and_keys(broker))
     token = context.current.set(running)
     try:
         try:

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from schedulergodx.clock import SystemClock
-from schedulergodx.errors import DatabaseDamaged, DatabaseUnsupported, SchedulerError, StorageError
+from schedulergodx.errors import DatabaseDamaged, DatabaseUnsupported, KeysRefused, SchedulerError, StorageError
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.service.stopping import Phase, Stopping
 from schedulergodx.service.turn import Turn
@@ -23,6 +23,7 @@ from schedulergodx.utils.abstractions import (
     ConsumeFailed,
     Delivery,
     Finished,
+    ReadKeys,
     ReplySettled,
     ServiceEvent,
     Stop,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from schedulergodx.service.publisher import Publisher
     from schedulergodx.service.runs import Runs
     from schedulergodx.service.storage_pause import StoragePause
+    from schedulergodx.utils.keys.source import Keys
     from schedulergodx.utils.logger import CoreLogger
 
 _system = SystemClock()
@@ -67,6 +69,7 @@ class Loop(AbstractionCore):
     _count_at: float
     _turned_at: float | None
     _waiting: int | None
+    keys: Keys
     _error: SchedulerError | None
 
     def step(self, event: ServiceEvent | None) -> None:
@@ -122,6 +125,8 @@ class Loop(AbstractionCore):
             match event:
                 case Stop():
                     self._begin_to_stop(event.grace_s)
+                case ReadKeys():
+                    self._read_keys()
                 case ConsumeFailed():
                     self._give_up(event.error)
                 case ConnectionChanged():
@@ -129,6 +134,14 @@ class Loop(AbstractionCore):
                 case _:
                     rest.append(event)
         return rest
+
+    def _read_keys(self) -> None:
+        try:
+            ring = self.keys.reload()
+        except KeysRefused as error:
+            self._log_lines.error("the keys were not read again, and stay as they were: %s", error)
+        else:
+            self._log_lines.info("the keys were read again: %r", ring)
 
     def _turn(self, events: list[ServiceEvent]) -> None:
         turn = Turn(now=self._clock.now(), is_grace_over=self._stopping.is_grace_over)

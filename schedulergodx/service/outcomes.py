@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
 from schedulergodx.utils.message import answers, envelope
+from schedulergodx.utils.message.envelope import Envelope
 from schedulergodx.utils.message.kinds import Message, MessageErrorStatus, MessageInfoStatus
+from schedulergodx.utils.message.signature import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,27 +19,32 @@ if TYPE_CHECKING:
     from schedulergodx.rules.tasks import TaskState
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Storage
+    from schedulergodx.utils.message.signature import Signatures
 
 
 class Outcomes:
     """Ends tasks in the storage and puts the answers into the outbox. Used within a transaction of the loop."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, signatures: Signatures) -> None:
         self._storage = storage
+        self._signatures = signatures
 
     def end(self, message_id: str, report: Report, turn: Turn, *, client: str, now: datetime) -> None:
-        """Record the outcome of a task and answer everybody who waits for it; nothing if it has ended already."""
+        """Record the outcome of a task and answer everybody who waits for it; nothing if it has ended already.
+
+        `client` launched it; it counts for watchers that an earlier version stored, without a name.
+        """
         outcome = self._storage.finish(message_id, report, now=now)
         if outcome is None:
             return
         level = logging.INFO if outcome.status is TaskStatus.COMPLETED else logging.WARNING
         turn.say(level, "task ended: %s, %s (message %s)", outcome.status.name, outcome.code.value, message_id)
-        for queue in self._storage.watchers(message_id):
-            self.tell(outcome, queue, turn, client=client)
+        for queue, waiting in self._storage.watchers(message_id).items():
+            self.tell(outcome, queue, turn, client=waiting or client)
 
     def tell(self, outcome: Outcome, queue: str, turn: Turn, *, client: str) -> None:
         """Answer with an outcome."""
-        body = envelope.build(answers.answer(outcome, client=client))
+        body = self._signed(answers.answer(outcome, client=client))
         turn.replies.append(self._storage.add_reply(queue, outcome.message_id, body, now=turn.now))
 
     def refuse(  # noqa: PLR0913 - the parts of a message
@@ -48,10 +55,10 @@ class Outcomes:
         arguments = {"code": code.value, "error_code": status.value, "message": message}
         self._add(message_id, queue, turn, client=client, kind=Message.ERROR, arguments=arguments)
 
-    def say_status(self, state: TaskState, queue: str, turn: Turn) -> None:
+    def say_status(self, state: TaskState, queue: str, turn: Turn, *, client: str) -> None:
         """Answer where a task is that has not ended."""
         arguments = {"responce": MessageInfoStatus.OK.value, "status": state.status.value}
-        self._add(state.message_id, queue, turn, client=state.client, kind=Message.INFO, arguments=arguments)
+        self._add(state.message_id, queue, turn, client=client, kind=Message.INFO, arguments=arguments)
 
     def greet(self, message_id: str, queue: str, turn: Turn, *, client: str) -> None:
         """Answer the greeting of a client."""
@@ -63,5 +70,8 @@ class Outcomes:
     ) -> None:
         if not queue:
             return
-        message = envelope.Envelope(message_id=message_id, client=client, kind=kind, arguments=dict(arguments))
-        turn.replies.append(self._storage.add_reply(queue, message_id, envelope.build(message), now=turn.now))
+        message = Envelope(message_id=message_id, client=client, kind=kind, arguments=dict(arguments))
+        turn.replies.append(self._storage.add_reply(queue, message_id, self._signed(message), now=turn.now))
+
+    def _signed(self, message: Envelope) -> bytes:
+        return self._signatures.sign(Direction.ANSWER, message.client, envelope.build(message), is_service=True)

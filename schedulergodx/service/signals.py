@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks the service to stop, the second ends it at once."""
+"""SIGTERM and SIGINT: the first asks the service to stop, the second ends it at once. SIGHUP: read the keys again."""
 
 from __future__ import annotations
 
@@ -54,8 +54,10 @@ _forks = _Forks()
 
 
 @contextmanager
-def on_stop_signal(ask_to_stop: Callable[[], None]) -> Iterator[None]:
-    """Call `ask_to_stop` at the first signal, and end the process at the second.
+def on_stop_signal(ask_to_stop: Callable[[], None], *, on_hangup: Callable[[], None] | None = None) -> Iterator[None]:
+    """Call `ask_to_stop` at the first signal, and end the process at the second; call `on_hangup` at each SIGHUP.
+
+    Without `on_hangup`, SIGHUP does what it did before.
 
     `ask_to_stop` must be safe inside a signal handler: `SimpleQueue.put` is, `threading.Event.set` is not (it takes a
     lock that the interrupted code may hold). Outside the main thread Python allows no handlers, and this does nothing.
@@ -75,10 +77,12 @@ def on_stop_signal(ask_to_stop: Callable[[], None]) -> Iterator[None]:
         ask_to_stop()
 
     _forks.watch()
-    before: dict[int, _Handler] = {number: signal.getsignal(number) for number in _SIGNALS}
+    handlers: dict[int, _Handler] = dict.fromkeys(_SIGNALS, handle)
+    if on_hangup is not None and hasattr(signal, "SIGHUP"):
+        handlers[signal.SIGHUP] = lambda _number, _frame: on_hangup()
+    before: dict[int, _Handler] = {number: signal.getsignal(number) for number in handlers}
     outer, _forks.before = _forks.before, before
-    for number in _SIGNALS:
-        signal.signal(number, handle)
+    _restore(handlers)
     try:
         yield
     finally:

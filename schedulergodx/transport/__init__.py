@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -105,6 +106,23 @@ def is_of_this_machine(target: Target | None) -> bool:
     """Return whether both ends of a transport to `target` are on this machine. Raises InvalidParameter."""
     resolved = resolve(target)
     return not isinstance(resolved, RmqConnect) and _split(resolved).scheme not in RABBITMQ_SCHEMES
+
+
+def is_local(target: Target | None) -> bool:
+    """Return whether only this machine reaches the broker of `target`, as far as its address tells.
+
+    That is so for one file, for `memory://`, for a RabbitMQ at a loopback address, and while a test harness is open.
+    Raises InvalidParameter.
+    """
+    if redirection.active() is not None or is_of_this_machine(target):
+        return True
+    resolved = resolve(target)
+    connect = resolved if isinstance(resolved, RmqConnect) else RmqConnect.from_url(resolved)
+    host = str(connect.rmq_parameters["host"])
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host.lower() == "localhost"
 
 
 def resolve(target: Target | None) -> Target:

@@ -41,6 +41,7 @@ __all__ = [
     "Finished",
     "Outgoing",
     "QueueSpec",
+    "ReadKeys",
     "Reply",
     "ReplySettled",
     "Runner",
@@ -351,11 +352,14 @@ class Storage(Protocol):
     def counts(self) -> dict[TaskStatus, int]:
         """Return how many tasks are in each status."""
 
-    def add_watcher(self, message_id: str, queue: str) -> None:
-        """Have the outcome of a task that has not ended also sent to `queue`."""
+    def add_watcher(self, message_id: str, queue: str, *, client: str) -> None:
+        """Have the outcome of a task that has not ended also sent to `queue`, where `client` waits for it."""
 
-    def watchers(self, message_id: str) -> list[str]:
-        """Return the queues to which the outcome goes: the task's own `reply_to` and those of watchers, no doubles."""
+    def watchers(self, message_id: str) -> dict[str, str]:
+        """Return the queues to which the outcome goes, each with the client that waits there.
+
+        The task's own `reply_to` comes first, then those of watchers.
+        """
 
     def add_reply(self, queue: str, message_id: str, body: bytes, *, now: datetime) -> Reply:
         """Put an answer into the outbox."""
@@ -453,6 +457,11 @@ class Stop:
     grace_s: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadKeys:
+    """An event: read the keys again."""
+
+
 @dataclass(kw_only=True, slots=True)
 class ReplySettled:
     """An event: a reply of the outbox is with the broker (`error` None), or is not."""
@@ -461,4 +470,4 @@ class ReplySettled:
     error: BrokerError | None = field(default=None)
 
 
-ServiceEvent: TypeAlias = TransportEvent | Finished | ReplySettled | Stop
+ServiceEvent: TypeAlias = TransportEvent | Finished | ReplySettled | ReadKeys | Stop

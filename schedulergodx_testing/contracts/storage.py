@@ -115,9 +115,9 @@ class StorageContract(StorageEpochContract):
         with storage.transaction():
             assert not storage.start("nobody", now=NOON)
             assert storage.finish("nobody", DONE, now=NOON) is None
-            storage.add_watcher("nobody", "queue")
+            storage.add_watcher("nobody", "queue", client="farm")
         assert storage.find("nobody") is None
-        assert storage.watchers("nobody") == []
+        assert list(storage.watchers("nobody")) == []
 
     # What is due
 
@@ -244,12 +244,12 @@ class StorageContract(StorageEpochContract):
             storage.add(make_task("lost"), now=NOON)
             storage.start("before", now=NOON)
             storage.add_reply("queue", "before", b"lost", now=NOON)
-            storage.add_watcher("before", "queue")
+            storage.add_watcher("before", "queue", client="farm")
             raise ZeroDivisionError
         assert storage.find("lost") is None
         assert found(storage, "before").status is TaskStatus.WAITING
         assert storage.replies(after=0, limit=9) == []
-        assert storage.watchers("before") == [make_task().reply_to]
+        assert list(storage.watchers("before")) == [make_task().reply_to]
         add(storage, make_task("lost"))
         assert storage.find("lost") is not None
 
@@ -332,29 +332,29 @@ class StorageContract(StorageEpochContract):
         add(storage, make_task())
         with storage.transaction():
             for queue in ("b", "a", "b", make_task().reply_to):
-                storage.add_watcher("1", queue)
+                storage.add_watcher("1", queue, client="farm")
         watchers = storage.watchers("1")
-        assert watchers[0] == make_task().reply_to
-        assert sorted(watchers[1:]) == ["a", "b"]
+        assert next(iter(watchers)) == make_task().reply_to
+        assert watchers == {make_task().reply_to: make_task().client, "a": "farm", "b": "farm"}
 
     def test_nobody_need_wait_for_an_answer(self, storage: Storage) -> None:
         """A task without `reply_to` has no watchers but those that were added."""
         add(storage, replace(make_task(), reply_to=""))
-        assert storage.watchers("1") == []
+        assert list(storage.watchers("1")) == []
         with storage.transaction():
-            storage.add_watcher("1", "a")
-        assert storage.watchers("1") == ["a"]
+            storage.add_watcher("1", "a", client="farm")
+        assert list(storage.watchers("1")) == ["a"]
 
     def test_an_ended_task_takes_no_watcher(self, storage: Storage) -> None:
         """Who comes after the end is answered at once, by the caller; those who watched before are still known."""
         add(storage, make_task())
         with storage.transaction():
-            storage.add_watcher("1", "early")
+            storage.add_watcher("1", "early", client="farm")
         start(storage, "1")
         with storage.transaction():
             storage.finish("1", DONE, now=NOON)
-            storage.add_watcher("1", "late")
-        assert storage.watchers("1") == [make_task().reply_to, "early"]
+            storage.add_watcher("1", "late", client="farm")
+        assert list(storage.watchers("1")) == [make_task().reply_to, "early"]
 
     # Looking at it
 
@@ -428,14 +428,14 @@ class StorageContract(StorageEpochContract):
         """Nothing of a pruned task, its watchers included, clings to a new task of the same id."""
         add(storage, make_task())
         with storage.transaction():
-            storage.add_watcher("1", "old watcher")
+            storage.add_watcher("1", "old watcher", client="farm")
         start(storage, "1")
         with storage.transaction():
             storage.finish("1", DONE, now=NOON)
             storage.prune(ended_before=NOON + SECOND, limit=9)
             storage.prune_ids(ended_before=NOON + SECOND, limit=9)
             assert storage.add(replace(make_task(), digest=b"new"), now=NOON) is Added.NEW
-        assert storage.watchers("1") == [make_task().reply_to]
+        assert list(storage.watchers("1")) == [make_task().reply_to]
 
     def test_pruning_leaves_functions_that_are_used(self, storage: Storage) -> None:
         """A waiting task keeps its function when another task with the same one is forgotten."""

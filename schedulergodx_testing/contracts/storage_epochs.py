@@ -33,13 +33,13 @@ class StorageEpochContract:
         add(storage, make_task("waiting"))
         run(storage, make_task("done"), DONE)
         with storage.transaction():
-            storage.add_watcher("waiting", "watcher")
+            storage.add_watcher("waiting", "watcher", client="farm")
             reply = storage.add_reply("queue", "done", b"body", now=NOON)
         states = storage.tasks(limit=9)
         with reopened(storage, make_storage) as again:
             assert again.tasks(limit=9) == states
             assert again.due(NOON, soft_limit=9, hard_limit=9) == [make_task("waiting")]
-            assert again.watchers("waiting") == [make_task().reply_to, "watcher"]
+            assert list(again.watchers("waiting")) == [make_task().reply_to, "watcher"]
             assert again.replies(after=0, limit=9) == [reply]
 
     def test_what_an_older_epoch_left_at_work_is_interrupted(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.keys.access import Access
     from schedulergodx_testing.world.scheduler import World
     from schedulergodx_testing.world.threads import VirtualThread
 
@@ -31,6 +32,7 @@ class VirtualRunner:
         threads: soft tasks at a time.
         processes: hard tasks at a time.
         result_bytes_max: a larger result is told as RESULT_TOO_LARGE.
+        access: what the service lends to clients inside of its tasks.
         load: makes a function and arguments of a stored task.
         on_run: told when a run starts and ends, with the task and "start", "end" or "kill".
     """
@@ -42,6 +44,7 @@ class VirtualRunner:
         threads: int,
         processes: int,
         result_bytes_max: int,
+        access: Access | None = None,
         load: Callable[[TaskSpec], payload.Loaded] = payload.load,
         on_run: Callable[[TaskSpec, str], None] = lambda _task, _what: None,
     ) -> None:
@@ -49,6 +52,7 @@ class VirtualRunner:
         self._threads = threads
         self._processes = processes
         self._result_bytes_max = result_bytes_max
+        self._access = access
         self._load = load
         self._on_run = on_run
         self._on_finished: Callable[[Finished], None] = lambda _finished: None
@@ -94,7 +98,7 @@ class VirtualRunner:
             report = run_payload(
                 task,
                 start_number=start_number,
-                broker=None,
+                broker=self._access,
                 result_bytes_max=self._result_bytes_max,
                 load=self._load,
                 passes=(VirtualKill,),

@@ -6,6 +6,9 @@ from datetime import UTC, datetime
 import pytest
 
 from schedulergodx.client.consumer import Answers, Consumer, Waiting
+from schedulergodx.client.places import Way
+from schedulergodx.client.trust import Trust
+from schedulergodx.clock import SystemClock
 from schedulergodx.errors import BrokerRefused, Closed, OutcomePruned, UnknownMessageId
 from schedulergodx.rules.lifecycle import Code, Outcome, Report
 from schedulergodx.utils.abstractions import (
@@ -15,9 +18,18 @@ from schedulergodx.utils.abstractions import (
     ConsumeFailed,
     Delivery,
 )
+from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger
 from schedulergodx.utils.message import answers as messages
 from schedulergodx.utils.message import envelope
+
+
+def trust() -> Trust:
+    """Return the trust of a client of one file without keys."""
+    way = Way("sqlite:///unused", Keys(None, {}))
+    logger = CoreLogger(logging.getLogger("schedulergodx.client.test"), "core")
+    return Trust(way, SystemClock(), logger, client="shop", request_queue="requests", allow_unsigned=False)
+
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -50,6 +62,7 @@ class Listening:
             self.answers,
             CoreLogger(logging.getLogger("schedulergodx.client.test"), "core"),
             message_bytes_max=10_000,
+            trust=trust(),
             ack=self.acked.append,
             ask=self._ask,
         )
@@ -177,6 +190,7 @@ def test_a_reconnect_while_it_closes(listening):
         listening.answers,
         CoreLogger(logging.getLogger("schedulergodx.client.test"), "core"),
         message_bytes_max=10_000,
+        trust=trust(),
         ack=listening.acked.append,
         ask=closed,
     )
@@ -264,6 +278,7 @@ def test_the_consumer_counts_what_an_answer_weighs(listening):
         small,
         CoreLogger(logging.getLogger("schedulergodx.client.test"), "core"),
         message_bytes_max=10_000,
+        trust=trust(),
         ack=listening.acked.append,
         ask=listening.asked.append,
     )

@@ -229,7 +229,7 @@ def test_pruning_leaves_no_traces(db: DB) -> None:
     """Arguments, watchers and functions go with their tasks; the space is used again."""
     start(db, "before")
     with db.transaction():
-        db.add_watcher("before", "queue")
+        db.add_watcher("before", "queue", client="farm")
         db.finish("before", DONE, now=NOON)
         db.prune(ended_before=NOON + SECOND, limit=9)
     for table in ("tasks", "arguments", "watchers", "functions"):

@@ -25,6 +25,7 @@ from schedulergodx.cli.texts import add_command, exits_text, printable
 from schedulergodx.client.core import Client
 from schedulergodx.clock import SystemClock
 from schedulergodx.errors import BrokerRefused, BrokerUnavailable
+from schedulergodx.utils.keys.ring import KeyRing, new_key
 
 if TYPE_CHECKING:
     import argparse
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         _own_queues(arguments.url, Path(folder)) as queues,
     ):
         terminal.print(f"Over {transports.address(queues.url)}")
-        service = ServiceProcess(url=queues.url, request_queue=queues.requests, folder=Path(folder))
+        service = ServiceProcess(url=queues.url, request_queue=queues.requests, keys=queues.keys, folder=Path(folder))
         try:
             with service, _client(queues) as client:
                 queues.used.append(client.rmq_consumer_que)
@@ -92,12 +93,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Queues:
-    """Where this run's messages go: the broker, names that no other run has, and all queues that were made of them."""
+    """Where this run's messages go: the broker, names that no other run has, and all queues that were made of them.
+
+    And what they are signed with.
+    """
 
     url: str
     requests: str
     replies: str
     used: list[str]
+    keys: KeyRing
 
 
 @contextmanager
@@ -109,6 +114,7 @@ def _own_queues(url: str | None, folder: Path) -> Iterator[_Queues]:
         requests=f"{name}-requests",
         replies=f"{name}-replies",
         used=[f"{name}-requests", f"{name}-requests.dead"],
+        keys=KeyRing([new_key()]),
     )
     is_there = url is not None
     try:
@@ -127,6 +133,7 @@ def _client(queues: _Queues) -> Client:
         url=queues.url,
         request_queue=queues.requests,
         reply_queue=queues.replies,
+        keys=queues.keys,
         launch_timeout_s=LAUNCH_TIMEOUT_S,
         reply_expires_s=_REPLY_EXPIRES_S,
     )

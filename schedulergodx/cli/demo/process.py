@@ -8,11 +8,14 @@ import sys
 from typing import TYPE_CHECKING
 
 from schedulergodx.transport import URL_VARIABLE
+from schedulergodx.utils.keys.source import KEYS_VARIABLE
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
     from typing import Self
+
+    from schedulergodx.utils.keys.ring import KeyRing
 
 STOP_GRACE_S = 1.0
 """For tasks that still run when the service is asked to stop."""
@@ -27,14 +30,16 @@ class ServiceProcess:
     Args:
         url: the broker; it travels in the environment, since everybody can read command lines.
         request_queue: the queue that it takes from.
+        keys: what its messages are signed with; they travel as the URL does.
         folder: for its database and its log; the folder exists, and outlives the process.
     """
 
-    def __init__(self, *, url: str, request_queue: str, folder: Path) -> None:
+    def __init__(self, *, url: str, request_queue: str, keys: KeyRing, folder: Path) -> None:
         self.db = folder / "tasks.db"
         self._log = folder / "service.log"
         self._url = url
         self._request_queue = request_queue
+        self._keys = keys
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -45,7 +50,7 @@ class ServiceProcess:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 command,
-                env=environment | {URL_VARIABLE: self._url},
+                env=environment | {URL_VARIABLE: self._url, KEYS_VARIABLE: self._keys.text()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.rules.tasks import TaskSpec
+from schedulergodx.utils.keys.access import Access, broker_and_keys
+from schedulergodx.utils.keys.ring import parse_keys
 from schedulergodx.utils.message import results
 from schedulergodx.utils.rmq_property import RmqConnect
 
@@ -71,10 +73,12 @@ def pack_order(order: Order) -> bytes:
     """Return the frame that tells a worker what to do. Raises nothing."""
     task = {field.name: getattr(order.task, field.name) for field in fields(TaskSpec) if field.name not in _RAW_FIELDS}
     task["limits"] = order.task.limits.given()
+    broker, ring = broker_and_keys(order.broker)
     head = {
         "task": task,
         "start_number": order.start_number,
-        "broker": _broker_facts(order.broker),
+        "broker": _broker_facts(broker),
+        "keys": None if ring is None else ring.text(),
         "result_bytes_max": order.result_bytes_max,
     }
     return _pack(head, [getattr(order.task, name) for name in _RAW_FIELDS])
@@ -87,7 +91,7 @@ def unpack_order(body: bytes) -> Order:
     return Order(
         task=TaskSpec(**(head["task"] | dict(zip(_RAW_FIELDS, blobs, strict=True))), limits=limits),
         start_number=head["start_number"],
-        broker=_broker(head["broker"]),
+        broker=_access(_broker(head["broker"]), head["keys"]),
         result_bytes_max=head["result_bytes_max"],
     )
 
@@ -141,6 +145,13 @@ def _broker_facts(broker: object | None) -> object:
     except results.Unserializable:  # an object of pika among the parameters; hard tasks then cannot launch others
         return None
     return facts
+
+
+def _access(broker: object | None, keys: str | None) -> object | None:
+    if keys is None:
+        return broker
+    ring = parse_keys(keys, origin="the service's keys")
+    return Access(broker, lambda: ring)
 
 
 def _broker(facts: Any) -> object | None:

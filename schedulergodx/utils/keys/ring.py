@@ -3,7 +3,7 @@
 One key is one line: its id, its secret in base64, and, where they are given, `not_before=`, `not_after=` and `client=`.
 
 ```
-# schedulergodx keys, the newest first
+# schedulergodx keys; the newest first
 4f1c22aa 3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA not_before=2026-12-01T00:00:00Z
 91d0b3e7 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA not_after=2027-01-01T00:00:00Z
 ```
@@ -37,7 +37,7 @@ KEYS_MAX = 100
 """Keys of one ring; retired ones are to be removed some day."""
 KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,40}", re.ASCII)
 
-_HEADING = "# schedulergodx keys, the newest first; whoever reads this file can have the service run anything\n"
+_HEADING = "# schedulergodx keys; the newest first; whoever reads this can have the service run anything\n"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

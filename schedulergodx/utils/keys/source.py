@@ -54,6 +54,11 @@ class Keys:
             return self._source
         return None if self._source is not None else _key_file(self._environment)
 
+    @property
+    def is_given(self) -> bool:
+        """Whether they were named as a parameter, instead of by the environment."""
+        return self._source is not None
+
     def ring(self) -> KeyRing | None:
         """Return the keys, read at the first call; None when there are none.
 

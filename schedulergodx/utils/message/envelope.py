@@ -72,8 +72,7 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
     Raises:
         MessageRejected: with reason TOO_LARGE, BAD_ENCODING, BAD_JSON, BAD_MESSAGE, UNKNOWN_VERSION or UNKNOWN_TYPE.
     """
-    if len(body) > bytes_max:
-        raise MessageRejected(f"the message has {len(body)} bytes, {bytes_max} are allowed", reason="TOO_LARGE")
+    check_size(body, bytes_max=bytes_max)
     fields = _json_object(body)
     version = fields.get("v", VERSION)
     if not is_whole(version) or version != VERSION:
@@ -89,6 +88,12 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
         arguments=object_field(fields, "arguments"),
         unknown_fields=len(fields.keys() - _FIELDS),
     )
+
+
+def check_size(message: bytes, *, bytes_max: int) -> None:
+    """Raise MessageRejected, with reason TOO_LARGE, for a message that is too large to be looked at."""
+    if len(message) > bytes_max:
+        raise MessageRejected(f"the message has {len(message)} bytes, {bytes_max} are allowed", reason="TOO_LARGE")
 
 
 def bad(name: str, expected: str, value: object) -> MessageRejected:

@@ -118,5 +118,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # JSON: rarely there, and of interest to nobody but the runner.
         "ALTER TABLE tasks ADD COLUMN limits TEXT",
     ),
+    (
+        # Who waits at a queue: answers are signed for one client each.
+        "ALTER TABLE watchers ADD COLUMN client TEXT NOT NULL DEFAULT ''",
+        # The signature of a task's row, with which it is seen that nobody changed it; empty: the service has no keys.
+        "ALTER TABLE tasks ADD COLUMN seal TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """Entry n leads from schema n to schema n + 1, statement by statement. Never change one that was released: add one."""

@@ -48,7 +48,8 @@ REPLIES = (
 FIRST_REPLY = "SELECT number, queue, message_id, body FROM outbox WHERE queue = ? ORDER BY number LIMIT 1"
 COUNT_REPLIES = "SELECT count(*) FROM outbox WHERE queue NOT IN (SELECT value FROM json_each(?))"
 WATCHERS = (
-    "SELECT reply_to, queue FROM tasks LEFT JOIN watchers ON task = tasks.number WHERE message_id = ? ORDER BY queue"
+    "SELECT reply_to, tasks.client, queue, watchers.client FROM tasks LEFT JOIN watchers ON task = tasks.number "
+    "WHERE message_id = ? ORDER BY queue"
 )
 INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
 
@@ -264,22 +265,29 @@ class DB:
         """Return how many tasks are in each status, zeros included."""
         return reader.counts(self._opened())
 
-    def add_watcher(self, message_id: str, queue: str) -> None:
-        """Have the outcome of a task that has not ended also sent to `queue`; otherwise change nothing."""
+    def add_watcher(self, message_id: str, queue: str, *, client: str) -> None:
+        """Have the outcome of a task that has not ended also sent to `queue`, for `client`; else change nothing."""
         self._changing().change(
-            "INSERT OR IGNORE INTO watchers (task, queue) "
-            "SELECT number, ? FROM tasks WHERE message_id = ? AND ended_at IS NULL",
-            (queue, message_id),
+            "INSERT OR IGNORE INTO watchers (task, queue, client) "
+            "SELECT number, ?, ? FROM tasks WHERE message_id = ? AND ended_at IS NULL",
+            (queue, client, message_id),
         )
 
-    def watchers(self, message_id: str) -> list[str]:
-        """Return the queues to which the outcome goes: the task's own `reply_to` first, then watchers, no doubles."""
+    def watchers(self, message_id: str) -> dict[str, str]:
+        """Return the queues to which the outcome goes, each with the client that waits there.
+
+        The task's own `reply_to` comes first, then watchers, no doubles.
+        """
         connection = self._opened()
         found = connection.rows(WATCHERS, (message_id,))
         if not found:
-            return []
-        queues = [found[0][0], *(queue for _reply_to, queue in found)]
-        return list(dict.fromkeys(queue for queue in queues if queue))
+            return {}
+        reply_to, launcher, _queue, _client = found[0]
+        waiting = {reply_to: launcher} if reply_to else {}
+        for _reply_to, _launcher, queue, client in found:
+            if queue:
+                waiting.setdefault(queue, client)
+        return waiting
 
     def add_reply(self, queue: str, message_id: str, body: bytes, *, now: datetime) -> Reply:
         """Put an answer into the outbox. Its number is never given to another one."""
