@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable
     from datetime import datetime
 
     from schedulergodx_testing.timeline import Timeline
 
-OPTION = "--scheduler-transport"
-MEMORY, SQLITE, RABBITMQ, BOTH = "memory", "sqlite", "rabbitmq", "both"
-CHOICES = (MEMORY, SQLITE, RABBITMQ, BOTH)
+MEMORY, RABBITMQ, BOTH = "memory", "rabbitmq", "both"
+PARAMETER = "_scheduler_transport"
+"""The fixture by which the plugin runs a test over another broker."""
 _LANES = {"client", "storage", "worker"}
 """What a program does. How a broker goes about its work, and whose turn it is at one instant, is its own business."""
 
@@ -42,24 +44,46 @@ def story(timeline: Timeline) -> list[str]:
 
 
 class Stories:
-    """The stories of the tests that have run over the broker in memory, for their runs over RabbitMQ."""
+    """The stories of tests that have run over one broker, for their runs over the other.
 
-    def __init__(self) -> None:
-        self._first: dict[object, list[str]] = {}
+    Args:
+        items: all tests that were selected.
+    """
 
-    def told(self, kind: str, test: object, story: list[str]) -> str:
-        """Take the story of a test over a broker of that kind; return what is wrong with it, or ""."""
-        if kind == MEMORY:
-            self._first[test] = story
-            return ""
-        first = self._first.pop(test, None)
-        if first is None:
+    def __init__(self, items: Iterable[Any]) -> None:
+        self._selected = Counter(test for item in items if (test := test_of(item)) is not None)
+        self._first: dict[Hashable, list[tuple[str, list[str]]]] = {}
+
+    def told(self, item: Any, story: list[str]) -> str:
+        """Take the story of a test; return what is wrong with it, or "". The second of two is compared."""
+        test, kind = test_of(item), item.callspec.params[PARAMETER]
+        if self._selected[test] < 2:  # noqa: PLR2004 - of two brokers
+            other = "RabbitMQ" if kind == MEMORY else "the broker in memory"
             return (
-                "nothing was compared: the run over the broker in memory was left out, has failed, or was in another "
-                "process. Select both, and leave out -n"
+                f"nothing was compared: the run of this test over {other} was not selected. Select both, or name one "
+                "broker instead of `both`"
             )
-        found = difference(first, story)
-        return found and f"RabbitMQ and the broker in memory differ in this test:\n{found}"
+        waiting = self._first.setdefault(test, [])
+        found = next((one for one in waiting if one[0] != kind), None)
+        if found is None:
+            waiting.append((kind, story))
+            return ""
+        waiting.remove(found)
+        in_memory, real = (found[1], story) if found[0] == MEMORY else (story, found[1])
+        different = difference(in_memory, real)
+        return different and f"RabbitMQ and the broker in memory differ in this test:\n{different}"
+
+
+def test_of(item: Any) -> Hashable | None:
+    """Return what the two runs of one test have in common, and no other test has; None: it does not run twice.
+
+    Parameters are compared by their identity, which both runs share: they need not be equal to anything, or hashable.
+    """
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    if PARAMETER not in parameters:
+        return None
+    others = frozenset((name, id(value)) for name, value in parameters.items() if name != PARAMETER)
+    return item.parent.nodeid, item.originalname, others
 
 
 def difference(first: list[str], second: list[str]) -> str:

@@ -63,7 +63,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker."""
+    """Register the marker, and refuse what cannot be done.
+
+    Raises:
+        UsageError: stories are to be compared, and the two of a test may be in two processes.
+    """
+    if config.getoption("--scheduler-transport") == "both" and config.getoption("dist", "no") != "no":
+        raise pytest.UsageError(
+            "--scheduler-transport=both compares what each test does over two brokers within one process: leave out -n"
+        )
     config.addinivalue_line(
         "markers",
         "scheduler(**options): how the fixture `scheduler` opens its harness, as for schedulergodx_testing.Harness",
@@ -118,17 +126,17 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
 
 
 def _compare(request: pytest.FixtureRequest, harness: "Harness") -> None:
-    """With `both`: the second time, over RabbitMQ, must tell the story of the first."""
+    """With `both`: the second time, over the other broker, must tell the story of the first."""
     item = request.node
     if request.config.getoption("--scheduler-transport") != "both" or item.stash.get(_HAS_FAILED, False):
         return
     from schedulergodx_testing import any_transport
 
-    stories = request.config.stash.setdefault(_STORIES, any_transport.Stories())
-    kind = item.callspec.params["_scheduler_transport"]
-    others = sorted((name, at) for name, at in item.callspec.indices.items() if name != "_scheduler_transport")
-    test = (item.nodeid.partition("[")[0], tuple(others))
-    if found := stories.told(kind, test, any_transport.story(harness.timeline)):
+    if any_transport.test_of(item) is None:
+        return
+    if (stories := request.config.stash.get(_STORIES, None)) is None:
+        stories = request.config.stash[_STORIES] = any_transport.Stories(request.session.items)
+    if found := stories.told(item, any_transport.story(harness.timeline)):
         pytest.fail(found, pytrace=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from schedulergodx_testing.timeline import Timeline
 pytest_plugins = ["pytester"]
 
 SUITE = """
+    import pytest
     from schedulergodx import Client
 
     client = Client(name="shop")
@@ -21,10 +23,11 @@ SUITE = """
     def remind(user):
         sent.append(user)
 
-    def test_reminder(scheduler):
+    @pytest.mark.parametrize("days", [1, 2])
+    def test_reminder(scheduler, days):
         for user in ("ada", "bob", "cy"):
-            remind.options(delay=86400).launch(user)
-        scheduler.advance(days=1)
+            remind.options(delay=86400 * days).launch(user)
+        scheduler.advance(days=days)
         assert sorted(sent) == ["ada", "bob", "cy"]
         sent.clear()
 
@@ -74,7 +77,7 @@ def test_a_suite_runs_over_one_file(pytester: pytest.Pytester) -> None:
     """With its delays of a day; what only the fake can do is told as skipped, with its reason."""
     pytester.makepyfile(SUITE)
     result = run(pytester, "sqlite")
-    result.assert_outcomes(passed=1, skipped=1)
+    result.assert_outcomes(passed=2, skipped=1)
     result.stdout.fnmatch_lines(["*over a real broker: a real broker cannot be asked for 'faults'*"])
 
 
@@ -84,7 +87,7 @@ def test_both_brokers_tell_one_story(pytester: pytest.Pytester, rabbitmq_vhost_u
     """In memory, then RabbitMQ."""
     monkeypatch.setenv("SCHEDULERGODX_TEST_AMQP_URL", rabbitmq_vhost_url)
     pytester.makepyfile(SUITE)
-    run(pytester, "both").assert_outcomes(passed=3, skipped=1)
+    run(pytester, "both").assert_outcomes(passed=5, skipped=1)
 
 
 @pytest.mark.rabbitmq
@@ -128,12 +131,39 @@ def test_a_story_depends_on_what_happened_when_and_to_which_launch() -> None:
         assert any_transport.difference(told, any_transport.story(other))
 
 
-def test_a_story_is_compared_with_that_of_the_same_test_over_the_other_broker() -> None:
-    """Never with itself: when the first run is missing, that is said."""
-    stories = any_transport.Stories()
-    assert stories.told("memory", "test_it", ["one"]) == ""
-    assert "differ" in stories.told("rabbitmq", "test_it", ["two"])
-    assert stories.told("memory", "test_it", ["one"]) == ""
-    assert stories.told("rabbitmq", "test_it", ["one"]) == ""
-    for name in ("test_it", "test_other"):
-        assert "nothing was compared: the run over the broker in memory" in stories.told("rabbitmq", name, ["one"])
+class Item:
+    """As much of a test of pytest as is looked at."""
+
+    def __init__(self, kind: str, **parameters: object) -> None:
+        self.parent = SimpleNamespace(nodeid="test_shop.py")
+        self.originalname = "test_it"
+        self.callspec = SimpleNamespace(params=parameters | {any_transport.PARAMETER: kind})
+
+
+@pytest.mark.parametrize("kinds", [("memory", "rabbitmq"), ("rabbitmq", "memory")])
+def test_a_story_is_compared_with_that_of_its_own_twin(kinds: tuple[str, str]) -> None:
+    """Whichever comes first, and whatever its parameters are: those that are equal, too, or have no hash."""
+    values: list[object] = [[], [], 1, True]
+    items = [[Item(kind, value=value) for value in values] for kind in kinds]
+    stories = any_transport.Stories([item for of_kind in items for item in of_kind])
+    for number, item in enumerate(items[0]):
+        assert stories.told(item, [f"story {number}"]) == ""
+    for number, item in enumerate(items[1]):
+        assert ("differ" in stories.told(item, [f"story {number}" if number else "another story"])) == (number == 0)
+
+
+def test_a_story_is_not_compared_with_itself() -> None:
+    """When the other run was not selected, that is said; when it has failed or was skipped, that is told already."""
+    alone, twin = Item("memory"), Item("rabbitmq")
+    for item, other in ((alone, "RabbitMQ"), (twin, "the broker in memory")):
+        told = any_transport.Stories([item]).told(item, ["one"])
+        assert told.startswith(f"nothing was compared: the run of this test over {other} was not selected")
+    assert any_transport.Stories([alone, twin]).told(twin, ["one"]) == ""
+
+
+def test_two_processes_cannot_compare(pytester: pytest.Pytester) -> None:
+    """Said at once, before any test has run."""
+    pytester.makepyfile(SUITE)
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "--scheduler-transport=both", "-n1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*within one process: leave out -n*"])
