@@ -73,7 +73,9 @@ class ServiceActor:
         self._is_stale = True
 
     def is_ready(self) -> bool:
-        """Return whether an event waits, or something is due."""
+        """Return whether an event waits, or something is due, unless the service has ended by itself."""
+        if self.service.is_done:
+            return False
         if self.service.has_events():
             return True
         moment_us = self.next_us()
@@ -93,7 +95,7 @@ class ServiceActor:
     def next_us(self) -> int | None:
         """Return the moment at which something is due."""
         if self._is_stale:
-            wait_s = self.service.wait_s()
+            wait_s = None if self.service.is_done else self.service.wait_s()
             self._next_us = None if wait_s is None else self._clock.monotonic_us() + microseconds_up(wait_s)
             self._is_stale = False
         return self._next_us

@@ -139,21 +139,21 @@ class Served:
 
     def find(self, message_id: str) -> TaskState | None:
         """Look a task up, also while the service is down."""
-        if self.is_up:
+        if self.database.is_open:
             return self.database.find(message_id)
         with reader(self.path) as database:
             return database.find(message_id)
 
     def tasks(self) -> list[TaskState]:
         """Return all tasks, the newest first."""
-        if self.is_up:
+        if self.database.is_open:
             return self.database.tasks(limit=_TASKS_MAX)
         with reader(self.path) as database:
             return database.tasks(limit=_TASKS_MAX)
 
     def count(self, status: TaskStatus) -> int:
         """Return how many tasks are in a status, while it is up or comes back; else it does not work on any."""
-        if self.is_up:
+        if self.database.is_open:
             return self.database.counts().get(status, 0)
         return 1 if self._restart is not None else 0
 

@@ -241,6 +241,7 @@ SERVICE_SETTINGS = (
         parse=switch,
         default=False,
         default_text="no",
-        help="wait while another service takes from the queue, instead of refusing to start",
+        help="wait while another service takes from the queue or holds the database, instead of refusing to start; "
+        "take over within seconds when that one ends",
     ),
 )

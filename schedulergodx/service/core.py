@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from schedulergodx.config import (
 )
 from schedulergodx.errors import (
     Closed,
+    DatabaseInUse,
     InvalidParameter,
     SchedulerError,
 )
@@ -40,7 +41,8 @@ from schedulergodx.service.runner import LocalRunner
 from schedulergodx.service.runner.threads import abandoned_max
 from schedulergodx.service.runs import Runs
 from schedulergodx.service.signals import on_stop_signal
-from schedulergodx.service.stopping import Stopping, StopReport
+from schedulergodx.service.standby import Standby
+from schedulergodx.service.stopping import Phase, Stopping, StopReport
 from schedulergodx.service.storage_pause import StoragePause
 from schedulergodx.service.turn import Turn
 from schedulergodx.utils.abstractions import (
@@ -90,7 +92,8 @@ class Service(Loop):
         reply_queue: base name of the queues that answers go to; kept for symmetry, since each launch names its own.
         threads: soft tasks at a time.
         processes: hard tasks at a time.
-        is_standby: wait while another service takes from the queue, instead of refusing to start.
+        is_standby: wait while another service takes from the queue, or holds the database, instead of refusing to
+            start; take over within seconds when that one ends, however it does.
         queue_type: `classic`, or `quorum` for a queue that survives the loss of a node of a RabbitMQ cluster; its
             clients must say the same, else `QueueMismatch` tells. It means nothing to other brokers.
         keys: what messages are signed with: the path of a key file, or a `KeyRing`; None: what `SCHEDULERGODX_KEYS` or
@@ -155,6 +158,13 @@ class Service(Loop):
         self._turned_at: float | None = None
         self._waiting: int | None = None
         self._is_closed = False
+        self._stopping = Stopping(
+            self._clock, stop_grace_s=self.limits.stop_grace_s, reply_flush_s=self.limits.reply_flush_s
+        )
+        self._standby: Standby | None = None
+        self._pause = StoragePause(self._clock, self._log_lines)
+        self._retained: list[ServiceEvent] = []
+        self._interrupted: list[str] = []
         self._report = StopReport()
 
     @property
@@ -182,8 +192,9 @@ class Service(Loop):
 
         Raises:
             KeysRefused: the keys cannot be used, or there are none although other machines reach the broker.
-            StorageError: the database cannot be used, or another service holds it. Nothing was taken from the queue.
-            QueueInUse: another service takes from the queue.
+            StorageError: the database cannot be used, or another service holds it, and this one is no standby.
+                Nothing was taken from the queue.
+            QueueInUse: another service takes from the queue, and this one is no standby.
             BrokerRefused: wrong password, virtual host or permission.
             Closed: this service was started before; make a new one.
         """
@@ -198,12 +209,12 @@ class Service(Loop):
             file = HealthFile(self._storage.path, self._log_lines) if isinstance(self._storage, DB) else None
             try:
                 while not self.is_done:
-                    if file is not None:
+                    if file is not None and self._standby is None:  # before that, the file is another service's
                         file.beat(self.health)
                     self.step(self._clock.wait_for(self._inbox, self.wait_s()))
             finally:
                 report = self.close()
-                if file is not None:
+                if file is not None and self._standby is None:
                     file.remove()
         if self._error is not None:
             raise self._error
@@ -225,6 +236,8 @@ class Service(Loop):
         A service that `start` runs also writes it into a file beside its database, for `schedulergodx health`.
         """
         now = self._clock.now()
+        if self._standby is not None and not self._is_closed:
+            return Health(service=self.name, at=now, phase="standby")
         if self._resources is None:
             return Health(service=self.name, at=now, phase="done" if self._is_closed else "new")
         turned_at = self._turned_at
@@ -264,11 +277,39 @@ class Service(Loop):
     def open(self) -> None:
         """Take the database and begin to take from the queue. `start` does this; a harness calls it by itself.
 
+        A standby that finds the database in use has not taken it then: its `step` tries again.
+
         Raises what `start` says. Nothing is left open then.
         """
         if self._is_started:
             raise Closed(f"service {self.name!r} was started before; a service starts once: make a new one")
         self._is_started = True
+        try:
+            self._take_over()
+        except DatabaseInUse as error:
+            if not self._is_standby:
+                raise
+            self._standby = Standby(self._clock)
+            self._log_lines.info("service %s stands by: %s", self.name, error)
+
+    def step(self, event: ServiceEvent | None) -> None:
+        """Do one turn with `event` and whatever else is in the inbox. Only one thread may step."""
+        if self._standby is None:
+            super().step(event)
+            return
+        events = self._take(event)
+        if any(isinstance(one, Stop) for one in events):
+            self._stopping.phase = Phase.DONE
+        elif self._standby.is_time():
+            with suppress(DatabaseInUse):
+                self._take_over()
+                self._standby = None
+
+    def wait_s(self) -> float | None:
+        """Return the seconds until the next turn is due without an event, or None."""
+        return super().wait_s() if self._standby is None else self._standby.wait_s()
+
+    def _take_over(self) -> None:
         with ExitStack() as resources:
             self._open(resources)
             self._connect()
@@ -315,10 +356,6 @@ class Service(Loop):
             overdue_grace_s=limits.overdue_grace_s,
             abandoned_max=abandoned_max(limits.threads),
         )
-        self._stopping = Stopping(clock, stop_grace_s=limits.stop_grace_s, reply_flush_s=limits.reply_flush_s)
-        self._pause = StoragePause(clock, logger)
-        self._retained: list[ServiceEvent] = []
-        self._interrupted: list[str] = []
         self._pruner = Pruner(self._storage, clock, limits)
 
     def _check_keys(self) -> None:
@@ -351,8 +388,8 @@ class Service(Loop):
     def close(self) -> StopReport:
         """Kill what still runs, disconnect, and let go of the database. Closing twice does nothing."""
         resources, self._resources = self._resources, None
+        self._is_closed = self._is_closed or resources is not None or self._standby is not None
         if resources is not None:
-            self._is_closed = True
             with resources:
                 self._report = StopReport(
                     interrupted=tuple(self._interrupted), unsent_replies=self._publisher.count_unsent()

@@ -25,7 +25,8 @@ class Health:
     Attributes:
         service: its name.
         at: the moment.
-        phase: "new" before it is open, "running", "draining" and "flushing" while it stops, "done" at the end.
+        phase: "new" before it is open, "standby" while another service holds its database, "running", "draining" and
+            "flushing" while it stops, "done" at the end.
         turned_s_ago: seconds since the loop's last turn; None: it has not turned yet.
         consuming: the way in, with the time of the broker's last answer on it; None before it is open.
         publishing: the connection for answers, which begins with the first one; None before it is open.
@@ -73,7 +74,7 @@ class Health:
 
     def _of_the_rest(self) -> list[str]:
         problems: list[str] = []
-        if self.phase != "running":
+        if self.phase not in {"running", "standby"}:
             problems.append("it is not open yet" if self.phase == "new" else f"it is being stopped ({self.phase})")
         if self.storage_error:
             problems.append(f"nothing can be stored: {self.storage_error}")
@@ -89,7 +90,8 @@ class Health:
         """Return the whole in one line."""
         if self.problems:
             return "; ".join(self.problems)
-        way = "waits as a standby" if self.consuming is not None and self.consuming.is_waiting else "takes tasks"
+        is_standby = self.phase == "standby" or (self.consuming is not None and self.consuming.is_waiting)
+        way = "waits as a standby" if is_standby else "takes tasks"
         waiting = "" if self.waiting is None else f", {self.waiting} wait"
         abandoned = f", {self.abandoned} went on after their time" if self.abandoned else ""
         return f"service {self.service} {way}; {self.running} run{waiting}{abandoned}"

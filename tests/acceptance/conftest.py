@@ -57,22 +57,22 @@ def new_service(tmp_path: Path) -> Iterator[StartService]:
     """Starts services with the given parameters of `Service`, and kills those that still run at the end."""
     with ExitStack() as stack:
 
-        def start(*, env: dict[str, str] | None = None, **parameters: Any) -> Program:
+        def start(*, env: dict[str, str] | None = None, ready: str = READY, **parameters: Any) -> Program:
             parameters.setdefault("db", str(tmp_path / "tasks.db"))
-            return stack.enter_context(start_service(tmp_path, env=env, **parameters))
+            return stack.enter_context(start_service(tmp_path, env=env, ready=ready, **parameters))
 
         yield start
 
 
-def start_service(folder: Path, *, env: dict[str, str] | None = None, **parameters: Any) -> Program:
-    """Start a service in `folder`, and return once it takes tasks."""
+def start_service(folder: Path, *, env: dict[str, str] | None = None, ready: str = READY, **parameters: Any) -> Program:
+    """Start a service in `folder`, and return once it takes tasks, or has logged a line with `ready`."""
     path = {
         "PYTHONPATH": f"{MODULES / 'both'}:{MODULES / 'service'}",
         "TEST_REQUEST_QUEUE": parameters.get("request_queue", "client-service"),
     }
     program = Program(RUN_SERVICE, json.dumps(parameters), cwd=folder, env=path | (env or {}))
     try:
-        program.wait_for_line(READY)
+        program.wait_for_line(ready)
     except AssertionError:
         program.__exit__(None, None, None)
         raise

@@ -149,3 +149,15 @@ def test_client_and_service_must_say_the_same(url: str, first: str, new_service)
         client.task(double).launch(1)
     with Client(name="shop", url=url, queue_type=first) as client:
         assert client.task(double).launch(1).result(WAIT_S) == 2
+
+
+def test_a_standby_takes_over_when_the_first_service_is_killed(url: str, client: Client, new_service, tmp_path) -> None:
+    """Though a quorum queue knows no exclusive consumers: one service takes from it, until it dies."""
+    first = new_service(url=url, queue_type="quorum")
+    first.wait_for_line("consuming from")
+    standby = new_service(url=url, queue_type="quorum", is_standby=True, db=str(tmp_path / "standby.db"))
+    standby.wait_for_line("waiting for its owner")
+    assert client.task(double).launch(1).result(WAIT_S) == 2
+    first.kill()
+    assert client.task(double).launch(2).result(WAIT_S) == 4
+    assert len(standby.matching("task .* stored")) == 1

@@ -399,6 +399,31 @@ def test_a_standby_takes_over_when_the_first_service_dies(start, client: Client,
     assert standby.stop() == 0
 
 
+def test_a_standby_of_the_same_database_takes_it_over_with_the_queue(start, client: Client, tmp_path: Path) -> None:
+    """After SIGKILL: what ran is told as interrupted, what waited runs, what is launched runs, within seconds."""
+    first = start(name="first")
+    running = client.task(say_and_wait_for).launch(str(tmp_path / "never"))
+    waiting = client.task(add).options(delay=5, enable_overdue=True).launch(1, 2)
+    first.wait_for_line("^I run")
+    first.wait_for_line("task .* stored", count=2)
+    standby = start(name="second", is_standby=True, ready="stands by: the database .* is in use by the service 'first@")
+    first.kill()
+    standby.wait_for_line(READY, timeout_s=10)
+    with pytest.raises(TaskInterrupted):
+        running.result(WAIT_S)
+    assert waiting.result(WAIT_S) == 3
+    assert client.task(add).launch(3, 4).result(WAIT_S) == 7
+    assert standby.stop() == 0
+
+
+def test_a_standby_of_the_same_database_can_be_stopped_while_it_waits(start) -> None:
+    """It ends in order, and the first goes on."""
+    first = start()
+    standby = start(is_standby=True, ready="stands by")
+    assert standby.stop(timeout_s=10) == 0
+    assert first.stop() == 0
+
+
 def test_a_standby_can_be_stopped_while_it_waits(start, tmp_path: Path) -> None:
     """It ends in order, and the first goes on."""
     first = start()

@@ -352,6 +352,11 @@ class DB:
         return [message_id for _number, message_id in pruned]
 
     @property
+    def is_open(self) -> bool:
+        """Whether this object has the database."""
+        return self._connection is not None
+
+    @property
     def connection(self) -> Connection:
         """The open connection, for tools and tests that need more of SQLite than a `Storage` has. Raises Closed."""
         return self._opened()
