@@ -284,6 +284,7 @@ class Service(Loop):
         if self._is_started:
             raise Closed(f"service {self.name!r} was started before; a service starts once: make a new one")
         self._is_started = True
+        self._check_keys()
         try:
             self._take_over()
         except DatabaseInUse as error:
@@ -317,7 +318,6 @@ class Service(Loop):
 
     def _open(self, resources: ExitStack) -> None:
         clock, limits = self._clock, self.limits
-        self._check_keys()
         self._storage.open(owner=f"{self.name}@{socket.gethostname()}:{os.getpid()}", now=clock.now())
         resources.callback(self._storage.close)
         broker = transports.resolve(self._target)
