@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_STDERR = 2
 _LEAVE_S = 5.0
 """For what a command's tasks have left behind, after the command is done."""
 
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    _keep_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A name or a traceback may hold what the terminal cannot show; that is no reason to fail.
@@ -79,6 +81,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     except argparse.ArgumentTypeError as error:
         arguments.parser.error(str(error))
     return arguments
+
+
+def _keep_standard_streams() -> None:
+    """Open what was closed when the program was started: else a socket or a file becomes stderr, and gets its lines."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115 - for the rest of the program
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
 
 
 def _leave_soon(code: int) -> None:

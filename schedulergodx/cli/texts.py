@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,10 @@ def write(*lines: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Write one line to stderr, whatever `text` holds, with the program's name before it."""
-    sys.stderr.write(f"schedulergodx: {printable(' '.join(text.split()))}\n")
-    sys.stderr.flush()
+    """Write one line to stderr, whatever `text` holds, with the program's name before it. A full disk stops nothing."""
+    with suppress(OSError):
+        sys.stderr.write(f"schedulergodx: {printable(' '.join(text.split()))}\n")
+        sys.stderr.flush()
 
 
 def printable_lines(text: str) -> list[str]:

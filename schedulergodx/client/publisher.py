@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import SimpleQueue
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.client.batch import Batch
 from schedulergodx.client.waiting import call_soon, gave_up, named, wait
-from schedulergodx.errors import BatchFailed, BrokerError
+from schedulergodx.errors import BatchFailed, BrokerError, LaunchRefused
 from schedulergodx.utils.abstractions import Outgoing
 
 if TYPE_CHECKING:
@@ -63,12 +64,20 @@ class Publisher:
         """Send, and return once the broker has it, also within `batch()`; raises as `send` does.
 
         Interrupted (`KeyboardInterrupt`), it withdraws the launch; where that is too late, a note says so.
+
+        Raises:
+            LaunchRefused: this is a thread of the transport; nothing was sent.
         """
         settled: SimpleQueue[tuple[BrokerError | None]] = SimpleQueue()
         outgoing = Outgoing(
             queue=queue, body=body, message_id=message_id, on_settled=lambda _, error: settled.put((error,))
         )
         transport = self._transport()
+        if threading.current_thread() in transport.threads().values():
+            raise LaunchRefused(
+                f"launch {message_id} was not sent: this is the thread of the client's own connection, which cannot "
+                "wait for itself. The garbage collector may run a `__del__` that launches there: launch elsewhere."
+            )
         try:
             transport.publish(outgoing)
             heard = wait(self._clock, settled, self._timeout_s)

@@ -17,6 +17,7 @@ from schedulergodx.errors import (
     BrokerRefused,
     BrokerUnavailable,
     Closed,
+    LaunchRefused,
     LaunchUncertain,
     QueueMissing,
 )
@@ -52,6 +53,7 @@ class StubTransport:
         self.state = state
         self.was_sent = False
         self.is_late = False
+        self.own_threads = {}
 
     def publish(self, outgoing):
         if self.settles is Closed:
@@ -67,6 +69,9 @@ class StubTransport:
             return False
         self.withdrawn.append(outgoing)
         return True
+
+    def threads(self):
+        return dict(self.own_threads)
 
     def status(self):
         return ConnectionStatus(state=self.state, broker=BROKER, attempts=3, reason="connection refused")
@@ -89,6 +94,15 @@ def test_a_confirmed_message_is_sent():
     publisher_of(transport).send("q", "1", b"body")
     (outgoing,) = transport.published
     assert (outgoing.queue, outgoing.message_id, outgoing.body) == ("q", "1", b"body")
+
+
+def test_a_thread_of_the_connection_does_not_wait_for_itself():
+    """The garbage collector may run a `__del__` that launches anywhere: there it is refused, and nothing is sent."""
+    transport = StubTransport(settles=confirmed)
+    transport.own_threads = {"ours": threading.current_thread()}
+    with pytest.raises(LaunchRefused, match="cannot wait for itself"):
+        publisher_of(transport).send("q", "1", b"body")
+    assert not transport.published
 
 
 @pytest.mark.parametrize(
