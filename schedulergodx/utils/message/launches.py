@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx.config import LIMIT_RANGES, STARTS_MAX, lifetime
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _TEXT_BYTES_MAX = 1000
+_KEPT_BYTES_MAX = 64 * 1024
 
 
 def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
@@ -46,7 +48,7 @@ def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
     """Return the TASK message of a launch. `run_at` None means at once; such a task is never overdue."""
     arguments: dict[str, Any] = {
         "name": packed.name,
-        "function": _base64(packed.function),
+        "function": _function_text(packed.function),
         "reference": packed.reference,
         "code_digest": packed.code_digest,
         "args": _base64(packed.arguments),
@@ -130,6 +132,14 @@ def _digest(*facts: object) -> bytes:
 
 def _base64(data: bytes | None) -> str | None:
     return None if data is None else base64.b64encode(data).decode("ascii")
+
+
+_known_base64 = lru_cache(maxsize=64)(_base64)
+
+
+def _function_text(function: bytes | None) -> str | None:
+    """Return it as base64; a small one is sent many times, and encoded once."""
+    return _base64(function) if function is not None and len(function) > _KEPT_BYTES_MAX else _known_base64(function)
 
 
 def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> bytes | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import pickle
 import platform
 import re
 import sys
@@ -36,6 +37,7 @@ from schedulergodx.utils.message.functions import (
     reference_of,
 )
 from schedulergodx.utils.message.stateless import is_stateless
+from schedulergodx.utils.message.unchanged import PickledFunctions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -114,10 +116,10 @@ def pack(
             variable=name,
         )
     modules = _travelling_modules(function, by_value_modules)
-    value, failure = (None, None) if by == "reference" else _dump(function, modules)
+    value, failure = (None, None) if by == "reference" else _dump_function(function, modules)
     if failure is not None and not reference:
         raise _not_serializable(function, name, modules) from failure
-    arguments, failure = _dump((args, dict(kwargs)), ())
+    arguments, failure = _dump_arguments(args, kwargs)
     if arguments is None:
         raise _argument_not_serializable(function, name, args, kwargs) from failure
     arguments_by_value = None
@@ -139,6 +141,26 @@ def _travelling_modules(function: Callable[..., Any], by_value_modules: Sequence
             raise InvalidParameter(f"by_value_modules names {name!r}, which is not imported; import it first")
     own = [name for name in modules_of(function) if name != "__main__" and name in sys.modules]
     return tuple(dict.fromkeys([*by_value_modules, *own]))
+
+
+def _dump_function(function: object, modules: tuple[str, ...]) -> tuple[bytes | None, Exception | None]:
+    if (known := _pickled.get(function, modules)) is not None:
+        return known, None
+    data, failure = _dump(function, modules)
+    if data is not None:
+        _pickled.keep(function, modules, data)
+    return data, failure
+
+
+_pickled = PickledFunctions()
+_PLAIN = {int, float, complex, str, bytes, bool, type(None)}
+
+
+def _dump_arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[bytes | None, Exception | None]:
+    if _PLAIN.issuperset(map(type, args)) and _PLAIN.issuperset(map(type, kwargs.values())):
+        # Where there is no code to look for, cloudpickle would write the same, and take ten times as long.
+        return pickle.dumps((args, dict(kwargs)), cloudpickle.DEFAULT_PROTOCOL), None
+    return _dump((args, dict(kwargs)), ())
 
 
 def _dump(value: object, by_value_modules: Sequence[str]) -> tuple[bytes | None, Exception | None]:
