@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class Consumer:
     def __init__(self, errors: Errors, emit: Callable[[TransportEvent], None]) -> None:
         self._errors = errors
         self._emit = emit
+        self._acked: deque[Delivery] = deque()
+        self._is_ack_pending = False
         # Of the link's thread only:
         self._declarer: Declarer | None = None
         self._subscriptions: dict[str, Subscription] = {}
@@ -46,8 +49,12 @@ class Consumer:
         self.link.call(self._stop)
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Let the broker forget `deliveries`."""
-        self.link.call(lambda: self._for_each(deliveries, Subscription.ack))
+        """Let the broker forget `deliveries`, together with those of other calls that come meanwhile."""
+        self._acked.extend(deliveries)
+        # Set before the link is told and cleared before they are taken, so that none is left behind.
+        if not self._is_ack_pending:
+            self._is_ack_pending = True
+            self.link.call(self._ack)
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put `deliveries` back into their queues."""
@@ -129,6 +136,10 @@ class Consumer:
         for queue, tags in _by_queue(deliveries):
             if (subscription := self._subscriptions.get(queue)) is not None:
                 do(subscription, tags)
+
+    def _ack(self) -> None:
+        self._is_ack_pending = False
+        self._for_each([self._acked.popleft() for _ in range(len(self._acked))], Subscription.ack)
 
     def _reject(self, delivery: Delivery, move: Callable[[QueueSpec, str], None]) -> None:
         subscription, tag = self._subscriptions.get(delivery.queue), delivery.tag
