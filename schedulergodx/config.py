@@ -158,7 +158,7 @@ def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX)
     Names stand in queue names, logs and databases, so control characters and lone surrogates are refused.
     """
     # First what is quick: every launch and every answer has a dozen names.
-    if isinstance(value, str) and _is_plain(value, bytes_max):
+    if isinstance(value, str) and is_plain(value, bytes_max):
         return value
     rule = f"{name} must be a text of 1 to {bytes_max} bytes of UTF-8 without control characters"
     if not isinstance(value, str):
@@ -170,7 +170,7 @@ def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX)
     return value
 
 
-def _is_plain(value: str, bytes_max: int) -> bool:
+def is_plain(value: str, bytes_max: int) -> bool:
     """Return whether it is a name that needs no closer look."""
     is_short = 0 < len(value) <= bytes_max
     return is_short and value.isascii() and value.isprintable() and value[0] != " " != value[-1]

@@ -10,9 +10,10 @@ import json
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NoReturn
 
-from schedulergodx.config import NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, printable_name
+from schedulergodx.config import NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, is_plain, printable_name
 from schedulergodx.errors import InvalidParameter, MessageRejected
 from schedulergodx.utils.message.kinds import Message
 
@@ -113,7 +114,17 @@ def name_field(fields: dict[str, Any], name: str, *, bytes_max: int) -> str:
 
 def optional_name_field(fields: dict[str, Any], name: str, *, bytes_max: int) -> str:
     """Return a field that is a printable text; "" when it is missing, null or empty. Raises MessageRejected."""
-    return "" if fields.get(name) in (None, "") else name_field(fields, name, bytes_max=bytes_max)
+    value = fields.get(name)
+    if value is None or value == "":
+        return ""
+    if isinstance(value, str) and _is_known(value, bytes_max):
+        return value
+    return name_field(fields, name, bytes_max=bytes_max)
+
+
+@lru_cache(maxsize=1024)  # the same few stand in all messages: versions, queues of answers, names of functions
+def _is_known(value: str, bytes_max: int) -> bool:
+    return is_plain(value, bytes_max)
 
 
 def object_field(fields: dict[str, Any], name: str) -> dict[str, Any]:
@@ -221,6 +232,8 @@ _INT_DIGITS_MAX = 100
 
 
 def _short_int(text: str) -> int:
+    if len(text) <= _INT_DIGITS_MAX:
+        return int(text)
     digits = len(text.lstrip("-"))
     if digits > _INT_DIGITS_MAX:
         raise ValueError(f"a number has {digits} digits")
