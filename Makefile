@@ -4,6 +4,8 @@
 #   make demo URL=amqp:…  the same over that RabbitMQ
 #   make test             every test; PYTEST_ARGS="-k words -x" chooses among them
 #   make check            what CI runs: style, types and tests
+#   make bench            what this machine manages, over a private RabbitMQ and over one file
+#   make bench-peers      the same beside Celery, Dramatiq, Taskiq, Huey and APScheduler
 #   make soak MINUTES=10  break everything at random over a RabbitMQ; then compare what was promised with what was kept
 #   make clean            remove what these made
 
@@ -38,6 +40,12 @@ lint: $(VENV)/.installed-dev
 soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
+bench: $(VENV)/.installed-dev
+	@for script in $(BENCHMARKS); do echo "== $$script" && $(BIN)/python $$script || exit 1; done
+
+bench-peers: $(VENV)/.installed-dev $(PEERS)/.installed
+	$(BIN)/python benchmarks/bench_peers.py --python $(PEERS)/bin/python
+
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -58,4 +66,10 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dev"], sep="\n")' > $(VENV)/dev.txt
 	$(BIN)/python -m pip install --quiet --requirement $(VENV)/dev.txt
+	@touch $@
+
+# An environment of their own: nothing of theirs reaches ours, and the other way round.
+$(PEERS)/.installed: $(VENV)/.created benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement benchmarks/peers/requirements.txt
 	@touch $@

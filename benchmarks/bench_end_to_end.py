@@ -8,11 +8,11 @@ Run it by hand: `python benchmarks/bench_end_to_end.py [ROUNDS]`.
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 import measuring
 import serving
+from tasks import nothing
 
 from schedulergodx import Client
 
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TASKS = 20_000
-
-
-def nothing() -> None:
-    """Do nothing."""
 
 
 def answered_per_second(url: str, place: Path, tasks: int = TASKS) -> float:
@@ -39,9 +35,7 @@ def answered_per_second(url: str, place: Path, tasks: int = TASKS) -> float:
 
 def main() -> None:
     """Measure over RabbitMQ and over one file, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rounds", nargs="?", type=int, default=3)
-    rounds: int = parser.parse_args().rounds
+    rounds = measuring.rounds_asked(__doc__)
     with serving.folder() as folder, serving.rabbitmq_url() as url:
         file_url = f"sqlite:///{folder / 'broker.db'}"
         figures = measuring.interleaved(

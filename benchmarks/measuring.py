@@ -5,11 +5,13 @@ A figure of one run means little on a shared machine: only ratios between what r
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
 import sqlite3
 import statistics
+import time
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 CLOCK = SystemClock()
+ROUNDS = 3
 RESULTS = Path(__file__).parent / "results"
 """Where the JSON of each run is kept, one file for each benchmark; the newest replaces the one before."""
 _PACKAGES = ("schedulergodx", "pika", "cloudpickle", "celery", "dramatiq", "taskiq", "taskiq-aio-pika", "huey")
@@ -72,6 +75,24 @@ def seconds(action: Callable[[], object]) -> float:
     begun = CLOCK.monotonic()
     action()
     return CLOCK.monotonic() - begun
+
+
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the command line that knows the number of rounds."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
+    return made
+
+
+def rounds_asked(about: str | None) -> int:
+    """Return how many rounds the command line asks for."""
+    asked: int = parser(about).parse_args().rounds
+    return asked
+
+
+def pause(span_s: float) -> None:
+    """Let real time pass: nothing else tells what an idle program costs."""
+    time.sleep(span_s)
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -323,11 +323,10 @@ class DB:
         broker has not confirmed stay in the outbox.
         """
         connection = self._changing()
-        self._forget()
-        pruned = connection.rows(
-            PRUNABLE,
-            (rows.to_microseconds(ended_before), limit),
-        )
+        pruned = connection.rows(PRUNABLE, (rows.to_microseconds(ended_before), limit))
+        if not pruned:
+            return 0
+        self._last_function = None
         numbers = [(number,) for number, _function in pruned]
         connection.change_each(f"{FORGET} WHERE number = ?", numbers)
         connection.change_each("DELETE FROM tasks WHERE number = ?", numbers)
@@ -342,7 +341,8 @@ class DB:
         """Forget also the ids of at most `limit` pruned tasks that ended before. Returns how many."""
         connection = self._changing()
         pruned = connection.rows(PRUNABLE_IDS, (rows.to_microseconds(ended_before), limit))
-        connection.change_each("DELETE FROM forgotten WHERE message_id = ?", pruned)
+        if pruned:
+            connection.change_each("DELETE FROM forgotten WHERE message_id = ?", pruned)
         return len(pruned)
 
     def prune_replies(self, queue: str, *, added_before: datetime, limit: int) -> list[str]:

@@ -1,0 +1,78 @@
+"""How much work a task makes, counted and not timed: statements, commits, messages, acks.
+
+The bounds are a little above what is measured today. Who goes beyond them has made every task dearer.
+"""
+
+import pytest
+
+from schedulergodx import Client
+from schedulergodx.utils.storage.connection import Connection
+from schedulergodx_testing import Harness
+
+TASKS = 1_000
+DAY_S = 86_400
+client = Client(name="work")
+
+
+@client.task
+def nothing():
+    pass
+
+
+@pytest.fixture
+def statements(monkeypatch):
+    """Every statement that a database of this process is given; one for many rows counts once."""
+    seen = []
+
+    def watch(name):
+        real = getattr(Connection, name)
+
+        def watched(self, sql, parameters=()):
+            seen.append(sql)
+            return real(self, sql, parameters)
+
+        monkeypatch.setattr(Connection, name, watched)
+
+    watch("_run")
+    watch("change_each")
+    return seen
+
+
+def counted(scheduler, statements):
+    """Return what was done for each task: SQL statements, commits, messages sent, acks, and starts."""
+    names = [call.name for call in scheduler.calls.all]
+    calls = ("storage.commit", "client.publish", "transport.publish", "transport.ack", "runner.start")
+    return {"sql": len(statements) / TASKS} | {call: names.count(call) / TASKS for call in calls}
+
+
+def assert_within(found, **bounds):
+    """Assert that nothing was done more often than stated."""
+    assert {name: done for name, done in found.items() if done > bounds[name.replace(".", "_")]} == {}
+
+
+@pytest.mark.slow
+def test_a_burst_is_worked_off_in_groups(statements):
+    """Of a thousand tasks at once, many share each commit and each ack."""
+    with Harness() as scheduler:
+        for _ in range(TASKS):
+            nothing.launch()
+        scheduler.run_until_idle()
+        found = counted(scheduler, statements)
+        assert found["client.publish"] == found["transport.publish"] == found["runner.start"] == 1
+    assert_within(
+        found, sql=10.5, storage_commit=0.3, client_publish=1, transport_publish=1, transport_ack=0.05, runner_start=1
+    )
+
+
+@pytest.mark.slow
+def test_a_task_by_itself_takes_few_statements(statements):
+    """A delayed task is stored, started, ended and answered in a turn each; between them, nobody asks the database."""
+    with Harness() as scheduler:
+        for place in range(TASKS):
+            nothing.options(delay=1 + place * DAY_S / TASKS).launch()
+        scheduler.advance(days=1, seconds=1)
+        found = counted(scheduler, statements)
+        assert found["transport.publish"] == found["runner.start"] == 1
+    assert_within(
+        found, sql=26, storage_commit=3.1, client_publish=1, transport_publish=1, transport_ack=0.05, runner_start=1
+    )
