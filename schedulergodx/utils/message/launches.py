@@ -96,14 +96,13 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
     limits = _limits_field(fields)
     # What is as it always was is left out, so that a launch has the same digest in every version.
     extras = [*([max_starts] if max_starts != 1 else ()), *limits.given().items()]
-    moments = (issued_at.isoformat(), None if run_at is None else run_at.isoformat())
-    facts = (envelope.client, *moments, reference, is_hard, lifetime_s, *extras)
+    facts = (envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s, *extras)
     return TaskSpec(
         message_id=envelope.message_id,
         client=envelope.client,
         reply_to=envelope.reply_to,
         name=name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX),
-        digest=_digest(function, arguments, *facts),
+        digest=_digest(*facts),
         function=function,
         reference=reference,
         code_digest=optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX),
@@ -121,15 +120,13 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
     )
 
 
-def _digest(function: bytes | None, arguments: bytes, *facts: object) -> bytes:
-    """Hash what makes a launch what it is: the same id with other facts is another launch, and refused.
-
-    The lengths come first, so that no two launches are hashed as the same bytes.
-    """
-    sizes = (None if function is None else len(function), len(arguments))
-    hashed = hashlib.sha256(repr((*sizes, *facts)).encode())
-    hashed.update(function or b"")
-    hashed.update(arguments)
+def _digest(*facts: object) -> bytes:
+    """Hash what makes a launch what it is: the same id with other facts is another launch, and refused."""
+    hashed = hashlib.sha256()
+    for fact in facts:
+        data = fact if isinstance(fact, bytes) else repr(fact).encode()
+        hashed.update(len(data).to_bytes(8, "big"))
+        hashed.update(data)
     return hashed.digest()
 
 
