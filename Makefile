@@ -4,6 +4,7 @@
 #   make demo URL=amqp:…  the same over that RabbitMQ
 #   make test             every test; PYTEST_ARGS="-k words -x" chooses among them
 #   make check            what CI runs: style, types and tests
+#   make simulate         2,000 random stories with random faults; SEEDS=50000 for more
 #   make bench            what this machine manages, over a private RabbitMQ and over one file
 #   make bench-peers      the same beside Celery, Dramatiq, Taskiq, Huey and APScheduler
 #   make soak MINUTES=10  break everything at random over a RabbitMQ; then compare what was promised with what was kept
@@ -12,6 +13,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 URL ?=
+SEEDS ?= 2000
 MINUTES ?= 10
 SOAK_ARGS ?=
 
@@ -19,7 +21,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TYPED_TESTS := $(wildcard tests/typing/*.py)
 
-.PHONY: demo test check lint soak clean
+.PHONY: demo test check lint soak simulate clean
 
 demo: $(VENV)/.installed
 	$(BIN)/schedulergodx demo $(if $(URL),--url '$(URL)')
@@ -45,6 +47,9 @@ bench: $(VENV)/.installed-dev
 
 bench-peers: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/bench_peers.py --python $(PEERS)/bin/python
+
+simulate: $(VENV)/.installed
+	$(BIN)/python -m schedulergodx_testing.simulation --seeds $(SEEDS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -70,6 +70,7 @@ class ServiceActor:
         self._calls = calls
         self._on_crash = on_crash
         self._next_us: int | None = None
+        self._turned_us = -1
         self._is_stale = True
 
     def is_ready(self) -> bool:
@@ -84,6 +85,7 @@ class ServiceActor:
     def step(self) -> None:
         """Do one turn."""
         self._is_stale = True
+        self._turned_us = self._clock.monotonic_us()
         self._calls.turn += 1
         try:
             self.service.step(None)
@@ -96,9 +98,15 @@ class ServiceActor:
         """Return the moment at which something is due."""
         if self._is_stale:
             wait_s = None if self.service.is_done else self.service.wait_s()
-            self._next_us = None if wait_s is None else self._clock.monotonic_us() + microseconds_up(wait_s)
+            self._next_us = None if wait_s is None else self._moment_us(wait_s)
             self._is_stale = False
         return self._next_us
+
+    def _moment_us(self, wait_s: float) -> int:
+        """Return the end of a wait, after this moment where a turn of this moment left it: then it is no rounding."""
+        now_us = self._clock.monotonic_us()
+        least_us = 1 if wait_s > 0 and self._turned_us == now_us else 0
+        return now_us + max(least_us, microseconds_up(wait_s))
 
     def refresh(self) -> None:
         """Ask the service again when something is due: the wall clock was set."""

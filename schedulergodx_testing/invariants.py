@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from schedulergodx.rules.tasks import TaskState
     from schedulergodx_testing.harness import Harness
-    from schedulergodx_testing.ledger import DatabaseLedger, TaskRecord
+    from schedulergodx_testing.ledger import TaskRecord
     from schedulergodx_testing.served import Served
 
 Number: TypeAlias = Literal["I1", "I2", "I3", "I4", "I5", "I6"]
@@ -24,7 +24,7 @@ Number: TypeAlias = Literal["I1", "I2", "I3", "I4", "I5", "I6"]
 PROMISES: dict[Number, str] = {
     "I1": "what `launch()` returned an id for is in a queue, in a database, among the dead letters, or answered",
     "I2": "a task has one row, whose state only moves forward, to one end",
-    "I3": "a task is started at most once, or as often as it allows, not before its moment, nor before that is on disk",
+    "I3": "a task starts once, or as often as allowed; not early, not overdue unless allowed, not before it is on disk",
     "I4": "an outcome has a reply that the broker has, or that is in the outbox",
     "I5": "a service goes on, whatever arrives",
     "I6": "a database stays sound",
@@ -62,12 +62,12 @@ def check(harness: Harness, *, is_over: bool = False) -> list[Violation]:
         is_over: whether everything had the time to end: then each launch whose moment has come must have ended, with
             its reply out of the outbox.
     """
-    found = list(_launches(harness, is_over=is_over))
-    for served in harness.services:
-        rows = {row.message_id: row for row in served.tasks()}
+    tasks = {served: served.tasks() for served in harness.services}
+    found = list(_launches(harness, [row for rows in tasks.values() for row in rows], is_over=is_over))
+    for served, rows in tasks.items():
         found += _rows(served, rows)
-        found += _starts(served.ledger)
-        found += _replies(served, is_over=is_over)
+        found += _starts(served)
+        found += _replies(served, set(harness.broker.queues) if is_over else None)
         found += _service(harness, served, is_over=is_over)
         found += _database(served)
     return found
@@ -84,29 +84,31 @@ def require(harness: Harness, *, is_over: bool = False) -> None:
         raise AssertionError("\n".join([*map(str, found), "", str(harness.timeline)]))
 
 
-def _launches(harness: Harness, *, is_over: bool) -> Iterator[Violation]:
+def _launches(harness: Harness, rows: list[TaskState], *, is_over: bool) -> Iterator[Violation]:
     """I1, for each launch whose client heard that the broker has it."""
     waiting = {
         message.message_id for queue in harness.broker.queues.values() for message in (*queue.ready, *queue.unacked)
     }
     now = harness.clock.now()
+    states = {row.message_id: row for row in rows}
+    ledgers = [served.ledger for served in harness.services]
     for message_id, client in harness.ledger.confirmed.items():
-        ledgers = [served.ledger for served in harness.services]
         if any(ledger.is_pruned(message_id) for ledger in ledgers):
             continue
-        state = next((row for served in harness.services if (row := served.find(message_id)) is not None), None)
+        state = states.get(message_id)
         if state is None and message_id not in waiting:
             yield Violation("I1", f"a launch of client {client!r} is nowhere any more", message_id)
         elif is_over and state is not None and state.outcome is None and state.run_at <= now:
             yield Violation("I1", f"a launch of client {client!r} stays {state.status.name} for ever", message_id)
 
 
-def _rows(served: Served, rows: dict[str, TaskState]) -> Iterator[Violation]:
+def _rows(served: Served, all_rows: list[TaskState]) -> Iterator[Violation]:
     """I2, for each task that was ever stored."""
-    counts = Counter(row.message_id for row in served.tasks()) if len(rows) != len(served.tasks()) else Counter[str]()
-    for message_id, count in counts.items():
-        if count > 1:
-            yield Violation("I2", f"a task has {count} rows in {served.path.name}", message_id)
+    rows = {row.message_id: row for row in all_rows}
+    if len(rows) != len(all_rows):
+        for message_id, count in Counter(row.message_id for row in all_rows).items():
+            if count > 1:
+                yield Violation("I2", f"a task has {count} rows in {served.path.name}", message_id)
     for message_id, record in served.ledger.tasks.items():
         steps = list(zip(record.statuses, record.statuses[1:], strict=False))
         for before, after in steps:
@@ -121,8 +123,9 @@ def _rows(served: Served, rows: dict[str, TaskState]) -> Iterator[Violation]:
             yield Violation("I2", f"a task is {row.status.name}, and {was} was committed", message_id)
 
 
-def _starts(ledger: DatabaseLedger) -> Iterator[Violation]:
+def _starts(served: Served) -> Iterator[Violation]:
     """I3, for each run that was started."""
+    ledger, grace_s = served.ledger, served.actor.service.limits.overdue_grace_s
     for message_id in ledger.early_starts:
         yield Violation("I3", "a task was started that is not stored", message_id)
     for message_id, record in ledger.tasks.items():
@@ -138,10 +141,14 @@ def _starts(ledger: DatabaseLedger) -> Iterator[Violation]:
             yield Violation("I3", "a task was started after its end was told", message_id)
         if any(moment < record.task.run_at for moment in record.starts):
             yield Violation("I3", f"a task was started before its moment, {record.task.run_at}", message_id)
+        if record.starts and record.task.is_delayed and not record.task.is_overdue_enabled:
+            late_s = (record.starts[0] - record.task.run_at).total_seconds()  # a further start is no overdue one
+            if late_s > grace_s:
+                yield Violation("I3", f"a task was started {late_s:g} s late, and was to be skipped then", message_id)
 
 
-def _replies(served: Served, *, is_over: bool) -> Iterator[Violation]:
-    """I4, for each task that has ended and whose client waits for it."""
+def _replies(served: Served, queues: set[str] | None) -> Iterator[Violation]:
+    """I4, for each task that has ended and whose client waits for it; `queues`: those there are, when all is over."""
     ledger = served.ledger
     waiting = {(reply.queue, reply.message_id) for reply in ledger.outbox.values()}
     for message_id, record in ledger.tasks.items():
@@ -151,7 +158,7 @@ def _replies(served: Served, *, is_over: bool) -> Iterator[Violation]:
         if reply not in waiting and reply not in ledger.told:
             ended = _ended(record)
             yield Violation("I4", f"{ended}, and its reply is neither with the broker nor in the outbox", message_id)
-        elif is_over and served.is_up and reply not in ledger.told:
+        elif queues is not None and served.is_up and reply[0] in queues and reply not in ledger.told:
             yield Violation("I4", f"{_ended(record)}, and its reply stays in the outbox for ever", message_id)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from schedulergodx.config import ServiceLimits
+from schedulergodx.errors import StorageError
 from schedulergodx.service import Service
 from schedulergodx.utils.keys.access import Access
 from schedulergodx.utils.storage import DB
@@ -164,9 +165,20 @@ class Served:
         self._go()
         self._runner.crash()
         self.storage.close()
+        self._arm_restart()
+
+    def _arm_restart(self) -> None:
         if self.restart_after_s is not None:
-            self._restart = Timer(f"start of {self.name}", self._harness.clock, self.restart_after_s, self.start)
+            self._restart = Timer(f"start of {self.name}", self._harness.clock, self.restart_after_s, self._start_again)
             self._harness.world.actors.append(self._restart)
+
+    def _start_again(self) -> None:
+        """Start it as a supervisor does: when its database does not let it, once more after the same pause."""
+        try:
+            self.start()
+        except StorageError as error:
+            self._harness.note("service", f"{self.name} cannot start: {type(error).__name__}")
+            self._arm_restart()
 
     def _cancel_restart(self) -> None:
         restart, self._restart = self._restart, None
