@@ -1,0 +1,44 @@
+"""Clients that are away for long: their answers are kept for a stated time, and can be asked for by id after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from schedulergodx import Client, TaskStatus
+
+client = Client(name="shop", reply_expires_s=3600.0)
+
+
+@client.task
+def work(text: str) -> str:
+    return text
+
+
+@pytest.mark.parametrize("leaves_by", ["crash", "close"])
+def test_a_client_that_comes_back_after_a_day_asks_by_id(scheduler, leaves_by: str) -> None:
+    """Its queue of answers is gone, the answers are not: another program of the name, or any other one, gets them."""
+    soon, late = work.launch("soon"), work.options(delay=12 * 3600.0).launch("late")
+    queue = client.rmq_consumer_que
+    scheduler.advance(seconds=1)
+    if leaves_by == "crash":
+        scheduler.crash_client(client)
+    else:
+        client.close()
+    scheduler.advance(days=1)
+    assert queue not in scheduler.broker.queues
+    for name in ("shop", "somebody else"):
+        again = scheduler.new_client(name=name)
+        assert again.result(soon) == "soon"
+        assert again.result(late) == "late"
+    assert scheduler.service.health().is_healthy
+
+
+def test_a_client_that_is_cut_off_for_a_day_hears_all_by_itself(scheduler) -> None:
+    """It lives on, its connection does not: when that is back, whoever waits has the answer, run once."""
+    task = work.options(delay=3600.0)
+    ids = [task.launch(str(number)) for number in range(3)]
+    scheduler.advance(seconds=1)
+    scheduler.broker.restart(down_s=86400.0)
+    scheduler.advance(days=1, hours=1)
+    assert [message_id.result() for message_id in ids] == ["0", "1", "2"]
+    assert [(task.starts, task.status) for task in scheduler.tasks] == [(1, TaskStatus.COMPLETED)] * 3
