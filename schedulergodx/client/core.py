@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from schedulergodx import config, system
 from schedulergodx import transport as transports
+from schedulergodx.client import collecting
 from schedulergodx.client.connection import Connection
 from schedulergodx.client.hearing import Hearing
 from schedulergodx.client.launcher import Launcher
@@ -235,6 +236,7 @@ class Client(Hearing):
             InvalidParameter: no launch of this client is uncertain under this id.
             BrokerError, Closed: as for `Task.launch`.
         """
+        collecting.refuse_to_launch(f"launch {message_id}")
         connection = self._current()
         body = connection.uncertain.get(message_id)
         if body is None:
@@ -265,6 +267,7 @@ class Client(Hearing):
             InvalidParameter: `data` is no JSON object, or a message that the service would refuse.
             BrokerError, Closed: as for `Task.launch`.
         """
+        collecting.refuse_to_launch("the message")
         connection = self._current()
         if connection.is_closed:
             raise Closed(f"client {self.name!r} is closed; nothing was sent: make a new Client")
@@ -296,6 +299,7 @@ class Client(Hearing):
             )
 
     def _open_for(self, task: Task[..., Any]) -> Connection:
+        collecting.refuse_to_launch(f"task {task.name}")
         connection = self._current()
         if connection.is_closed:
             raise Closed(f"client {self.name!r} is closed; task {task.name} was not sent: make a new Client")

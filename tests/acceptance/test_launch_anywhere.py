@@ -44,16 +44,17 @@ print("the program ends", flush=True)
 def test_launches_at_the_end_of_a_program(
     broker_url: str, request_queue: str, new_client: Callable[..., Client], service: Program, tmp_path: Path
 ) -> None:
-    """In `__del__` and at exit they are confirmed and run; after the client was closed they say so, at once."""
+    """In `__del__` and at exit they are confirmed and run; what is too late, or the collector's, says so at once."""
     with Program("-c", AT_THE_END, broker_url, request_queue, cwd=tmp_path) as program:
         assert program.wait() == 0, program.text
     asker = new_client(name="asker")
     for word in ("deleted", "atexit"):
         (line,) = program.matching(f"^{word} launched")
         assert asker.result(line.split()[-1], timeout_s=20) == len(word)
-    for word in ("of the module", "in a circle"):
-        (line,) = program.matching(f"^{word} ")
-        assert "Closed client 'shop' is closed; task builtins.len was not sent" in line, program.text
+    (line,) = program.matching("^of the module ")
+    assert "Closed client 'shop' is closed; task builtins.len was not sent" in line, program.text
+    (line,) = program.matching("^in a circle ")
+    assert "LaunchRefused task builtins.len was not sent: a `__del__`" in line, program.text
 
 
 @pytest.mark.slow

@@ -72,11 +72,12 @@ class Soak:
         clients: int = 2,
         rate: float = 20.0,
         rests_s: Sequence[float] = (0.0, 0.0, 0.0, 0.01, 0.1),
+        pause_s: tuple[float, float] = (0.3, 3.0),
         defect: str = "",
         say: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.folder, self.url, self.broker, self.say = folder, url, broker, say
-        self.chance = random.Random(seed)
+        self.chance, self.pause_s = random.Random(seed), pause_s
         self.report = Report(seed=seed)
         self.path, self.database = folder / "ledger.db", folder / "tasks.db"
         ledgers.create(self.path)
@@ -112,7 +113,7 @@ class Soak:
         return self.report
 
     def _disturb(self) -> None:
-        rest(self.chance.uniform(0.3, 3.0))
+        rest(self.chance.uniform(*self.pause_s))
         for process in (self.service, *self.clients):
             if not process.is_running:
                 self._complain(f"{process.name} ended by itself with {process.exit_code}: {process.tail()}")

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
 from queue import Empty
 
 import pytest
 
+from schedulergodx import Client
 from schedulergodx.client import batch as batches
 from schedulergodx.client import waiting
 from schedulergodx.client.publisher import Publisher
@@ -17,9 +19,11 @@ from schedulergodx.errors import (
     BrokerRefused,
     BrokerUnavailable,
     Closed,
+    InvalidParameter,
     LaunchRefused,
     LaunchUncertain,
     QueueMissing,
+    SchedulerError,
 )
 from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus, Outgoing
 
@@ -103,6 +107,44 @@ def test_a_thread_of_the_connection_does_not_wait_for_itself():
     with pytest.raises(LaunchRefused, match="cannot wait for itself"):
         publisher_of(transport).send("q", "1", b"body")
     assert not transport.published
+
+
+class Launches:
+    """Launches when it goes, and keeps what came of it."""
+
+    def __init__(self, launch, heard):
+        self.launch = launch
+        self.heard = heard
+        self.itself = self
+
+    def __del__(self):
+        try:
+            self.launch()
+        except SchedulerError as error:
+            self.heard.append(type(error))
+
+
+@pytest.mark.parametrize("way", ["launch", "push", "launch_again"])
+def test_the_garbage_collector_launches_nothing(way):
+    """It may run in the middle of a call of the same client, locks held: what it calls is refused, whatever it is."""
+    client = Client(url="amqp://127.0.0.1:1/")
+    task = client.task(len)
+    launch = {
+        "launch": lambda: task.launch("a"),
+        "push": lambda: client.push({}),
+        "launch_again": lambda: client.launch_again("1"),
+    }[way]
+    heard: list = []
+    gc.collect()
+    Launches(launch, heard)  # in a circle with itself: only the collector finds it
+    with client._connections._lock:  # as in the middle of any call
+        gc.collect()
+    assert heard == [LaunchRefused]
+    client.close()
+    of_its_own_moment = Launches(launch, heard)
+    of_its_own_moment.itself = None
+    del of_its_own_moment
+    assert heard[1:] == [InvalidParameter if way == "launch_again" else Closed]
 
 
 @pytest.mark.parametrize(
