@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from schedulergodx import utils as utils
     from schedulergodx.client.core import Client
     from schedulergodx.client.task import Task
-    from schedulergodx.context import RunningTask, current_task
+    from schedulergodx.context import RunningTask, TaskOverrun, current_task
     from schedulergodx.rules.lifecycle import Code, Outcome, TaskStatus
     from schedulergodx.service.core import Service
     from schedulergodx.utils.id_generators import MessageId
@@ -78,6 +78,7 @@ else:
             "TaskStatus": "schedulergodx.rules.lifecycle",
             "__version__": "schedulergodx.version",
             "client": "schedulergodx.client",
+            "TaskOverrun": "schedulergodx.context",
             "current_task": "schedulergodx.context",
             "service": "schedulergodx.service",
             "utils": "schedulergodx.utils",
@@ -130,6 +131,7 @@ __all__ = [
     "TaskNotImportable",
     "TaskNotSerializable",
     "TaskOverdue",
+    "TaskOverrun",
     "TaskRaised",
     "TaskRefused",
     "TaskStatus",

@@ -26,6 +26,14 @@ class RunningTask:
     keys: object | None = field(default=None, repr=False)
 
 
+class TaskOverrun(BaseException):
+    """Raised once inside a soft task that is over its lifetime: its outcome is told already, and it should end.
+
+    It is no `Exception`, so that a function which handles its errors does not swallow it; `finally` and `with` do their
+    work. A thread that waits in C, as `time.sleep` does, gets it when the wait is over.
+    """
+
+
 current: ContextVar[RunningTask | None] = ContextVar("schedulergodx_current_task", default=None)
 """The run of this thread, or coroutine; None outside of a task. Set by the service, around each run."""
 

@@ -24,7 +24,9 @@ from schedulergodx.cli.texts import (
 )
 from schedulergodx.clock import SystemClock
 from schedulergodx.rules.lifecycle import TaskStatus
+from schedulergodx.service import health_file
 from schedulergodx.utils.message.envelope import moment_text as moment_json
+from schedulergodx.utils.storage.files import database_path
 from schedulergodx.utils.storage.reader import reader
 
 if TYPE_CHECKING:
@@ -110,9 +112,20 @@ def run_tasks(arguments: argparse.Namespace) -> int:
     numbers = ", ".join(f"{number} {status.name}" for status, number in counts.items() if number)
     write(*lines)
     write(f"{len(states)} of {sum(counts.values())} tasks{numbers and f' ({numbers})'}; moments are in UTC")
+    if abandoned := _abandoned(arguments.db):
+        write(f"{abandoned} soft tasks that overran their lifetime still go on in the service; they have ended here")
     if left_out:
         write(f"No room here for {', '.join(left_out)}: a wider terminal, a pipe or --json has them.")
     return EXIT_OK
+
+
+def _abandoned(database: str) -> int:
+    """Return how many runs go on after their outcome, as the service last told; 0 when none runs."""
+    try:
+        health = health_file.read(health_file.health_path(database_path(database)))
+    except (OSError, ValueError):
+        return 0
+    return 0 if health is None else health.abandoned
 
 
 def run_show(arguments: argparse.Namespace) -> int:

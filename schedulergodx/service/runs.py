@@ -181,7 +181,7 @@ class Runs:
 
     def _say_that_it_goes_on(self, message_id: str) -> None:
         self._logger.warning(
-            "a soft task overran its lifetime and cannot be stopped: %d such runs may still go on; at %d no soft task "
+            "a soft task overran its lifetime and was asked to stop: %d such runs may still go on; at %d no soft task "
             "starts any more (message %s)",
             self._runner.abandoned(),
             self._abandoned_max,
@@ -243,7 +243,7 @@ def _overtime(run: _Run) -> Report:
     what = (
         "its process and its children were killed"
         if run.is_hard
-        else "its thread cannot be stopped and may still run; what it returns is discarded"
+        else "it was asked to stop (TaskOverrun), and its thread may still run; what it returns is discarded"
     )
     return Report(code=Code.TASK_TIMEOUT, message=f"the task overran its lifetime of {run.lifetime_s:g} s: {what}")
 

@@ -436,8 +436,9 @@ class Runner(Protocol):
     def abandon(self, message_id: str) -> None:
         """Stop caring about a run that is over time, or that the service cannot wait for.
 
-        A hard one is killed with its children: first asked (TERM), after the grace forced (KILL). A soft one cannot be
-        stopped: its thread goes on, is counted in `abandoned()` and replaced, up to a bound, so that others can run.
+        A hard one is killed with its children: first asked (TERM), after the grace forced (KILL). A soft one is asked
+        by a `TaskOverrun` in its function, once, and never after that has returned. It cannot be forced: as long as it
+        goes on it is counted in `abandoned()`, and replaced, up to a bound, so that others can run.
         """
 
     def abandoned(self) -> int:

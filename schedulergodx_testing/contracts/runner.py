@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schedulergodx.context import current_task
+from schedulergodx.context import TaskOverrun, current_task
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.utils.abstractions import Capacity, Finished, Runner
 from schedulergodx.utils.message import results
@@ -77,6 +77,18 @@ def pass_gate(name: str) -> str:
     """Wait until the test opens the gate."""
     _gates[name].pass_through()
     return name
+
+
+def wait_in_bits(name: str, how: str) -> str:
+    """Come to the gate, and wait in short pieces until it is asked to stop; then end, as `how` says."""
+    try:
+        _gates[name].pass_through()
+        while True:
+            threading.Event().wait(0.01)
+    except TaskOverrun:
+        if how == "leave":
+            raise
+    return "late"
 
 
 def wait_long() -> None:
@@ -301,6 +313,25 @@ class RunnerContract:
         assert watched.runner.abandoned() == 0
         watched.start(add, 2, 2)
         assert watched.result() == 4
+
+    @pytest.mark.parametrize("how", ["leave", "return"])
+    def test_an_abandoned_soft_run_is_asked_to_stop(self, open_runner: Open, make_gate: MakeGate, how: str) -> None:
+        """Once, by `TaskOverrun` in its function, which may clear up and return. The next run is untouched."""
+        self._needs_concurrency()
+        watched = open_runner(soft=1)
+        gate = make_gate("asked")
+        late = watched.start(wait_in_bits, "asked", how)
+        gate.wait_until_reached()
+        gate.open()
+        watched.runner.abandon(late)
+        finished = watched.finished()
+        assert finished.message_id == late
+        assert (finished.report.exception_type.rpartition(".")[2], finished.report.result) == (
+            ("TaskOverrun", None) if how == "leave" else ("", '"late"')
+        )
+        assert watched.runner.abandoned() == 0
+        watched.start(add, 1, 2)
+        assert watched.result() == 3
 
     def test_abandoning_what_does_not_run_does_nothing(self, open_runner: Open) -> None:
         """An unknown id, and one that has ended, are left alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+from schedulergodx.context import TaskOverrun
 from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.service.execution import run_payload
@@ -105,6 +106,7 @@ class VirtualRunner:
             )
         except VirtualKill:
             report = None
+        thread.asked = None
         # A function that catches everything outlives no kill: what it returns then is nobody's.
         if report is not None and not thread.is_killed:
             self._finish(task, report)
@@ -123,7 +125,7 @@ class VirtualRunner:
             self._on_finished(Finished(message_id=task.message_id, report=report, ending=ending))
 
     def abandon(self, message_id: str) -> None:
-        """Kill a virtual process where it waits; let go of a soft run, which goes on."""
+        """Kill a virtual process where it waits; ask a soft run to stop when its wait is over, and let go of it."""
         task, thread = self._running.get(message_id, (None, None))
         if task is None or thread is None:
             return
@@ -131,6 +133,7 @@ class VirtualRunner:
             self._kill(task, thread)
         else:
             self._abandoned[message_id] = self._running.pop(message_id)
+            thread.asked = TaskOverrun()
 
     def _kill(self, task: TaskSpec, thread: VirtualThread) -> None:
         self._world.kill(thread)

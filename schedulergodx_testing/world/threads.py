@@ -64,6 +64,7 @@ class VirtualThread:
         process: the thread that stands for the process this one is in; None: the test's own process.
         status: how that process ended by its own hand, as `subprocess` tells it; None: not so.
         error: what the body of a thread of the harness itself raised.
+        asked: what is to be raised in it when its next wait is over, as the system raises an exception in a thread.
     """
 
     def __init__(self, world: World, name: str, body: Callable[[], None], thread: threading.Thread | None) -> None:
@@ -75,6 +76,7 @@ class VirtualThread:
         self.process: VirtualThread | None = None
         self.status: int | None = None
         self.error: BaseException | None = None
+        self.asked: BaseException | None = None
         self.ident = 0
         self.thread = thread
         self._is_own = thread is None
@@ -128,6 +130,9 @@ class VirtualThread:
         real.acquire(self._go)
         self.parked = None
         self._refuse_to_go_on()
+        if self.asked is not None and not self._shields:
+            asked, self.asked = self.asked, None
+            raise asked
 
     def _refuse_to_go_on(self) -> None:
         if self.is_dying or self.is_lost:

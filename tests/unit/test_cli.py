@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,14 +21,16 @@ from schedulergodx.cli import service as service_command
 from schedulergodx.config import ServiceLimits
 from schedulergodx.errors import BrokerRefused, Closed, DatabaseFull, InvalidParameter, QueueInUse
 from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.service.health import Health
+from schedulergodx.service.health_file import HealthFile
 from schedulergodx.service.stopping import StopReport
+from schedulergodx.utils.logger import CoreLogger
 from schedulergodx.utils.storage import DB
 from schedulergodx.utils.storage.reader import reader
 from schedulergodx_testing.contracts.stored_tasks import DONE, NOON, add, make_task, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SERVICE_DEFAULTS = {
     "url": None,
@@ -302,6 +305,18 @@ def test_tasks_lists_the_newest_first(stored: str, capsys: pytest.CaptureFixture
         ["waits", "WAITING", "-"],
     ]
     assert numbers == "3 of 3 tasks (1 WAITING, 1 COMPLETED, 1 ERROR); moments are in UTC"
+
+
+def test_tasks_tells_of_runs_that_go_on(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Soft tasks that overran have ended in the list; that they go on in the service stands below it."""
+    logger = CoreLogger(logging.getLogger("cli"), "core")
+    file = HealthFile(Path(stored), logger)
+    file.beat(lambda: Health(service="shop", at=NOON, phase="running", abandoned=2, abandoned_max=40))
+    cli.main(["tasks", "--db", stored])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 soft tasks that overran their lifetime still go on")
+    file.remove()
+    cli.main(["tasks", "--db", stored])
+    assert "still go on" not in capsys.readouterr().out
 
 
 def test_a_narrow_terminal_gets_what_fits(

@@ -92,7 +92,7 @@ class LocalRunner:
         pool.start(task, start_number=start_number)
 
     def abandon(self, message_id: str) -> None:
-        """Stop caring about a run. A hard one is killed with its children; the thread of a soft one goes on.
+        """Stop caring about a run. A hard one is killed with its children; a soft one is asked to stop.
 
         Its `Finished` still comes, once: of a hard one when everything is gone, of a soft one when it returns.
         """

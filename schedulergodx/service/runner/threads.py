@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from schedulergodx import context
 from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.service.execution import run_payload
+from schedulergodx.service.runner.interruption import Interruption
 from schedulergodx.utils.abstractions import Finished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from schedulergodx.rules.tasks import TaskSpec
 
@@ -32,6 +34,7 @@ class _Run:
     task: TaskSpec
     start_number: int
     is_abandoned: bool = False
+    interruption: Interruption | None = None  # once its thread has come to it
 
 
 class ThreadPool:
@@ -53,10 +56,12 @@ class ThreadPool:
         self._threads: list[threading.Thread] = []
         self._running: dict[str, _Run] = {}
         self._abandoned = 0
+        self._to_ask: list[_Run] = []  # abandoned, and in the middle of what must not be interrupted
 
     def capacity(self) -> int:
-        """Return how many more can start now."""
+        """Return how many more can start now. It is asked at every turn: so runs are asked to stop here, too."""
         with self._lock:
+            self._ask(self._to_ask)
             excess = max(0, self._abandoned - ABANDONED_FACTOR * self._size)
             return max(0, self._size - excess - len(self._running))
 
@@ -94,12 +99,20 @@ class ThreadPool:
         return True
 
     def abandon(self, message_id: str) -> None:
-        """Count a run as abandoned, so that another one can start in its place. One that has ended is left alone."""
+        """Ask a run to stop, and count it as abandoned, so that another one can start in its place.
+
+        One that has ended is left alone.
+        """
         with self._lock:
             run = self._running.pop(message_id, None)
             if run is not None:
                 run.is_abandoned = True
                 self._abandoned += 1
+                self._ask([*self._to_ask, run])
+
+    def _ask(self, runs: Sequence[_Run]) -> None:
+        if runs:
+            self._to_ask = [run for run in runs if run.interruption is not None and not run.interruption.send()]
 
     def close(self, timeout_s: float) -> None:
         """End idle threads and wait at most so long for that. Busy ones end after their run, unwaited for."""
@@ -128,14 +141,28 @@ class ThreadPool:
         self._lock.notify_all()
 
     def _run(self, run: _Run) -> Report:
-        if run.is_abandoned:
-            return Report(code=Code.TASK_TIMEOUT, message="The task was given up before a thread came to it.")
-        return run_payload(
-            run.task,
-            start_number=run.start_number,
-            broker=self._broker,
-            result_bytes_max=self._result_bytes_max,
-        )
+        try:
+            interruption = self._begin(run)
+            if interruption is None:
+                return Report(code=Code.TASK_TIMEOUT, message="The task was given up before a thread came to it.")
+            report = run_payload(
+                run.task,
+                start_number=run.start_number,
+                broker=self._broker,
+                result_bytes_max=self._result_bytes_max,
+            )
+            interruption.end()
+        except context.TaskOverrun:  # it came before or after the function; there is only one for each run
+            context.current.set(None)
+            report = Report(code=Code.TASK_TIMEOUT, message="The task was asked to stop, and did.")
+        return report
+
+    def _begin(self, run: _Run) -> Interruption | None:
+        """From now on the run can be asked to stop. Returns None when it was given up already."""
+        with self._lock:
+            if not run.is_abandoned:
+                run.interruption = Interruption()
+            return run.interruption
 
     def _end(self, run: _Run, report: Report, ending: Ending = Ending.ENDED) -> None:
         """Give the place free, then tell: whoever is told finds the place free."""
