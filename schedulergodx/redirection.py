@@ -62,6 +62,9 @@ class Redirection(Protocol):
     def launching(self, launch: Launching) -> None:
         """Take note of a launch, before it is sent."""
 
+    def looking(self, message_id: str) -> None:
+        """Take note that a program has looked for the outcome of a launch, in vain. Raises what the program gets."""
+
 
 _lock = threading.Lock()
 _active: Redirection | None = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import random
 import shutil
 import tempfile
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime, timedelta, tzinfo
+import weakref
+from contextlib import ExitStack
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -14,21 +15,19 @@ from zoneinfo import ZoneInfo
 from schedulergodx import redirection
 from schedulergodx.client import Client
 from schedulergodx.context import current_task
-from schedulergodx.rules.lifecycle import Outcome, TaskStatus
 from schedulergodx.utils.message import payload
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
-from schedulergodx_testing.assertions import CAPTURES, Assertions
+from schedulergodx_testing.assertions import Assertions
 from schedulergodx_testing.brokers import MEMORY, broker_for, dead_letters
 from schedulergodx_testing.calls import Calls
-from schedulergodx_testing.clock import START, FakeClock, microseconds_up, span_s
+from schedulergodx_testing.clock import START, FakeClock
 from schedulergodx_testing.crashing import BrokerProgram, Crashing, CrashPoint
-from schedulergodx_testing.drawing import duration
-from schedulergodx_testing.errors import HarnessError, LeftBehind, NothingLeftToHappen, TooManyEvents
+from schedulergodx_testing.driving import Driving
+from schedulergodx_testing.errors import HarnessError, LeftBehind
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.launched import Launch, launch_of
 from schedulergodx_testing.ledger import Ledger
-from schedulergodx_testing.looks import Looks
 from schedulergodx_testing.memory.happenings import KINDS
 from schedulergodx_testing.places import caller
 from schedulergodx_testing.programs import ClientProgram
@@ -39,24 +38,29 @@ from schedulergodx_testing.world.interpose import interposed
 from schedulergodx_testing.world.scheduler import World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from queue import SimpleQueue
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
     from schedulergodx.redirection import Launching
-    from schedulergodx.rules.tasks import TaskSpec, TaskState
+    from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.service import Service
     from schedulergodx.utils.abstractions import Transport
     from schedulergodx_testing.memory import Happening
 
 _TOLD = frozenset(KINDS - {"connected", "declared", "consuming", "kept", "acked", "closed", "killed"})
 """Happenings of the broker that stand in the timeline; the others go as they always do."""
-RUN_ALL_LIMIT = 10_000
-"""Timers that `run_all` runs through before it gives up."""
 
 
-class Harness(Assertions, Crashing):
+_latest: list[weakref.ref[Harness]] = []
+
+
+def latest() -> Harness | None:
+    """Return the harness that was opened last, if it is still there: what a failing test is told with."""
+    return _latest[0]() if _latest else None
+
+
+class Harness(Driving, Assertions, Crashing):
     """A world for one test: everything of this process that launches or serves lives in it while it is open.
 
     Programs under test stay as they are. Nothing happens, and no time passes, but by what the test calls: `advance`,
@@ -100,6 +104,7 @@ class Harness(Assertions, Crashing):
         replay: Sequence[int] | None = None,
         transport: str = MEMORY,
     ) -> None:
+        super().__init__()
         self.seed = seed
         self._time_zone: tzinfo = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
         self._client_parameters = dict(client or {})
@@ -128,9 +133,7 @@ class Harness(Assertions, Crashing):
         self._client: Client | None = None
         self._services: list[Served] = []
         self._exit = ExitStack()
-        self._state = "new"
         self.opened = "not opened yet"
-        self._looks = Looks()
 
     # --- opening and closing ---------------------------------------------------------------------------------------
 
@@ -148,6 +151,7 @@ class Harness(Assertions, Crashing):
         except RuntimeError as error:
             raise HarnessError(f"{error}; that one was {getattr(redirection.active(), 'opened', 'opened')}") from None
         self._state = "open"
+        _latest[:] = [weakref.ref(self)]
         self.opened = f"opened {caller()}"
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="schedulergodx-", dir=_memory_folder()))
@@ -281,109 +285,6 @@ class Harness(Assertions, Crashing):
         served.start()
         return served.actor.service
 
-    # --- time and events -------------------------------------------------------------------------------------------
-
-    def advance(
-        self,
-        delta: timedelta | None = None,
-        *,
-        seconds: float = 0.0,
-        minutes: float = 0.0,
-        hours: float = 0.0,
-        days: float = 0.0,
-    ) -> None:
-        """Let time pass, and everything happen that happens in it, up to and including its last moment.
-
-        Raises:
-            InvalidParameter: the time is negative, NaN or infinite.
-        """
-        self._must_drive()
-        by_s = span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
-        self.note("test", f"advance by {duration(timedelta(seconds=by_s))}")
-        until_us = self.clock.monotonic_us() + microseconds_up(by_s)
-        self.world.run(lambda: False, until_us, "advance")
-
-    def travel_to(self, moment: datetime) -> None:
-        """Let time pass as `advance` does, until the wall shows `moment`, an aware datetime.
-
-        Raises:
-            InvalidParameter: it has no time zone, or is over: `jump_wall` sets a wall clock back.
-        """
-        self.advance(self.clock.until(moment))
-
-    def run_until_idle(self) -> None:
-        """Let everything happen that can happen now. No time passes."""
-        self._must_drive()
-        self.world.run(lambda: False, None, "run_until_idle", may_time_pass=False)
-
-    def run_until(self, what: str | Callable[[], bool], *, timeout_s: float | None = None) -> None:
-        """Let things happen, and time pass as far as needed, until a launch has ended or a condition holds.
-
-        Args:
-            what: the id of a launch, or a function that returns whether the condition holds.
-            timeout_s: virtual seconds to wait at most; None: as long as anything can still happen.
-
-        Raises:
-            NothingLeftToHappen: it can never come.
-            HarnessError: not in time.
-        """
-        self._must_drive()
-        until = what if callable(what) else lambda: self.outcome(what) is not None
-        deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
-        with self._explaining():
-            has_come = self.world.run(until, deadline_us, f"run_until({what!r:.80})")
-        if not has_come:
-            raise HarnessError(f"run_until({what!r:.80}): not within {timeout_s:g} virtual seconds\n{self.timeline}")
-
-    def run_all(self, limit: int = RUN_ALL_LIMIT) -> None:
-        """Go from timer to timer until no task waits or runs.
-
-        Raises:
-            TooManyEvents: `limit` timers were not enough; the message says which tasks keep launching.
-        """
-        self._must_drive()
-        self.run_until_idle()
-        for _ in range(limit):
-            if not self._is_busy():
-                return
-            next_us = self.world.next_us()
-            if next_us is None:
-                return
-            self.world.run(lambda: False, max(next_us, self.clock.monotonic_us() + 1), "run_all")
-        counts: dict[str, int] = {}
-        for launch in self.launched:
-            counts[launch.name] = counts.get(launch.name, 0) + 1
-        most = sorted(counts.items(), key=lambda item: -item[1])[:5]
-        told = ", ".join(f"{name} {count} times" for name, count in most)
-        raise TooManyEvents(f"run_all went through {limit} timers, and tasks still wait. Launched most: {told}")
-
-    def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
-        """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
-        self._must_drive()
-        self.clock.set_wall(delta, seconds=seconds, hours=hours)
-        self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
-        for served in self._services:
-            served.refresh()
-
-    # --- what came of it -------------------------------------------------------------------------------------------
-
-    @property
-    def tasks(self) -> list[TaskState]:
-        """What the services' databases hold: each task, and where it is; the newest last."""
-        return [state for served in self._services for state in reversed(served.tasks())]
-
-    def outcome(self, message_id: str) -> Outcome | None:
-        """Return how a launch ended, as the service recorded it; None until it has. HarnessError: asked in a loop."""
-        found = (served.find(message_id) for served in self._services)
-        outcome = next((state.outcome for state in found if state is not None), None)
-        if outcome is None and self.world.is_driver():
-            self._looks.at(message_id, (self.clock.monotonic_us(), len(self.timeline.entries)))
-        return outcome
-
-    def note(self, lane: Any, what: str, message_id: str = "") -> None:
-        """Add a line to the timeline."""
-        self.timeline.add(self.clock.now(), lane, what, message_id)
-
     # --- as a redirection ------------------------------------------------------------------------------------------
 
     def connect(self, target: object, *, name: str) -> Transport:  # noqa: ARG002 - whatever broker a program names
@@ -406,6 +307,7 @@ class Harness(Assertions, Crashing):
         self.launched.append(record)
         self._originals[launch.message_id] = record
         parent = current_task()
+        self._chains.add(launch.message_id, "" if parent is None else parent.message_id, record.at)
         self.timeline.add(
             self.clock.now(),
             "client",
@@ -439,26 +341,6 @@ class Harness(Assertions, Crashing):
             return loaded
         return payload.Loaded(function=record.function, args=loaded.args, kwargs=loaded.kwargs)
 
-    def _is_busy(self) -> bool:
-        if self.world.threads or not self.broker.is_idle:
-            return True
-        return any(served.count(TaskStatus.WAITING) + served.count(TaskStatus.WORK) for served in self._services)
-
-    def _wait_for(self, inbox: SimpleQueue[object], timeout_s: float | None) -> object:
-        with self._explaining():
-            return self.world.wait_for(inbox, timeout_s)
-
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        """Say of a wait without an end what may be the reason."""
-        try:
-            with self._looks.while_waiting():
-                yield
-        except NothingLeftToHappen as error:
-            if not self.is_capturing:
-                raise
-            raise NothingLeftToHappen(f"{CAPTURES}. {error}") from None
-
     def _first(self) -> Served:
         if not self._services:
             raise HarnessError(
@@ -475,18 +357,6 @@ class Harness(Assertions, Crashing):
         if not served.is_up:
             raise HarnessError("this service is down already; start_service() starts it")
         return served
-
-    def _must_be_open(self) -> None:
-        if self._state != "open":
-            raise HarnessError(f"this harness is {self._state}: use it inside `with Harness() as scheduler:`")
-
-    def _must_drive(self) -> None:
-        self._must_be_open()
-        if not self.world.is_driver():
-            raise HarnessError(
-                "only the thread that opened it drives a harness; what runs in it, a task or a thread, waits "
-                "(time.sleep, id.result(), …) and so lets time pass"
-            )
 
 
 def _memory_folder() -> str | None:

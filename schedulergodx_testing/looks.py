@@ -1,4 +1,4 @@
-"""A test that asks again and again whether something has ended, and lets nothing happen in between."""
+"""A test that looks again and again, and lets nothing happen in between: it would never end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LOOKS_MAX = 100_000
-"""Looks at one launch, with nothing in between, after which they count as a loop without an end."""
+"""Looks at launches, with nothing in between, after which they count as a loop without an end."""
+CLOCK_LOOKS_MAX = 1_000_000
+"""The same of looks at a clock, which are many in an honest program too."""
+_HELP = "Nothing happens by itself: advance(…), run_until_idle() or run_until(id) lets it"
 
 
 class Looks:
     """Counts looks of a test at what has not ended."""
 
     def __init__(self) -> None:
-        self._last: object = None
+        self._state: object = None
         self._count = 0
         self._waits = 0
 
@@ -35,12 +38,31 @@ class Looks:
         """Note a look at a launch that has not ended, the world being in `state`. Raises HarnessError for a loop."""
         if self._waits:
             return
-        look = (message_id, state)
-        self._count = self._count + 1 if look == self._last else 1
-        self._last = look
+        self._count = self._count + 1 if state == self._state else 1
+        self._state = state
         if self._count > LOOKS_MAX:
             self._count = 0
             raise HarnessError(
-                f"the test has asked {LOOKS_MAX} times for the outcome of {message_id}, and let nothing happen. "
-                "Nothing happens by itself: advance(…), run_until_idle() or run_until(id) lets it"
+                f"the test has asked {LOOKS_MAX} times for outcomes, at last for that of {message_id}, and let nothing "
+                f"happen. {_HELP}"
+            )
+
+
+class ClockLooks:
+    """Counts looks of a test's body at the clock of one instant."""
+
+    def __init__(self) -> None:
+        self._instant_us = -1
+        self._count = 0
+
+    def at(self, instant_us: int) -> None:
+        """Note a look. Raises HarnessError for a loop."""
+        if instant_us != self._instant_us:
+            self._instant_us, self._count = instant_us, 0
+        self._count += 1
+        if self._count > CLOCK_LOOKS_MAX:
+            self._count = 0
+            raise HarnessError(
+                f"the test has looked at the clock {CLOCK_LOOKS_MAX} times at one instant: it waits in a loop for time "
+                f"that does not pass. {_HELP}; time.sleep(…) lets time pass, too"
             )

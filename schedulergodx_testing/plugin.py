@@ -6,6 +6,7 @@ It imports pytest and nothing else: a test suite that uses none of the fixtures 
 # Imports inside the functions are the point of this file, see above.
 # ruff: noqa: PLC0415
 
+import os
 import sys
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ _STORIES: Final = pytest.StashKey[Any]()
 _IS_TOLD: Final = pytest.StashKey[bool]()
 _HAS_FAILED: Final = pytest.StashKey[bool]()
 _OPEN_BEFORE: Final = pytest.StashKey[object]()
+_LATEST_BEFORE: Final = pytest.StashKey[object]()
 _COUNT: Final = pytest.StashKey[int]()
 REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
 REQUIRE_DOCKER: Final = "--require-docker"
@@ -169,6 +171,14 @@ def memory_broker(fake_clock: "FakeClock") -> Iterator["MemoryBroker"]:
         yield broker
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Begin anew, also when a test is run once more, and remember which harness was the last one before it."""
+    home = sys.modules.get("schedulergodx_testing.harness")
+    item.stash[_LATEST_BEFORE] = None if home is None else home.latest()
+    item.stash[_IS_TOLD] = item.stash[_HAS_FAILED] = False
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Remember which harness was open before the test itself began: that of a fixture, of whatever scope."""
@@ -215,25 +225,44 @@ def pytest_runtest_makereport(
     """Add to the report of a failed test what happened in virtual time, and the line that replays it."""
     report = yield
     harness = item.stash.get(_HARNESS, None)
-    if harness is None or not report.failed:
+    if not report.failed:
         return report
-    if harness.transport != "memory" and call.excinfo is not None and _is_not_emulated(call.excinfo.value):
+    if harness is None:
+        harness = _opened_by(item)
+    elif harness.transport != "memory" and call.excinfo is not None and _is_not_emulated(call.excinfo.value):
         # Told in the summary, with its reason: this test asks what no real broker can be told to do.
         place = (str(item.path), item.location[1] or 0, f"Skipped: over a real broker: {call.excinfo.value}")
         report.outcome, report.longrepr = "skipped", place
         item.stash[_HAS_FAILED] = True  # its story ends in the middle: there is nothing to compare it with
         return report
     item.stash[_HAS_FAILED] = True
-    if not item.stash.get(_IS_TOLD, False):
-        from schedulergodx_testing import replay
-
+    if harness is not None and not item.stash.get(_IS_TOLD, False):
         item.stash[_IS_TOLD] = True
-        token = replay.token(harness.seed, harness.choices.taken)
-        again = replay.line(token, item.nodeid)
-        report.sections.append(("virtual time", f"{harness.timeline}\n\nReplay it: {again}"))
+        report.sections.append(("virtual time", f"{harness.timeline}\n\nReplay it: {_again(item, harness)}"))
         if leaks := harness.world.leaks:
             report.sections.append(("taken from the real world", "\n".join(map(str, leaks))))
     return report
+
+
+def _opened_by(item: pytest.Item) -> "Harness | None":
+    """Return the harness that a test has opened by itself, or None."""
+    home = sys.modules.get("schedulergodx_testing.harness")
+    latest = None if home is None else home.latest()
+    return None if latest is item.stash.get(_LATEST_BEFORE, None) else latest
+
+
+def _again(item: pytest.Item, harness: "Harness") -> str:
+    """Return what replays a test."""
+    from schedulergodx_testing import replay
+
+    token = replay.token(harness.seed, harness.choices.taken)
+    if _HARNESS not in item.stash:
+        return f"Harness(seed={harness.seed}, replay=replay.parse({token!r})[1])"
+    cache = item.config.cache if item.config.pluginmanager.hasplugin("cacheprovider") else None
+    folder = None if cache is None else cache.mkdir("schedulergodx")
+    path, *names = item.nodeid.split("::")
+    path = os.path.relpath(item.config.rootpath / path, item.config.invocation_params.dir)
+    return replay.line(token, "::".join([path, *names]), folder)
 
 
 def _is_not_emulated(error: BaseException) -> bool:

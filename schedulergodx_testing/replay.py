@@ -11,6 +11,7 @@ import binascii
 import json
 import os
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schedulergodx.errors import InvalidParameter
@@ -24,6 +25,8 @@ VARIABLE = "SCHEDULERGODX_REPLAY"
 _VERSION = "1"
 _STORY = "story1"
 _BYTES_MAX = 1024 * 1024
+_SHOWN_MAX = 400
+_FILE = "@"
 
 Steps: TypeAlias = "list[tuple[str, dict[str, Any]]]"
 
@@ -80,16 +83,42 @@ def parse_story(text: str) -> Steps:
         raise _damaged(error) from None
 
 
-def line(text: str, nodeid: str) -> str:
-    """Return the line that a person pastes into a shell."""
+def line(text: str, nodeid: str, folder: Path | None = None) -> str:
+    """Return the line that a person pastes into a shell. A long token goes into a file of `folder`.
+
+    Args:
+        text: the token.
+        nodeid: the test, as the shell's folder names it.
+        folder: where to write; None: nowhere, and a long token is left out.
+    """
     import shlex  # noqa: PLC0415 - only failures need it
 
-    return f"{VARIABLE}={text} pytest {shlex.quote(nodeid)}"
+    shown = text
+    if len(text) > _SHOWN_MAX:
+        if folder is None:
+            return (
+                f"the token for it has {len(text)} characters and is left out: pytest's cache would keep it in a file, "
+                "and is switched off"
+            )
+        path = folder / f"replay-{zlib.crc32(text.encode()):08x}"
+        path.write_text(text, encoding="ascii")
+        shown = shlex.quote(f"{_FILE}{path}")
+    return f"{VARIABLE}={shown} pytest {shlex.quote(nodeid)}"
 
 
 def wanted() -> str | None:
-    """Return the token that the environment asks for, or None."""
-    return os.environ.get(VARIABLE) or None
+    """Return the token that the environment asks for, or None.
+
+    Raises:
+        InvalidParameter: it names a file that cannot be read.
+    """
+    text = os.environ.get(VARIABLE) or None
+    if text is None or not text.startswith(_FILE):
+        return text
+    try:
+        return Path(text.removeprefix(_FILE)).read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        raise InvalidParameter(f"{VARIABLE} names a file that cannot be read: {error}") from None
 
 
 def find(test: Callable[[Harness], object], *, seeds: int = 1000, **options: Any) -> str | None:

@@ -6,7 +6,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx import config
+from schedulergodx import config, redirection
 from schedulergodx.client import failures
 from schedulergodx.client.consumer import Waiting
 from schedulergodx.client.waiting import call_soon, wait
@@ -58,6 +58,8 @@ class Hearing(AbstractionCore):
             connection.answers.raise_if_ended()
             if not connection.answers.is_known(message_id):
                 connection.ask([message_id])
+            if (test := redirection.active()) is not None:
+                test.looking(message_id)
         return outcome
 
     def get_response(self, message_id: str) -> MessageDisassemble | None:

@@ -8,15 +8,15 @@ only when everything waits, and two runs with one seed are the same.
 from __future__ import annotations
 
 import _thread
-import sys
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from schedulergodx_testing.clock import FakeClock, microseconds_up
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
-from schedulergodx_testing.world import others, outside, real
-from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker, stack_text
+from schedulergodx_testing.looks import ClockLooks
+from schedulergodx_testing.world import others, outside, real, telling
+from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
 
 if TYPE_CHECKING:
     import threading
@@ -90,6 +90,7 @@ class World:
         self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
         self._looks: dict[int, tuple[int, int]] = {}
+        self._clock_looks = ClockLooks()
         self._lost: list[VirtualThread] = []
         self._idle: list[Worker] = []
         self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
@@ -398,7 +399,7 @@ class World:
             self._forget(thread)
         if thread.error is not None:
             raise thread.error
-        self._refuse_deadlock(thread)
+        telling.refuse_deadlock(self.holder, thread)
 
     def _begin(self, thread: VirtualThread) -> None:
         if self._idle and not thread.is_process:
@@ -475,26 +476,12 @@ class World:
 
     # --- telling --------------------------------------------------------------------------------------------------
 
-    def _refuse_deadlock(self, thread: VirtualThread) -> None:
-        """Raise when `thread` waits for a lock whose holder waits, in the end, for one that `thread` holds."""
-        ring: list[VirtualThread] = []
-        one: VirtualThread | None = thread
-        while one is not None and one not in ring:
-            if one.parked is None or one.parked.lock is None or one.parked.deadline_us is not None or one.is_dying:
-                return
-            ring.append(one)
-            one = self.holder(one.parked.lock)
-        if one is not thread or thread.parked is None or thread.parked.is_ready():
-            return
-        # One that waits for a plain lock of its own waits for a signal: another one will give it back.
-        if len(ring) > 1 or isinstance(thread.parked.lock, real.RLOCK):
-            names = " and ".join(member.name for member in ring)
-            raise Deadlock(f"{names} wait for each other's locks.\n" + "\n".join(member.stack() for member in ring))
+    def looked(self) -> None:
+        """Note that code under test looks at a clock. Raises HarnessError for a test that does so without an end."""
+        if _get_ident() == self._driver and not self.is_driving:
+            self._clock_looks.at(self.clock.monotonic_us())
 
     def describe(self) -> str:
         """Return who waits, and where, for an error's text."""
-        stacks: list[Any] = [thread.stack() for thread in [*self.threads, *self._lost] if not thread.is_done]
-        driver = f"The test is at:\n{stack_text(sys._current_frames().get(self._driver))}"  # noqa: SLF001 - see threads.py
-        moments = [(actor.name, actor.next_us()) for actor in self.actors]
-        timers = [f"{name}: timer at {moment} us" for name, moment in moments if moment is not None]
-        return "\n".join([f"It is {self.clock.now()}.", *timers, driver, *stacks])
+        waiting = [thread for thread in [*self.threads, *self._lost] if not thread.is_done]
+        return telling.situation(self.clock, self.actors, self._driver, waiting)

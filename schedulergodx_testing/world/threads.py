@@ -61,6 +61,7 @@ class VirtualThread:
     Only the driver calls `hand_over`; only the thread itself calls `park`.
 
     Attributes:
+        is_own: whether the world itself has started it; else the code under test has.
         process: the thread that stands for the process this one is in; None: the test's own process.
         status: how that process ended by its own hand, as `subprocess` tells it; None: not so.
         error: what the body of a thread of the harness itself raised.
@@ -79,7 +80,7 @@ class VirtualThread:
         self.asked: BaseException | None = None
         self.ident = 0
         self.thread = thread
-        self._is_own = thread is None
+        self.is_own = thread is None
         self._worker: Worker | None = None
         self._world = world
         self._body = body
@@ -168,7 +169,7 @@ class VirtualThread:
         except VirtualKill:
             pass
         except BaseException as error:
-            if not self._is_own:
+            if not self.is_own:
                 raise  # to `threading.excepthook`, as in every thread
             self.error = error
         finally:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 
 from schedulergodx import Client, InvalidParameter
 from schedulergodx_testing import Harness, replay
 from schedulergodx_testing.world.choices import Choices
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytest_plugins = ["pytester"]
 
@@ -160,6 +164,62 @@ def test_a_damaged_token_is_refused(text: str, match: str) -> None:
     """With the name of the variable, and what to copy."""
     with pytest.raises(InvalidParameter, match=match):
         replay.parse(text)
+
+
+def test_a_long_token_goes_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the line stays one; without a folder for it, it is left out, and that is said."""
+    text = replay.token(3, [number**3 % 1009 % 97 for number in range(2000)])
+    line = replay.line(text, "test_shop.py::test_it", tmp_path)
+    assert len(line) < 200
+    monkeypatch.setenv(replay.VARIABLE, line.partition("=")[2].partition(" ")[0])
+    assert replay.wanted() == text
+    assert "is left out" in replay.line(text, "test_shop.py::test_it")
+    monkeypatch.setenv(replay.VARIABLE, f"@{tmp_path / 'gone'}")
+    with pytest.raises(InvalidParameter, match="names a file that cannot be read"):
+        replay.wanted()
+
+
+def test_the_line_is_right_where_the_test_was_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a subfolder of the project, too, it names the test as that folder sees it."""
+    pytester.makeini("[pytest]")
+    folder = pytester.mkdir("tests")
+    (folder / "test_it.py").write_text("def test_fails(scheduler):\n    assert not scheduler\n", "utf-8")
+    monkeypatch.chdir(folder)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["Replay it: * pytest test_it.py::test_fails"])
+
+
+def test_a_harness_of_ones_own_is_told_as_the_fixture_is(pytester: pytest.Pytester) -> None:
+    """In `with`, and under unittest; a harness of an earlier test is not."""
+    pytester.makepyfile(
+        """
+        import unittest
+        from schedulergodx_testing import Harness
+
+        def test_in_with():
+            with Harness(seed=5) as scheduler:
+                scheduler.note("test", "in with")
+                assert False
+
+        def test_without():
+            assert False
+
+        class Case(unittest.TestCase):
+            def setUp(self):
+                self.scheduler = self.enterContext(Harness(seed=6))
+
+            def test_it(self):
+                self.scheduler.note("test", "in a case")
+                self.fail()
+        """
+    )
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-p", "no:randomly")
+    result.assert_outcomes(failed=3)
+    said = result.stdout.str()
+    assert said.count("- virtual time -") == 2
+    for words in ("in with", "in a case", "Replay it: Harness(seed=5, replay=", "Replay it: Harness(seed=6, replay="):
+        assert words in said
 
 
 def test_a_story_says_what_it_is() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -19,6 +20,7 @@ from schedulergodx_testing import (
     LeftBehind,
     NothingLeftToHappen,
     TooManyEvents,
+    chains,
     looks,
 )
 
@@ -289,18 +291,48 @@ def test_a_test_that_asks_in_a_loop(scheduler: Harness, monkeypatch) -> None:
     message_id = double.options(delay=60).launch(1)
 
     def poll() -> None:
-        while scheduler.outcome(message_id) is None:
+        while scheduler.outcome(message_id) is None or scheduler.outcome("another") is None:
             pass
 
-    with pytest.raises(HarnessError, match=r"asked 100 times for the outcome of .*Nothing happens by itself: advance"):
+    with pytest.raises(
+        HarnessError, match=r"asked 100 times for outcomes, at last for that of .*Nothing happens by itself: advance"
+    ):
         poll()
-    for _ in range(150):
+    for _ in range(40):
         assert scheduler.outcome(message_id) is None
         assert scheduler.outcome("another") is None
     scheduler.run_until(lambda: scheduler.outcome(message_id) is not None)
     while scheduler.clock.monotonic() < 1200:
         assert scheduler.outcome("another") is None
         scheduler.advance(seconds=1)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        client.get_response,
+        lambda _: time.time() > 1e10,
+        lambda _: time.monotonic() > 1e10,
+        lambda _: datetime.now(UTC).year > 2100,
+    ],
+    ids=["answer", "time", "monotonic", "now"],
+)
+def test_a_test_that_looks_in_a_loop(
+    scheduler: Harness, monkeypatch: pytest.MonkeyPatch, look: Callable[[str], object]
+) -> None:
+    """At an answer, or at a clock: it ends with an error that says what to do, also when it lets nothing happen."""
+    monkeypatch.setattr(looks, "LOOKS_MAX", 100)
+    monkeypatch.setattr(looks, "CLOCK_LOOKS_MAX", 100)
+    message_id = double.options(delay=60).launch(1)
+
+    def poll() -> None:
+        while not look(message_id):
+            scheduler.run_until_idle()
+
+    with pytest.raises(HarnessError, match=r"100 times.*Nothing happens by itself: advance"):
+        poll()
+    scheduler.advance(minutes=1)
+    assert client.get_response(message_id) is not None
 
 
 def test_waiting_for_what_never_comes(scheduler: Harness) -> None:
@@ -316,6 +348,49 @@ def test_a_task_that_launches_itself_for_ever(scheduler: Harness) -> None:
     again.launch(1)
     with pytest.raises(TooManyEvents, match=r"Launched most: .*again \d+ times"):
         scheduler.run_all(limit=20)
+
+
+def test_a_task_that_launches_itself_at_once_for_ever(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is told by name, after so many launches in a row; the harness can be closed as ever."""
+    monkeypatch.setattr(chains, "INSTANT_MAX", 50)
+
+    @client.task
+    def on_and_on() -> None:
+        on_and_on.launch()
+
+    on_and_on.launch()
+    with pytest.raises(TooManyEvents, match=r"50 launches in a row at one instant.*on_and_on \d+ times"):
+        scheduler.run_until_idle()
+
+
+def test_many_launches_at_one_instant_are_no_chain(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one task that launches many, and of a chain that takes its time, nothing is refused."""
+    monkeypatch.setattr(chains, "INSTANT_MAX", 50)
+
+    @client.task
+    def launch_many() -> None:
+        for number in range(60):
+            double.launch(number)
+
+    launch_many.launch()
+    scheduler.run_until_idle()
+    assert len(scheduler.launched) == 61
+    again.launch(1)
+    scheduler.advance(minutes=1)
+    assert len(scheduler.launched) > 61 + 55
+
+
+def test_a_background_thread_of_the_program_is_no_task(scheduler: Harness) -> None:
+    """`run_all` waits for tasks, not for a thread that looks at something each second, for ever."""
+
+    def look() -> None:
+        while True:
+            time.sleep(1)
+
+    threading.Thread(target=look, daemon=True).start()
+    message_id = double.options(delay=60).launch(1)
+    scheduler.run_all()
+    scheduler.assert_completed(message_id)
 
 
 def test_a_start_without_a_time_zone() -> None:

@@ -45,6 +45,7 @@ def _never() -> bool:
 
 def wall_s(world: World) -> float:
     """Return the wall time in seconds since 1970."""
+    world.looked()
     return world.clock.now().timestamp()
 
 
@@ -53,10 +54,12 @@ def _wall_ns(world: World) -> int:
 
 
 def _monotonic_s(world: World) -> float:
+    world.looked()
     return world.clock.monotonic()
 
 
 def _monotonic_ns(world: World) -> int:
+    world.looked()
     return world.clock.monotonic_us() * _NS_OF_US
 
 

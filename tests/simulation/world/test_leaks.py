@@ -62,6 +62,7 @@ LEAKS = {
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_leak_is_named(world, in_thread, name, where):
     """Once, with the line of the code under test that it comes from."""
+    world._patience_s = 60.0  # a child process takes its time on a busy machine
     function = LEAKS[name]
     for _ in range(2):
         function() if where == "test" else in_thread(function)

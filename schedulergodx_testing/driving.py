@@ -1,0 +1,190 @@
+"""How a test drives its harness: time, events, and what came of them."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from schedulergodx.rules.lifecycle import TaskStatus
+from schedulergodx_testing.assertions import CAPTURES
+from schedulergodx_testing.chains import Chains, most
+from schedulergodx_testing.clock import microseconds_up, span_s
+from schedulergodx_testing.drawing import duration
+from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents
+from schedulergodx_testing.looks import Looks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from queue import SimpleQueue
+
+    from schedulergodx.rules.lifecycle import Outcome
+    from schedulergodx.rules.tasks import TaskState
+    from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.launched import Launch
+    from schedulergodx_testing.served import Served
+    from schedulergodx_testing.timeline import Timeline
+    from schedulergodx_testing.world.scheduler import World
+
+RUN_ALL_LIMIT = 10_000
+"""Timers that `run_all` runs through before it gives up."""
+_TIMERS_OF_A_LAUNCH = 10
+
+
+class Driving:
+    """The part of a `Harness` that lets things happen; the other parts fill in what it works with."""
+
+    world: World
+    clock: FakeClock
+    timeline: Timeline
+    broker: Any
+    launched: list[Launch]
+    is_capturing: bool
+    _services: list[Served]
+
+    def __init__(self) -> None:
+        self._state = "new"
+        self._looks = Looks()
+        self._chains = Chains()
+
+    def advance(
+        self,
+        delta: timedelta | None = None,
+        *,
+        seconds: float = 0.0,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+    ) -> None:
+        """Let time pass, and everything happen that happens in it, up to and including its last moment.
+
+        Raises:
+            InvalidParameter: the time is negative, NaN or infinite.
+        """
+        self._must_drive()
+        by_s = span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
+        self.note("test", f"advance by {duration(timedelta(seconds=by_s))}")
+        until_us = self.clock.monotonic_us() + microseconds_up(by_s)
+        self.world.run(self._goes_on, until_us, "advance")
+
+    def travel_to(self, moment: datetime) -> None:
+        """Let time pass as `advance` does, until the wall shows `moment`, an aware datetime.
+
+        Raises:
+            InvalidParameter: it has no time zone, or is over: `jump_wall` sets a wall clock back.
+        """
+        self.advance(self.clock.until(moment))
+
+    def run_until_idle(self) -> None:
+        """Let everything happen that can happen now. No time passes."""
+        self._must_drive()
+        self.world.run(self._goes_on, None, "run_until_idle", may_time_pass=False)
+
+    def run_until(self, what: str | Callable[[], bool], *, timeout_s: float | None = None) -> None:
+        """Let things happen, and time pass as far as needed, until a launch has ended or a condition holds.
+
+        Args:
+            what: the id of a launch, or a function that returns whether the condition holds.
+            timeout_s: virtual seconds to wait at most; None: as long as anything can still happen.
+
+        Raises:
+            NothingLeftToHappen: it can never come.
+            HarnessError: not in time.
+        """
+        self._must_drive()
+        holds = what if callable(what) else lambda: self.outcome(what) is not None
+        deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
+        with self._explaining():
+            has_come = self.world.run(lambda: holds() or self._goes_on(), deadline_us, f"run_until({what!r:.80})")
+        if not has_come:
+            raise HarnessError(f"run_until({what!r:.80}): not within {timeout_s:g} virtual seconds\n{self.timeline}")
+
+    def run_all(self, limit: int = RUN_ALL_LIMIT) -> None:
+        """Go from timer to timer until no task waits or runs.
+
+        Raises:
+            TooManyEvents: `limit` timers were not enough, or a tenth as many launches in a row, each made by the task
+                before it; the message says which tasks keep launching.
+        """
+        self._must_drive()
+        self._chains.begin()
+        self.run_until_idle()
+        for _ in range(limit):
+            if not self._is_busy():
+                return
+            self._chains.refuse_longer(limit // _TIMERS_OF_A_LAUNCH, self.launched)
+            next_us = self.world.next_us()
+            if next_us is None:
+                return
+            self.world.run(self._goes_on, max(next_us, self.clock.monotonic_us() + 1), "run_all")
+        raise TooManyEvents(
+            f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self.launched)}"
+        )
+
+    def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
+        """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
+        self._must_drive()
+        self.clock.set_wall(delta, seconds=seconds, hours=hours)
+        self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
+        for served in self._services:
+            served.refresh()
+
+    @property
+    def tasks(self) -> list[TaskState]:
+        """What the services' databases hold: each task, and where it is; the newest last."""
+        return [state for served in self._services for state in reversed(served.tasks())]
+
+    def outcome(self, message_id: str) -> Outcome | None:
+        """Return how a launch ended, as the service recorded it; None until it has. HarnessError: asked in a loop."""
+        found = (served.find(message_id) for served in self._services)
+        outcome = next((state.outcome for state in found if state is not None), None)
+        if outcome is None:
+            self.looking(message_id)
+        return outcome
+
+    def looking(self, message_id: str) -> None:
+        """Count a look of the test at a launch that has not ended. Raises HarnessError for a loop without an end."""
+        if self.world.is_driver():
+            self._looks.at(message_id, (self.clock.monotonic_us(), len(self.timeline.entries)))
+
+    def note(self, lane: Any, what: str, message_id: str = "") -> None:
+        """Add a line to the timeline."""
+        self.timeline.add(self.clock.now(), lane, what, message_id)
+
+    def _goes_on(self) -> bool:
+        """Return False: nothing ends it before its time. Raises TooManyEvents when it would have no end."""
+        self._chains.refuse_endless(self.launched)
+        return False
+
+    def _is_busy(self) -> bool:
+        if not self.broker.is_idle or any(thread.is_own for thread in self.world.threads):
+            return True  # a thread that the program has started is no task: it may go on for ever
+        return any(served.count(TaskStatus.WAITING) + served.count(TaskStatus.WORK) for served in self._services)
+
+    def _wait_for(self, inbox: SimpleQueue[object], timeout_s: float | None) -> object:
+        with self._explaining():
+            return self.world.wait_for(inbox, timeout_s)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        """Say of a wait without an end what may be the reason."""
+        try:
+            with self._looks.while_waiting():
+                yield
+        except NothingLeftToHappen as error:
+            if not self.is_capturing:
+                raise
+            raise NothingLeftToHappen(f"{CAPTURES}. {error}") from None
+
+    def _must_be_open(self) -> None:
+        if self._state != "open":
+            raise HarnessError(f"this harness is {self._state}: use it inside `with Harness() as scheduler:`")
+
+    def _must_drive(self) -> None:
+        self._must_be_open()
+        if not self.world.is_driver():
+            raise HarnessError(
+                "only the thread that opened it drives a harness; what runs in it, a task or a thread, waits "
+                "(time.sleep, id.result(), …) and so lets time pass"
+            )
