@@ -72,6 +72,12 @@ class FakeSide:
             wish.channel is not None or (wish.is_standby and wish.pause is None) for wish in consuming._wanted()
         )
 
+    def between(self) -> None:
+        """Under an alarm, let a program hear that it is blocked, or not: then it sends the next message later."""
+        if self._broker._hub.is_alarmed and self._choose(2):
+            while self._broker.step():
+                pass
+
     def stat(self, name: str) -> list[int] | None:
         """Look into a queue."""
         queue = self._broker.queues.get(name)

@@ -78,6 +78,9 @@ class RealSide:
         """Return a new transport."""
         return RabbitMQTransport(RmqConnect.from_url(self._url), name=person)
 
+    def between(self) -> None:
+        """Do nothing: threads run as they like."""
+
     # --- What is known of queues
 
     def stat(self, name: str) -> list[int] | None:

@@ -46,6 +46,9 @@ class Side(Protocol):
     def rest(self, scene: Scene) -> None:
         """Return when everything that the steps so far lead to has happened."""
 
+    def between(self) -> None:
+        """Do what may happen between two messages that a program publishes one after the other."""
+
     def stat(self, name: str) -> list[int] | None:
         """Return how many messages of a queue wait and how many consumers it has; None: it does not exist."""
 
@@ -194,7 +197,9 @@ class Scene:
         self._send(self.people[person], self.long(queue), number)
 
     def _send(self, person: Person, name: str, number: int) -> None:
-        for _ in range(number):
+        for place in range(number):
+            if place:
+                self.side.between()
             self._messages += 1
             message_id = f"m{self._messages}"
             person.transport.publish(
