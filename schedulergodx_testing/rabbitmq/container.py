@@ -143,11 +143,20 @@ class SchedulerRabbitMQ(RabbitMQ):
         return self._run(_ERL_CALL_SCRIPT, expression)
 
     def _run(self, script: str, *arguments: str) -> tuple[int, str, str]:
-        exit_code, outputs = self._container.exec_run(
-            ["sh", "-c", script, "sh", *arguments], environment=_CTL_ENVIRONMENT, demux=True
-        )
-        output, errors = ((piece or b"").decode("utf-8", "replace") for piece in outputs)
-        return int(exit_code), output, errors
+        frames: Any = importlib.import_module("docker.utils.socket")
+        api = self._container.client.api
+        command = ["sh", "-c", f"read -r _; {script}", "sh", *arguments]
+        number = api.exec_create(self._container.id, command, stdin=True, environment=_CTL_ENVIRONMENT)["Id"]
+        outputs = {frames.STDOUT: b"", frames.STDERR: b""}
+        stream = api.exec_start(number, socket=True)
+        connection, response = stream._sock, stream._response  # noqa: SLF001 - to write to the one, to close both
+        with contextlib.closing(stream), contextlib.closing(connection), contextlib.closing(response):
+            # Only now it may begin: the client loses what is written before it has read the daemon's answer.
+            connection.sendall(b"\n")
+            for kind, piece in frames.frames_iter(stream, tty=False):
+                outputs[kind] += piece
+        output, errors = (piece.decode("utf-8", "replace") for piece in outputs.values())
+        return int(api.exec_inspect(number)["ExitCode"]), output, errors
 
     @property
     def _container(self) -> Any:

@@ -1,8 +1,11 @@
 """RabbitMQ in a container: what is so only there."""
 
+import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 
 import pytest
 
@@ -33,6 +36,27 @@ def test_it_is_reached_on_the_loopback_interface_only(rabbitmq_container: Schedu
     """A broker with the password guest must not be open to the network."""
     (published,) = rabbitmq_container._container.ports["5672/tcp"]
     assert published == {"HostIp": "127.0.0.1", "HostPort": str(rabbitmq_container.port)}
+
+
+def test_what_a_command_writes_is_heard_on_a_busy_machine(
+    rabbitmq_container: SchedulerRabbitMQ, request: pytest.FixtureRequest
+) -> None:
+    """Nothing is lost of a command that is quicker than this process, which other threads keep from reading."""
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(0.05)
+    is_over = threading.Event()
+
+    def keep_busy() -> None:
+        while not is_over.is_set():
+            pass
+
+    thread = threading.Thread(target=keep_busy)
+    thread.start()
+    try:
+        assert [rabbitmq_container.evaluate("heard") for _ in range(12)] == ["heard"] * 12
+    finally:
+        is_over.set()
+        thread.join()
 
 
 def test_closing_removes_the_container_and_its_volumes(docker_client) -> None:
