@@ -45,6 +45,7 @@ from schedulergodx.service.standby import Standby
 from schedulergodx.service.stopping import Phase, Stopping, StopReport
 from schedulergodx.service.storage_pause import StoragePause
 from schedulergodx.service.turn import Turn
+from schedulergodx.service.wall_watch import WallWatch
 from schedulergodx.utils.abstractions import (
     Clock,
     QueueSpec,
@@ -357,6 +358,7 @@ class Service(Loop):
             abandoned_max=abandoned_max(limits.threads),
         )
         self._pruner = Pruner(self._storage, clock, limits)
+        self._wall = WallWatch(clock, logger)
 
     def _check_keys(self) -> None:
         ring = self.keys.ring()

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from schedulergodx.service.publisher import Publisher
     from schedulergodx.service.runs import Runs
     from schedulergodx.service.storage_pause import StoragePause
+    from schedulergodx.service.wall_watch import WallWatch
     from schedulergodx.utils.keys.source import Keys
     from schedulergodx.utils.logger import CoreLogger
 
@@ -66,6 +67,7 @@ class Loop(AbstractionCore):
     _retained: list[ServiceEvent]
     _interrupted: list[str]
     _pruner: Pruner
+    _wall: WallWatch
     _count_at: float
     _turned_at: float | None
     _waiting: int | None
@@ -145,6 +147,7 @@ class Loop(AbstractionCore):
 
     def _turn(self, events: list[ServiceEvent]) -> None:
         turn = Turn(now=self._clock.now(), is_grace_over=self._stopping.is_grace_over)
+        self._wall.look(turn.now)
         try:
             with self._storage.transaction():
                 self._decide(events, turn, turn.now)

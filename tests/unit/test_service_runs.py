@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from schedulergodx.rules.lifecycle import Code, Ending, Report, TaskStatus
 from schedulergodx.service import pruning
+from schedulergodx_testing.contracts.stored_tasks import make_task
 from schedulergodx_testing.specs import EPOCH
 from tests.unit.doubles import launch_body
 
@@ -508,3 +511,46 @@ def test_the_ids_of_forgotten_tasks_are_known_for_their_time(make_bench) -> None
         bench.settle_down()
         assert bench.codes("a") == codes
     assert bench.facts("start") == ["a", "a"]
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600, 10 * 365 * 86400])
+def test_a_wall_clock_that_is_set_is_told_once(bench: Bench, step_s: float, caplog: pytest.LogCaptureFixture) -> None:
+    """An hour forward or back, ten years: one line with how far it went; ordinary corrections make none."""
+    bench.launch("a", delay_s=60)
+    bench.turn()
+    bench.clock.wall_offset_s = step_s
+    bench.turn()
+    bench.wait(seconds=10)
+    bench.clock.wall_offset_s += 1
+    bench.turn()
+    lines = [record.getMessage() for record in caplog.records if "the wall clock went" in record.getMessage()]
+    assert len(lines) == 1
+    assert f"went {'forward' if step_s > 0 else 'back'} by {abs(step_s)} s" in lines[0]
+
+
+@pytest.mark.slow
+def test_ten_thousand_overdue_tasks_start_in_order_and_never_too_many(make_bench) -> None:
+    """After a day without a service: run or skipped as each wishes, the earliest first, in so many threads."""
+    bench = make_bench(threads=500)
+    database = bench.storage.database
+    database.open(owner="tests", now=EPOCH)
+    with database.transaction():
+        for number in range(10_000):
+            moment = EPOCH + timedelta(seconds=number % 5000)
+            spec = replace(make_task(f"{number}", run_at=moment), is_overdue_enabled=number % 2 == 0)
+            database.add(spec, now=EPOCH)
+    database.close()
+    bench.clock.advance(86400)
+    bench.open()
+    busiest = 0
+    while bench.service.has_events() or bench.runner.running or bench.service.wait_s() is not None:
+        bench.turn()
+        busiest = max(busiest, len(bench.runner.running))
+        for message_id in list(bench.runner.running):
+            bench.runner.finish(message_id)
+    expected = sorted(range(10_000), key=lambda number: (number % 5000, number))
+    assert bench.facts("start") == [f"{number}" for number in expected if number % 2 == 0]
+    ended = [one.message_id for one in bench.transport.waiting]
+    assert [one for one in ended if int(one) % 2] == [f"{number}" for number in expected if number % 2]
+    assert len(ended) == 10_000
+    assert 200 < busiest <= 500

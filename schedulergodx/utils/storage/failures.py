@@ -14,6 +14,7 @@ from schedulergodx.errors import (
     DatabaseUnsupported,
     StorageError,
 )
+from schedulergodx.utils.storage.surroundings import writer_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,10 +97,10 @@ def explained(error: sqlite3.Error, path: Path) -> StorageError:
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     name: str = getattr(error, "sqlite_errorname", type(error).__name__)
     meaning = _MEANINGS.get(code) or _MEANINGS.get(code & _PRIMARY_CODE, _OTHER)
-    return meaning.kind(
-        f"the database {path} {meaning.happened} ({error}, {name}): {meaning.advice}",
-        path=str(path),
-    )
+    happened = meaning.happened
+    if meaning is _BUSY and (pid := writer_of(path)) is not None:
+        happened = happened.replace("another program", f"process {pid}")
+    return meaning.kind(f"the database {path} {happened} ({error}, {name}): {meaning.advice}", path=str(path))
 
 
 def not_usable(path: Path, reason: str) -> DatabaseNotWritable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from schedulergodx.utils.storage import reader, rows
 from schedulergodx.utils.storage.connection import open_writer
 from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
 from schedulergodx.utils.storage.marker import Marker, Progress, changes_of, check_newest, check_there
+from schedulergodx.utils.storage.surroundings import network_kind
 
 if TYPE_CHECKING:
     import os
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from schedulergodx.rules.lifecycle import Outcome, Report
     from schedulergodx.utils.abstractions import TaskSpec, TaskState
     from schedulergodx.utils.storage.connection import Connection, Row
+
+logger = logging.getLogger("schedulergodx.storage")
 
 DEFAULT_URL = "sqlite:///SchedulerGodX.db"
 
@@ -103,6 +107,13 @@ class DB:
             raise RuntimeError(f"the database {self.path} is open already")
         path = resolved(self.path)
         check_folder(path)
+        if (kind := network_kind(path)) is not None:
+            logger.warning(
+                "the database %s is on a network file system (%s): its log works within one machine only, and locks "
+                "may not work at all; use a local disk",
+                path,
+                kind,
+            )
         with ExitStack() as resources:
             lock = take(path, owner=owner, now=now)
             resources.callback(let_go, lock)
