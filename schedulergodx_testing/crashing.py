@@ -107,6 +107,33 @@ class CrashPoint:
         return f"<CrashPoint {self.what}, {'has happened' if self.has_happened else 'has not happened'}>"
 
 
+def crash_point(point: str, *, when: When | None = None, n: int = 1, program: str = "") -> CrashPoint:
+    """Return a crash at a window, or at a call through a seam, to be hung into the hooks of `Calls`.
+
+    Raises:
+        InvalidParameter: there is no such point.
+        HarnessError: it is a window that cannot be armed; the message says why.
+    """
+    if point in _NOT_ARMED:
+        raise HarnessError(f"{point} cannot be armed: {_NOT_ARMED[point]}")
+    window = WINDOWS.get(point) or Window(point, "before", "", "")
+    if window.call not in CALLS or when not in {None, "before", "after"}:
+        raise InvalidParameter(
+            f"crash_at takes one of {', '.join(WINDOWS)}, or a call, with when='before' or 'after': "
+            f"{', '.join(sorted(CALLS))}; got {point!r:.40}"
+        )
+    whole_number("n", n, least=1, most=_NTH_MAX)
+    is_of_broker = window.call == "broker.keep"
+    return CrashPoint(
+        window.call,
+        "after" if is_of_broker else when or window.when,
+        n,
+        window.change,
+        program,
+        f"{point} ({window.meaning})" if window.meaning else f"{when or window.when} {point}",
+    )
+
+
 class _World(Protocol):
     calls: Calls
     programs: list[ClientProgram]
@@ -140,24 +167,7 @@ class Crashing:
             HarnessError: it is a window that cannot be armed; the message says why.
         """
         self._must_be_open()
-        if point in _NOT_ARMED:
-            raise HarnessError(f"{point} cannot be armed: {_NOT_ARMED[point]}")
-        window = WINDOWS.get(point) or Window(point, "before", "", "")
-        if window.call not in CALLS or when not in {None, "before", "after"}:
-            raise InvalidParameter(
-                f"crash_at takes one of {', '.join(WINDOWS)}, or a call, with when='before' or 'after': "
-                f"{', '.join(sorted(CALLS))}; got {point!r:.40}"
-            )
-        whole_number("n", n, least=1, most=_NTH_MAX)
-        is_of_broker = window.call == "broker.keep"
-        armed = CrashPoint(
-            window.call,
-            "after" if is_of_broker else when or window.when,
-            n,
-            window.change,
-            program,
-            f"{point} ({window.meaning})" if window.meaning else f"{when or window.when} {point}",
-        )
+        armed = crash_point(point, when=when, n=n, program=program)
         self.crash_points.append(armed)
         self.calls.hooks.append(armed.hook)
         return armed
