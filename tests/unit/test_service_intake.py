@@ -152,6 +152,23 @@ def test_a_redelivered_launch_runs_once_and_is_answered_once(bench: Bench) -> No
     assert bench.codes("a") == ["OK"]
 
 
+def test_a_launch_that_comes_a_thousand_times_runs_once(bench: Bench) -> None:
+    """Before its start, while it runs and after its end: one row, one run, and every copy is acked."""
+    tags = [bench.launch("a") for _ in range(400)]
+    bench.settle_down()
+    tags += [bench.launch("a") for _ in range(300)]
+    bench.settle_down()
+    bench.runner.finish("a")
+    bench.settle_down()
+    assert bench.codes("a") == ["OK"]
+    tags += [bench.launch("a") for _ in range(300)]
+    bench.settle_down()
+    assert bench.facts("start") == ["a"]
+    assert sorted(tag for acked in bench.facts("ack") for tag in acked) == tags
+    assert set(bench.codes("a")) == {"OK"}
+    assert len(bench.storage.database.tasks(limit=9)) == 1
+
+
 def test_a_launch_that_comes_twice_in_one_turn_is_stored_once(bench: Bench) -> None:
     """Both are acked, one runs."""
     body = launch_body("a")
