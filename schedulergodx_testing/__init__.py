@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.crashing import CrashPoint
     from schedulergodx_testing.errors import (
         ClientCrashed,
+        Deadlock,
         HarnessError,
         LeftBehind,
         NotEmulated,
@@ -31,11 +32,13 @@ if TYPE_CHECKING:
     from schedulergodx_testing.storage import FaultyStorage
     from schedulergodx_testing.storage_faults import check_survives_storage_faults
     from schedulergodx_testing.timeline import Timeline
+    from schedulergodx_testing.world.leaks import RealWorldLeak
 
 _HOMES = {
     "ANY": "launched",
     "ClientCrashed": "errors",
     "CrashPoint": "crashing",
+    "Deadlock": "errors",
     "FakeClock": "clock",
     "FaultyStorage": "storage",
     "Harness": "harness",
@@ -45,6 +48,7 @@ _HOMES = {
     "MemoryBroker": "memory",
     "NotEmulated": "errors",
     "NothingLeftToHappen": "errors",
+    "RealWorldLeak": "world.leaks",
     "SchedulerMachine": "machine",
     "ThreadStuck": "errors",
     "Timeline": "timeline",
@@ -62,6 +66,7 @@ __all__ = [
     "ANY",
     "ClientCrashed",
     "CrashPoint",
+    "Deadlock",
     "FakeClock",
     "FaultyStorage",
     "Harness",
@@ -71,6 +76,7 @@ __all__ = [
     "MemoryBroker",
     "NotEmulated",
     "NothingLeftToHappen",
+    "RealWorldLeak",
     "SchedulerMachine",
     "ThreadStuck",
     "Timeline",

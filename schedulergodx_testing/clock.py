@@ -6,7 +6,7 @@ import math
 import threading
 from datetime import UTC, datetime, timedelta
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schedulergodx.errors import InvalidParameter
 from schedulergodx_testing.errors import HarnessError
@@ -109,7 +109,15 @@ class FakeClock:
             raise InvalidParameter(f"{moment} is over: it is {self.now()}; jump_wall sets a wall clock back")
         return left
 
-    def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
+    def jump_wall(
+        self,
+        delta: timedelta | None = None,
+        *,
+        seconds: float = 0.0,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+    ) -> None:
         """Set the wall clock, forward or back, as an operator or NTP does. No time passes by it.
 
         Raises:
@@ -117,7 +125,7 @@ class FakeClock:
             HarnessError: it is the clock of an open harness.
         """
         self._must_be_alone("jump_wall")
-        self.set_wall(delta, seconds=seconds, hours=hours)
+        self.set_wall(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
 
     def _must_be_alone(self, method: str) -> None:
         if self._waiting is not None:
@@ -132,9 +140,17 @@ class FakeClock:
 
     # For the harness:
 
-    def set_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
+    def set_wall(
+        self,
+        delta: timedelta | None = None,
+        *,
+        seconds: float = 0.0,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+    ) -> None:
         """Set the wall clock, as `jump_wall` does."""
-        by_s = seconds + hours * 3600 + _delta_s(delta, "jump_wall")
+        by_s = _together_s(seconds, minutes, hours, days) + _delta_s(delta, "jump_wall")
         if not math.isfinite(by_s):
             raise InvalidParameter(f"a clock cannot be set by {by_s!r} seconds")
         with self._lock:
@@ -157,10 +173,14 @@ def span_s(
     delta: timedelta | None, *, seconds: float = 0.0, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0
 ) -> float:
     """Return a length of time in seconds. Raises InvalidParameter when it is negative, NaN or infinite."""
-    total_s = seconds + minutes * 60 + hours * 3600 + days * 86400 + _delta_s(delta, "advance")
+    total_s = _together_s(seconds, minutes, hours, days) + _delta_s(delta, "advance")
     if not math.isfinite(total_s) or total_s < 0:
         raise InvalidParameter(f"time passes forward only, by a finite number of seconds; got {total_s!r}")
     return total_s
+
+
+def _together_s(seconds: float, minutes: float, hours: float, days: float) -> float:
+    return seconds + minutes * 60 + hours * 3600 + days * 86400
 
 
 def _delta_s(delta: object, method: str) -> float:
@@ -177,9 +197,11 @@ def microseconds_up(seconds: float) -> int:
     return max(0, math.ceil(seconds * _US - _TOLERANCE_US))
 
 
-def _aware(name: str, moment: datetime) -> datetime:
-    if moment.tzinfo is None or moment.utcoffset() is None:
-        raise InvalidParameter(f"{name} needs a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)")
+def _aware(name: str, moment: Any) -> datetime:
+    if not isinstance(moment, datetime) or moment.tzinfo is None or moment.utcoffset() is None:
+        raise InvalidParameter(
+            f"{name} needs a datetime with a time zone, e.g. datetime(2026, 1, 31, tzinfo=timezone.utc)"
+        )
     return moment
 
 

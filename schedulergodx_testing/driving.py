@@ -122,10 +122,18 @@ class Driving:
             f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self.launched)}"
         )
 
-    def jump_wall(self, delta: timedelta | None = None, *, seconds: float = 0.0, hours: float = 0.0) -> None:
+    def jump_wall(
+        self,
+        delta: timedelta | None = None,
+        *,
+        seconds: float = 0.0,
+        minutes: float = 0.0,
+        hours: float = 0.0,
+        days: float = 0.0,
+    ) -> None:
         """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
         self._must_drive()
-        self.clock.set_wall(delta, seconds=seconds, hours=hours)
+        self.clock.set_wall(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
         self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
         for served in self._services:
             served.refresh()

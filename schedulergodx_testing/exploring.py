@@ -136,8 +136,9 @@ def explore(
         raise HarnessError(_nothing_tried(name, only, others))
     if broken:
         told = "\n".join(f"{one.by}:\n" + "\n".join(f"  {sentence}" for sentence in one.sentences) for one in broken)
+        stopped = "; it was stopped there, and more may" if len(broken) == _BROKEN_MAX else ""
         raise AssertionError(
-            f"{name}: {len(broken)} of {len(tried)} runs broke a promise.\n{told}\n\n"
+            f"{name}: {len(broken)} of {len(tried)} runs broke a promise{stopped}.\n{told}\n\n"
             f"The first of them, which only={broken[0].by!r} runs alone:\n{broken[0].timeline}"
         )
     return tried

@@ -6,6 +6,7 @@ Neither is imported here: where it is not imported yet, it is not active.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from schedulergodx_testing import pickles
 from schedulergodx_testing.errors import HarnessError
@@ -17,10 +18,18 @@ def active() -> str | None:
     if freezegun is not None and getattr(freezegun, "freeze_factories", None):
         return "freezegun"
     time_machine = sys.modules.get("time_machine")
-    hatch = getattr(time_machine, "escape_hatch", None)
-    if hatch is not None and hatch.is_travelling():
-        return "time_machine"
+    if time_machine is not None and _is_travelling(time_machine):
+        return "time-machine"
     return None
+
+
+def _is_travelling(time_machine: Any) -> bool:
+    hatch = getattr(time_machine, "escape_hatch", None)
+    return bool(
+        (hatch is not None and hatch.is_travelling())
+        or getattr(time_machine, "traveller_stack", ())
+        or getattr(time_machine, "coordinates_stack", ())
+    )
 
 
 def refuse() -> None:
@@ -28,7 +37,8 @@ def refuse() -> None:
     if (name := active()) is not None:
         raise HarnessError(
             f"{name} is active, and a harness has a clock of its own: one of the two would silently not hold. Leave "
-            f"{name} out of this test; start= says when the harness begins, advance and travel_to move its time"
+            f"{name} out of this test; start= says when the harness begins, advance(…), travel_to(…) and jump_wall(…) "
+            "move its time"
         )
 
 

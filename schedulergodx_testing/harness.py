@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from schedulergodx import redirection
 from schedulergodx.client import Client
 from schedulergodx.context import current_task
+from schedulergodx.errors import InvalidParameter
 from schedulergodx.utils.message import payload
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
@@ -106,7 +107,7 @@ class Harness(Driving, Assertions, Crashing):
     ) -> None:
         super().__init__()
         self.seed = seed
-        self._time_zone: tzinfo = UTC if time_zone == "UTC" else ZoneInfo(time_zone)
+        self._time_zone: tzinfo = UTC if time_zone == "UTC" else _zone(time_zone)
         self._client_parameters = dict(client or {})
         self._service_parameters = dict(service or {})
         self._copies = copies
@@ -357,6 +358,15 @@ class Harness(Driving, Assertions, Crashing):
         if not served.is_up:
             raise HarnessError("this service is down already; start_service() starts it")
         return served
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, TypeError, OSError):  # unknown, no name at all, or a folder of names
+        raise InvalidParameter(
+            f"time_zone: this system knows no {name!r:.60}; a name is e.g. 'Europe/Berlin', and tzdata brings them all"
+        ) from None
 
 
 def _memory_folder() -> str | None:

@@ -8,6 +8,7 @@ It imports pytest and nothing else: a test suite that uses none of the fixtures 
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,8 @@ _HAS_FAILED: Final = pytest.StashKey[bool]()
 _OPEN_BEFORE: Final = pytest.StashKey[object]()
 _LATEST_BEFORE: Final = pytest.StashKey[object]()
 _COUNT: Final = pytest.StashKey[int]()
+_LEAKS: Final = "taken from the real world"
+_LEAKS_SHOWN_MAX: Final = 20
 REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
 REQUIRE_DOCKER: Final = "--require-docker"
 
@@ -117,14 +120,25 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
     options.setdefault("transport", _scheduler_transport)
     if wanted := replay.wanted():
         options["seed"], options["replay"] = replay.parse(wanted)
+    _refuse_unknown(options, Harness)
     harness = Harness(**options)
     request.node.stash[_HARNESS] = harness
     with harness:
         yield harness
+        if leaks := harness.world.leaks:
+            request.node.user_properties.append((_LEAKS, [str(leak) for leak in leaks]))
         if request.node.stash.get(_HAS_FAILED, False):
             harness.crash_points.clear()  # what did not come after the failure is no news
     _recheck(request, harness)
     _compare(request, harness)
+
+
+def _refuse_unknown(options: dict[str, Any], harness: type["Harness"]) -> None:
+    from inspect import signature
+
+    known = list(signature(harness).parameters)
+    if unknown := ", ".join(name for name in options if name not in known):
+        pytest.fail(f"@pytest.mark.scheduler has no option {unknown}; there are {', '.join(known)}", pytrace=False)
 
 
 def _compare(request: pytest.FixtureRequest, harness: "Harness") -> None:
@@ -240,7 +254,7 @@ def pytest_runtest_makereport(
         item.stash[_IS_TOLD] = True
         report.sections.append(("virtual time", f"{harness.timeline}\n\nReplay it: {_again(item, harness)}"))
         if leaks := harness.world.leaks:
-            report.sections.append(("taken from the real world", "\n".join(map(str, leaks))))
+            report.sections.append((_LEAKS, "\n".join(map(str, leaks))))
     return report
 
 
@@ -263,6 +277,27 @@ def _again(item: pytest.Item, harness: "Harness") -> str:
     path, *names = item.nodeid.split("::")
     path = os.path.relpath(item.config.rootpath / path, item.config.invocation_params.dir)
     return replay.line(token, "::".join([path, *names]), folder)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Name what tests that passed took from the real world: another run may find it otherwise."""
+    reports = [report for of_kind in terminalreporter.stats.values() for report in of_kind]
+    counts = Counter(
+        leak
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+        for name, leaks in report.user_properties
+        if name == _LEAKS
+        for leak in leaks
+    )
+    if not counts:
+        return
+    terminalreporter.section(_LEAKS, yellow=True)
+    for leak, count in counts.most_common(_LEAKS_SHOWN_MAX):
+        terminalreporter.line(f"{leak}  ({count} test{'s' if count > 1 else ''})")
+    if len(counts) > _LEAKS_SHOWN_MAX:
+        terminalreporter.line(f"… and {len(counts) - _LEAKS_SHOWN_MAX} more")
+    terminalreporter.line("Another run with the same seed finds these otherwise; is_strict=True makes them errors.")
 
 
 def _is_not_emulated(error: BaseException) -> bool:

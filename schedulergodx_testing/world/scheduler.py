@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.clock import FakeClock, microseconds_up
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
 from schedulergodx_testing.looks import ClockLooks
-from schedulergodx_testing.world import others, outside, real, telling
+from schedulergodx_testing.world import outside, real, telling
 from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ class World:
         return self._run(Parked(until, deadline_us, what), may_time_pass=may_time_pass)
 
     def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
-        others.refuse()
+        foreign_clocks.refuse()
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
         at_instant = 0
         for _ in range(self._events_max):

@@ -267,6 +267,21 @@ def test_a_strict_harness_names_leaks_at_once(pytester: pytest.Pytester, name: s
     result.stdout.fnmatch_lines([f"*LeftBehind: the code under test took from the real world*{path.name}:*{kind}*"])
 
 
+def test_passing_tests_have_their_leaks_named_at_the_end(pytester: pytest.Pytester) -> None:
+    """Each place once, with how many tests came there, also from the workers of xdist; not when there is none."""
+    path = pytester.makepyfile(
+        SUITE.format(number="return str(uuid.uuid4())")
+        .replace("def test_it(scheduler)", "@pytest.mark.parametrize('n', [1, 2])\ndef test_it(scheduler, n)")
+        .replace("import os,", "import pytest, os,")
+    )
+    for options in ((), ("-n1",)):
+        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(["*= taken from the real world =*", f"*{path.name}:*: uuid.uuid4  (2 tests)"])
+    path.write_text(SUITE.format(number="return 5"), "utf-8")
+    assert "taken from the real world" not in run_suite(pytester).stdout.str()
+
+
 def test_a_failing_test_shows_its_leaks(pytester: pytest.Pytester) -> None:
     """Below the timeline."""
     suite = SUITE.format(number="return str(uuid.uuid4())").replace("scheduler.run_all()", "assert False")

@@ -177,7 +177,7 @@ def test_travelling_lets_everything_happen_on_the_way(scheduler) -> None:
     assert outbox == ["ada"]
     with pytest.raises(InvalidParameter, match="is over"):
         scheduler.travel_to(datetime(2026, 1, 1, tzinfo=UTC))
-    with pytest.raises(InvalidParameter, match="needs a time zone"):
+    with pytest.raises(InvalidParameter, match="needs a datetime with a time zone"):
         scheduler.travel_to(datetime(2026, 1, 3))  # noqa: DTZ001 - the subject of this test
 
 

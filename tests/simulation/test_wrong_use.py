@@ -395,8 +395,17 @@ def test_a_background_thread_of_the_program_is_no_task(scheduler: Harness) -> No
 
 def test_a_start_without_a_time_zone() -> None:
     """Is refused where it is written."""
-    with pytest.raises(InvalidParameter, match="start needs a time zone"):
+    with pytest.raises(InvalidParameter, match="start needs a datetime with a time zone"):
         Harness(start=datetime(2026, 1, 1))  # noqa: DTZ001 - what is refused
+    with pytest.raises(InvalidParameter, match="start needs a datetime with a time zone"):
+        Harness(start="2026-01-01")  # type: ignore[arg-type]  # what is refused
+
+
+@pytest.mark.parametrize("name", ["Mars/Crater", "", "Europe", "/etc/localtime"])
+def test_an_unknown_time_zone(name: str) -> None:
+    """Is refused with an example of what there is."""
+    with pytest.raises(InvalidParameter, match=r"time_zone: .*Europe/Berlin"):
+        Harness(time_zone=name)
 
 
 def test_an_unknown_option(pytester: pytest.Pytester) -> None:
@@ -410,7 +419,7 @@ def test_an_unknown_option(pytester: pytest.Pytester) -> None:
     )
     result = pytester.runpytest_inprocess()
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*unexpected keyword argument 'sed'*"])
+    result.stdout.fnmatch_lines(["*scheduler has no option sed; there are start, time_zone, seed, *"])
 
 
 def test_another_thread_does_not_drive(scheduler: Harness) -> None:

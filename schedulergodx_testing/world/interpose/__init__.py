@@ -27,8 +27,8 @@ import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.errors import HarnessError
-from schedulergodx_testing.world import others
 from schedulergodx_testing.world.interpose import (
     datetimes,
     locks,
@@ -60,7 +60,7 @@ def interposed(world: World, time_zone: tzinfo) -> Iterator[None]:
     Raises:
         HarnessError: another world is open, freezegun or time-machine is active, or the zone is unknown here.
     """
-    others.refuse()
+    foreign_clocks.refuse()
     if Current.world is not None:
         raise HarnessError("another world of virtual time is open in this process; they do not nest")
     with zones.local(time_zone, world.clock.now()):

@@ -133,7 +133,23 @@ def put_back() -> None:
     _put_functions_back()
 
 
+def _correct_mocks() -> None:
+    """Let patches of `unittest.mock` that are still on, and were made during a world, put the originals back.
+
+    Those that `start()` has made: they may be stopped after the world's end. Others end in the block they began in.
+    """
+    mock: Any = sys.modules.get("unittest.mock")
+    started = getattr(getattr(mock, "_patch", None), "_active_patches", ())
+    originals = {id(found.replacement): found.original for found in _functions}
+    originals |= {id(replacement): original for _, _, original, replacement in _attributes if original is not _MISSING}
+    for patch in started:
+        held = getattr(patch, "temp_original", None)
+        if id(held) in originals:
+            patch.temp_original = originals[id(held)]
+
+
 def _put_functions_back() -> None:
+    _correct_mocks()
     _scan()
     for found in reversed(_functions):
         found.put(found.original, found.replacement)

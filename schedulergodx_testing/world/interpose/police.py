@@ -102,7 +102,50 @@ def _watch_sql(owner: Any, name: str) -> None:
 for _kind in (sqlite3.Connection, sqlite3.Cursor):
     for _name in ("execute", "executemany", "executescript"):
         _watch_sql(_kind, _name)
+
+
+def _watch_seed() -> None:
+    original = random.Random.seed
+
+    def seed(self: Any, a: Any = None, version: int = 2) -> None:
+        if a is None and current.Current.world is not None:
+            _note("random.Random without a seed", _past_random(sys._getframe(1)))
+        original(self, a, version)
+
+    def seed_all(a: Any = None, version: int = 2) -> None:
+        if a is None and current.Current.world is not None:
+            _note("random.seed without a seed", sys._getframe(1))
+        original_of_all(a, version)
+
+    original_of_all = random.seed
+    patching.attribute(random.Random, "seed", seed)
+    patching.function(random, "seed", seed_all)
+
+
+def _watch_system_random(name: str) -> None:
+    original = getattr(random.SystemRandom, name)
+
+    def watched(self: Any, *args: Any) -> Any:
+        if current.Current.world is not None:
+            _note("random.SystemRandom", _past_random(sys._getframe(1)))
+        return original(self, *args)
+
+    patching.attribute(random.SystemRandom, name, watched)
+
+
+def _past_random(frame: FrameType) -> FrameType:
+    """Return who called into `random`, whose methods call each other."""
+    while frame.f_back is not None and frame.f_globals.get("__name__") == "random":
+        frame = frame.f_back
+    return frame
+
+
+_watch_seed()
+for _name in ("random", "getrandbits", "randbytes"):
+    _watch_system_random(_name)
 _watch(os, "urandom")
+_watch(os, "getrandom")
+_watch(uuid, "getnode")
 _watch(uuid, "uuid1")
 _watch(uuid, "uuid4")
 for _name in _SECRETS.split():

@@ -42,6 +42,8 @@ def start_behind_the_back():
     real.acquire(is_done)
 
 
+SYSTEM = random.SystemRandom()
+
 # Each calls from a line of this file.
 LEAKS = {
     "the time of SQLite": lambda: ask_sqlite("SELECT datetime('now')"),
@@ -51,6 +53,12 @@ LEAKS = {
     "uuid.uuid4 ": lambda: [early_uuid4()],
     "os.urandom": lambda: os.urandom(8),
     "secrets.token_hex": lambda: [secrets.token_hex()],
+    "random.Random without a seed": lambda: random.Random().random(),
+    "random.seed without a seed": lambda: [random.seed()],
+    "random.SystemRandom": lambda: SYSTEM.choice([1, 2]),
+    "random.SystemRandom ": lambda: random.SystemRandom().random(),
+    "uuid.getnode": lambda: [uuid.getnode()],
+    "os.getrandom": lambda: os.getrandom(8),
     "secrets.choice": lambda: secrets.choice([1, 2]),
     "a real connection (socket.connect)": connect,
     "_thread.start_new_thread": start_behind_the_back,
@@ -95,6 +103,7 @@ def test_a_clean_run_has_no_leaks(world, in_thread):
         with tempfile.TemporaryFile() as file:
             file.write(b"x")
         random.shuffle([1, 2])
+        random.Random(5).shuffle([1, 2])
         uuid.uuid5(uuid.NAMESPACE_DNS, "x")
 
     in_thread(work)

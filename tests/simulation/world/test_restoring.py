@@ -18,6 +18,7 @@ import time
 import uuid
 from contextlib import nullcontext
 from datetime import UTC
+from unittest import mock
 
 import pytest
 
@@ -34,6 +35,8 @@ _OWNERS = [
     queue,
     queue.SimpleQueue,
     random,
+    random.Random,
+    random.SystemRandom,
     real.LOCK,
     real.RLOCK,
     secrets,
@@ -101,6 +104,19 @@ def test_classes_and_default_arguments_are_put_back():
             assert Holder.method.__defaults__ != before[1]
         assert (dict(vars(Holder)), Holder.method.__defaults__, Holder.method.__kwdefaults__) == before
         assert vars(Holder)["static"] is before[0]["static"]
+
+
+def test_a_mock_that_ends_later_puts_the_originals_back():
+    """It began in the world, and found what stood there: `setUp` may register its end before it opens a harness."""
+    real_time, real_start = time.time, threading.Thread.start
+    with interposed(World(FakeClock(), Choices()), UTC):
+        patches = [mock.patch("time.time"), mock.patch.object(threading.Thread, "start")]
+        for patch in patches:
+            patch.start()
+    for patch in patches:
+        patch.stop()
+    assert time.time is real_time
+    assert threading.Thread.start is real_start
 
 
 def test_the_state_of_random_is_put_back():
