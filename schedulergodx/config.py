@@ -27,6 +27,8 @@ ON_CRASH = ("report", "retry")
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 """Largest message: RabbitMQ 4 refuses 16 MiB by default, and a task is not a file transfer."""
 
+OUTPUT_BYTES_MAX = 16 * 1024 * 1024
+"""What a hard task may print on each stream, unless its service says otherwise."""
 STARTS_MAX = 100
 """Most starts of one task: what crashes so often will crash again."""
 MEMORY_BYTES_LEAST = 64 * 1024 * 1024
@@ -63,6 +65,8 @@ class ServiceLimits:
         task_memory_bytes_max, task_cpu_s_max, task_open_files_max, task_processes_max, task_file_bytes_max: what each
             hard task may use where it does not say, and the most that it may ask for; None: no bound. They are those
             of `rules.limits.TaskLimits`.
+        task_output_bytes_max: what each hard task may print on standard output, and as much on standard error; what
+            comes after it is dropped.
     """
 
     threads: int = 8
@@ -83,6 +87,7 @@ class ServiceLimits:
     task_open_files_max: int | None = None
     task_processes_max: int | None = None
     task_file_bytes_max: int | None = None
+    task_output_bytes_max: int = OUTPUT_BYTES_MAX
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -93,6 +98,7 @@ class ServiceLimits:
         for name in ("keep_outcomes_s", "keep_ids_s", "keep_replies_s"):
             seconds(name, getattr(self, name), least=1.0)
         message_bytes("message_bytes_max", self.message_bytes_max)
+        whole_number("task_output_bytes_max", self.task_output_bytes_max, least=0, most=2**60)
         for name in LIMIT_RANGES:
             limit(name, getattr(self, f"task_{name}"), prefix="task_")
 

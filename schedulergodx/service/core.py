@@ -331,6 +331,7 @@ class Service(Loop):
             broker=Access(broker, self.keys.ring),
             result_bytes_max=limits.message_bytes_max - _RESULT_ROOM_BYTES,
             limits=TaskLimits(**limits.of_tasks),
+            output_bytes_max=limits.task_output_bytes_max,
         )
         resources.callback(self._runner.close)
         logger = self._log_lines

@@ -4,6 +4,7 @@ A task tells the process ids of what it started by lines in a file; a test then 
 """
 
 import ctypes
+import fcntl
 import functools
 import os
 import resource
@@ -11,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from contextlib import suppress
@@ -780,6 +782,74 @@ def test_output_of_a_task_is_that_of_the_service(own_box, capfd):
         return "to the output" in output and "to the error" in output
 
     wait_until(has_come, "the output of the task did not come")
+
+
+GIGABYTE = 1024**3
+SAID = "\nschedulergodx: a task has printed 1000000 bytes here; the rest is dropped\n"
+
+
+def print_a_gigabyte(stream):
+    piece = b"x" * 2**20
+    for _ in range(GIGABYTE // len(piece)):
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(stream, rest) :]
+    return "printed"
+
+
+def test_a_gigabyte_that_is_printed_is_cut(tmp_path, capfd):
+    """The task goes on to its end as if all were printed; the service's stream gets what is allowed, and a line."""
+    box = Box(tmp_path / "pids", output_bytes_max=1_000_000)
+    try:
+        assert box.result(print_a_gigabyte, 2) == "printed"
+    finally:
+        box.runner.close()
+    assert capfd.readouterr().err == "x" * 1_000_000 + SAID
+
+
+READS_NOTHING = """
+import sys
+from queue import SimpleQueue
+from schedulergodx.service.runner import LocalRunner
+from schedulergodx_testing.specs import make_task
+
+def shout():
+    import os
+    while True:
+        os.write(1, b"x" * 65536)
+
+ended = SimpleQueue()
+runner = LocalRunner(threads=1, processes=1, kill_grace_s=0.3)
+runner.listen(ended.put)
+task = make_task(shout, is_hard=True)
+runner.start(task, start_number=1)
+sys.stdin.readline()
+runner.abandon(task.message_id)
+print(ended.get().report.message, file=sys.stderr)
+runner.close()
+"""
+
+
+def test_a_stream_that_nobody_reads_holds_up_no_kill():
+    """The service's output is a pipe that is full: the task waits, and is killed all the same."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", READS_NOTHING],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        wait_until(lambda: _is_full(program.stdout), "nothing is printed")
+        program.stdin.write("now\n")
+        program.stdin.flush()
+        assert "SIGTERM" in program.stderr.readline()  # while nobody reads the other stream
+
+
+def _is_full(pipe):
+    waiting = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return int.from_bytes(waiting, sys.byteorder) >= 65536
 
 
 def test_a_hard_task_can_reach_the_broker(tmp_path):

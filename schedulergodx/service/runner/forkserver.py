@@ -27,13 +27,14 @@ STANDARD_ERROR = 2
 ORPHANS_RETRY_MS = 50
 
 
-def main(control: int, service: int, grace_s: float) -> None:
+def main(control: int, service: int, grace_s: float, output_bytes_max: int) -> None:
     """Serve until the service ends.
 
     Args:
         control: descriptor of the socket to the service.
         service: process id of the service.
         grace_s: seconds between TERM and KILL.
+        output_bytes_max: what a task may print on each of its streams.
     """
     _fill_standard_streams()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -43,7 +44,7 @@ def main(control: int, service: int, grace_s: float) -> None:
     system.adopt_orphans()
     gc.collect()
     gc.freeze()  # what is here now stays shared with all children
-    server = _ForkServer(control, service, grace_s)
+    server = _ForkServer(control, service, grace_s, output_bytes_max)
     work = server.serve()
     del server
     if work is not None:
@@ -58,9 +59,10 @@ def _fill_standard_streams() -> None:
 
 
 class _ForkServer:
-    def __init__(self, control: int, service: int, grace_s: float) -> None:
+    def __init__(self, control: int, service: int, grace_s: float, output_bytes_max: int) -> None:
         self._control = control
         self._grace_s = grace_s
+        self._output_bytes_max = output_bytes_max
         self._service_pidfd = system.open_pidfd(service)
         self._is_service_gone = os.getppid() != service
         self._supervisors: set[int] = set()
@@ -101,7 +103,13 @@ class _ForkServer:
             else:
                 if supervisor == 0:
                     self._close_own()
-                    return supervise(channel, pipe, grace_s=self._grace_s, service_pidfd=self._service_pidfd)
+                    return supervise(
+                        channel,
+                        pipe,
+                        grace_s=self._grace_s,
+                        output_bytes_max=self._output_bytes_max,
+                        service_pidfd=self._service_pidfd,
+                    )
                 self._supervisors.add(supervisor)
         # With fewer of them this process has too many open: closing them tells the service.
         for descriptor in descriptors:

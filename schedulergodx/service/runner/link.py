@@ -21,8 +21,9 @@ _CODE = (
 class ForkServerLink:
     """One fork server at a time, started when it is needed. The service's loop uses it, from one thread."""
 
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, output_bytes_max: int) -> None:
         self._grace_s = grace_s
+        self._output_bytes_max = output_bytes_max
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
@@ -39,7 +40,13 @@ class ForkServerLink:
             return
         own, its = socket.socketpair()
         with its:
-            facts = {"control": its.fileno(), "service": os.getpid(), "grace_s": self._grace_s, "path": sys.path}
+            facts = {
+                "control": its.fileno(),
+                "service": os.getpid(),
+                "grace_s": self._grace_s,
+                "output_bytes_max": self._output_bytes_max,
+                "path": sys.path,
+            }
             command = [sys.executable, *_interpreter_options(), "-c", _CODE, json.dumps(facts)]
             try:
                 # A session of its own: Ctrl-C at the terminal is for the service alone.

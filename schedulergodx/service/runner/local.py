@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schedulergodx.clock import SystemClock
+from schedulergodx.config import OUTPUT_BYTES_MAX
 from schedulergodx.errors import Closed
 from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.service.runner.processes import ProcessPool, can_run_hard
@@ -23,8 +24,8 @@ class LocalRunner:
     """The production `Runner`: soft tasks in threads, hard ones in processes. Making one starts nothing.
 
     A hard task runs in a process of its own, forked from a small server process and not from the service; it is
-    killed with everything it started. Its standard output and error are those of the service, its environment and
-    folder those that the service had at its first hard task, or at `warm_up`.
+    killed with everything it started. What it prints goes to the streams of the service; its environment and folder are
+    those that the service had at its first hard task, or at `warm_up`.
 
     Args:
         threads: soft runs at a time.
@@ -34,6 +35,7 @@ class LocalRunner:
         broker: the service's own way to the broker, a URL or an `RmqConnect`, for clients inside of tasks.
         result_bytes_max: a result whose text is larger is told as RESULT_TOO_LARGE.
         limits: caps of what each hard task may use, and what it may use where it does not say.
+        output_bytes_max: what each hard task may print on standard output, and on standard error; the rest is dropped.
     """
 
     def __init__(  # noqa: PLR0913 - each is a bound or a fact of its own
@@ -45,6 +47,7 @@ class LocalRunner:
         broker: object | None = None,
         result_bytes_max: int = 8 * 1024 * 1024,
         limits: TaskLimits = NO_LIMITS,
+        output_bytes_max: int = OUTPUT_BYTES_MAX,
     ) -> None:
         self._clock = SystemClock()
         self._on_finished: Callable[[Finished], None] | None = None
@@ -56,6 +59,7 @@ class LocalRunner:
             broker=broker,
             result_bytes_max=result_bytes_max,
             limits=limits,
+            output_bytes_max=output_bytes_max,
             on_finished=self._tell,
         )
 

@@ -54,6 +54,7 @@ class ProcessPool:
         broker: object | None,
         result_bytes_max: int,
         limits: TaskLimits,
+        output_bytes_max: int,
         on_finished: Callable[[Finished], None],
     ) -> None:
         self._processes = processes
@@ -63,7 +64,7 @@ class ProcessPool:
         self._limits = limits
         self._on_finished = on_finished
         self._clock = SystemClock()
-        self._link = ForkServerLink(kill_grace_s)
+        self._link = ForkServerLink(kill_grace_s, output_bytes_max)
         self._reader: Reader | None = None
         self._lock = threading.Lock()
         self._running: dict[str, HardRun] = {}

@@ -16,16 +16,22 @@ from typing import TYPE_CHECKING
 from schedulergodx.clock import SystemClock
 from schedulergodx.service.runner import system
 from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, KILL, KILL_NOW, NOTE, REPORTED
+from schedulergodx.service.runner.output import Output
 from schedulergodx.service.runner.worker import run_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 RETRY_S = 0.02
 FREEZE_ROUNDS_MAX = 10
 """How often to look for what was forked since the last look, before killing what was found. Then it begins anew."""
 GIVE_UP_S = 5.0
 """How long to go on against what survives SIGKILL, since it waits inside the kernel (a dead network disk)."""
+
+
+OUTPUT_WAIT_S = 0.5
+"""How long the last output of a task may take to be written, where the stream of the service does not take it."""
+STREAMS = (1, 2)
 
 
 class _Phase(Enum):
@@ -35,7 +41,9 @@ class _Phase(Enum):
     FORCED = "forced"  # everything is being killed
 
 
-def supervise(channel: int, pipe: int, *, grace_s: float, service_pidfd: int | None) -> Callable[[], None]:
+def supervise(
+    channel: int, pipe: int, *, grace_s: float, output_bytes_max: int, service_pidfd: int | None
+) -> Callable[[], None]:
     """Start the worker, and watch it until nothing of it is left. In the supervisor this never returns.
 
     Returns:
@@ -45,6 +53,7 @@ def supervise(channel: int, pipe: int, *, grace_s: float, service_pidfd: int | N
         os.setsid()
         system.adopt_orphans()
         wakeup = _wake_on_child()
+        outputs = [Output(stream, output_bytes_max) for stream in STREAMS]
         # This process ignores TERM, and so does its child at first: blocked, one that comes too early waits for it.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         worker = os.fork()
@@ -52,12 +61,18 @@ def supervise(channel: int, pipe: int, *, grace_s: float, service_pidfd: int | N
         _tell(channel, FAILED, error.errno or 0)
         os._exit(0)
     if worker == 0:
+        for output in outputs:
+            output.become_stream()
         return partial(run_worker, pipe, os.getppid())
     status = 1  # the fork server then looks for what is left behind
     try:
         os.close(pipe)
+        for output in outputs:
+            output.keep_reading()
         _tell(channel, BEGAN, worker)
-        _Supervisor(channel, worker, wakeup=wakeup, grace_s=grace_s, service_pidfd=service_pidfd).run()
+        _Supervisor(channel, worker, outputs, wakeup=wakeup, grace_s=grace_s, service_pidfd=service_pidfd).run()
+        for output in outputs:
+            output.finish(OUTPUT_WAIT_S)
         status = 0
     finally:
         os._exit(status)
@@ -81,7 +96,17 @@ def _tell(channel: int, kind: bytes, number: int) -> None:
 
 
 class _Supervisor:
-    def __init__(self, channel: int, worker: int, *, wakeup: int, grace_s: float, service_pidfd: int | None) -> None:
+    def __init__(  # noqa: PLR0913 - what a supervisor watches, and one number
+        self,
+        channel: int,
+        worker: int,
+        outputs: Sequence[Output],
+        *,
+        wakeup: int,
+        grace_s: float,
+        service_pidfd: int | None,
+    ) -> None:
+        self._outputs = {output.reading: output for output in outputs}
         self._channel = channel
         self._worker = worker
         self._wakeup = wakeup
@@ -96,7 +121,7 @@ class _Supervisor:
     def run(self) -> None:
         """Return when the worker and all its descendants are gone."""
         poller = select.poll()
-        for descriptor in (self._channel, self._wakeup, self._service_pidfd):
+        for descriptor in (self._channel, self._wakeup, self._service_pidfd, *self._outputs):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
         while self._is_anyone_left() and not self._is_hopeless():
@@ -113,6 +138,11 @@ class _Supervisor:
     def _read(self, descriptor: int, poller: select.poll) -> None:
         if descriptor == self._wakeup:
             os.read(descriptor, 4096)
+            return
+        if (output := self._outputs.get(descriptor)) is not None:
+            output.start()
+            if output.is_copying:
+                poller.unregister(descriptor)
             return
         order = self._order() if descriptor == self._channel else b""
         if not order:  # the service is gone
