@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
-import termios
 import threading
 
 PIECE_BYTES = 64 * 1024
@@ -39,9 +36,12 @@ class Output:
         """In the supervisor: let go of the end for writing, so that the task's end can be seen."""
         os.close(self._writing)
 
-    def start(self) -> None:
-        """Copy from now on, until everybody who can print is gone. Where no thread is to be had, drop a piece."""
-        thread = threading.Thread(target=self._copy, daemon=True)
+    def start(self, piece: bytes = b"") -> None:
+        """Copy `piece`, and all from now on, until everybody who can print is gone.
+
+        Where no thread is to be had a piece is dropped.
+        """
+        thread = threading.Thread(target=self._copy, args=(piece,), daemon=True)
         try:
             thread.start()
         except RuntimeError:
@@ -56,24 +56,26 @@ class Output:
 
     def finish(self, timeout_s: float) -> None:
         """Wait at most so long until all that was printed is copied. Everybody who could print is gone."""
-        if self._thread is None and self._has_some():
-            self.start()
+        if self._thread is None and (
+            piece := os.read(self.reading, PIECE_BYTES)
+        ):  # nothing, and the end, comes at once
+            self.start(piece)
         if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _has_some(self) -> bool:
-        waiting = bytearray(struct.calcsize("i"))
-        fcntl.ioctl(self.reading, termios.FIONREAD, waiting)
-        return any(waiting)
-
-    def _copy(self) -> None:
+    def _copy(self, piece: bytes) -> None:
+        self._pass_on(piece)
         while piece := os.read(self.reading, PIECE_BYTES):
-            if self._left > 0:
-                self._write(piece[: self._left])
-                self._left -= len(piece)
-                if self._left <= 0:
-                    said = f"\nschedulergodx: a task has printed {self._bytes_max} bytes here; the rest is dropped\n"
-                    self._write(said.encode())
+            self._pass_on(piece)
+
+    def _pass_on(self, piece: bytes) -> None:
+        if self._left < 0:
+            return
+        self._write(piece[: self._left])
+        self._left -= len(piece)
+        if self._left < 0:
+            said = f"\nschedulergodx: a task has printed more than {self._bytes_max} bytes here; the rest is dropped\n"
+            self._write(said.encode())
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -81,4 +83,4 @@ class Output:
             while rest:
                 rest = rest[os.write(self._stream, rest) :]
         except OSError:  # the stream of the service is closed, or its disk full
-            self._left = 0
+            self._left = -1

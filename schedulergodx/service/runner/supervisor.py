@@ -70,8 +70,9 @@ def supervise(
         for output in outputs:
             output.keep_reading()
         _tell(channel, BEGAN, worker)
-        _Supervisor(channel, worker, outputs, wakeup=wakeup, grace_s=grace_s, service_pidfd=service_pidfd).run()
-        for output in outputs:
+        supervisor = _Supervisor(channel, worker, outputs, wakeup=wakeup, grace_s=grace_s, service_pidfd=service_pidfd)
+        is_gone = supervisor.run()
+        for output in outputs if is_gone else ():
             output.finish(OUTPUT_WAIT_S)
         status = 0
     finally:
@@ -118,8 +119,8 @@ class _Supervisor:
         self._give_up_at: float | None = None
         self._is_worker_gone = False
 
-    def run(self) -> None:
-        """Return when the worker and all its descendants are gone."""
+    def run(self) -> bool:
+        """Return True when the worker and all its descendants are gone; False when some will not go."""
         poller = select.poll()
         for descriptor in (self._channel, self._wakeup, self._service_pidfd, *self._outputs):
             if descriptor is not None:
@@ -129,6 +130,7 @@ class _Supervisor:
                 self._read(descriptor, poller)
             self._reap()
             self._escalate()
+        return not self._is_anyone_left()
 
     def _timeout_ms(self) -> float | None:
         if self._deadline is None:
