@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from schedulergodx.errors import Closed, MessageRejected, OutcomePruned, SchedulerError, UnknownMessageId
 from schedulergodx.rules.lifecycle import Code, Outcome
-from schedulergodx.utils.abstractions import ConnectionChanged, ConnectionState, ConsumeFailed, Delivery, TransportEvent
+from schedulergodx.utils.abstractions import (
+    ConnectionChanged,
+    ConnectionState,
+    ConsumeFailed,
+    ConsumeResumed,
+    Delivery,
+    TransportEvent,
+)
 from schedulergodx.utils.message import answers, envelope
 
 if TYPE_CHECKING:
@@ -218,6 +225,8 @@ class Consumer:
                 self._answers.end(event.error)
             case ConnectionChanged() if event.is_consuming and event.status.state is ConnectionState.UP:
                 self._on_up()
+            case ConsumeResumed():
+                self._ask_again()
             case ConnectionChanged():
                 pass
 
@@ -241,12 +250,15 @@ class Consumer:
     def _on_up(self) -> None:
         self._answers.resume()
         if self._was_up:
-            # The queue of answers may have expired while we were away; the service still has the outcomes.
-            waited_for = self._answers.doubt()
-            if waited_for:
-                with suppress(Closed):  # by somebody, a moment ago: `end` has woken those who wait
-                    self._ask(waited_for)
+            self._ask_again()
         self._was_up = True
+
+    def _ask_again(self) -> None:
+        """Ask for what is waited for: the queue of answers may be a new one, and the service has the outcomes."""
+        waited_for = self._answers.doubt()
+        if waited_for:
+            with suppress(Closed):  # by somebody, a moment ago: `end` has woken those who wait
+                self._ask(waited_for)
 
 
 def _unknown(outcome: Outcome) -> UnknownMessageId:

@@ -21,6 +21,7 @@ from schedulergodx.utils.abstractions import (
     ConnectionChanged,
     ConnectionState,
     ConsumeFailed,
+    ConsumeResumed,
     Delivery,
     Finished,
     ReadKeys,
@@ -131,7 +132,7 @@ class Loop(AbstractionCore):
                     self._read_keys()
                 case ConsumeFailed():
                     self._give_up(event.error)
-                case ConnectionChanged():
+                case ConnectionChanged() | ConsumeResumed():
                     pass  # the transport has logged it; what is under way waits for the connection
                 case _:
                     rest.append(event)

@@ -35,6 +35,7 @@ __all__ = [
     "ConnectionState",
     "ConnectionStatus",
     "ConsumeFailed",
+    "ConsumeResumed",
     "ConsumingStatus",
     "Delivery",
     "Ending",
@@ -204,7 +205,14 @@ class ConsumeFailed:
     error: BrokerError
 
 
-TransportEvent: TypeAlias = Delivery | ConnectionChanged | ConsumeFailed
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConsumeResumed:
+    """An event: a queue was gone under its consumer, with what was in it; it was made anew, and is consumed again."""
+
+    queue: str
+
+
+TransportEvent: TypeAlias = Delivery | ConnectionChanged | ConsumeFailed | ConsumeResumed
 
 
 class Transport(Protocol):

@@ -10,6 +10,7 @@ from schedulergodx.utils.abstractions import (
     ConnectionChanged,
     ConnectionState,
     ConsumeFailed,
+    ConsumeResumed,
     Delivery,
     Outgoing,
     QueueSpec,
@@ -33,6 +34,7 @@ class Recorder:
         self._deliveries: SimpleQueue[Delivery] = SimpleQueue()
         self._failures: SimpleQueue[ConsumeFailed] = SimpleQueue()
         self._changes: SimpleQueue[ConnectionChanged] = SimpleQueue()
+        self._resumed: SimpleQueue[ConsumeResumed] = SimpleQueue()
         self.count = 0
         transport.listen(self._on_event)
 
@@ -45,6 +47,8 @@ class Recorder:
                 self._failures.put(event)
             case ConnectionChanged():
                 self._changes.put(event)
+            case ConsumeResumed():
+                self._resumed.put(event)
 
     def delivery(self) -> Delivery:
         """Return the next delivery; fail if none comes."""
@@ -68,6 +72,10 @@ class Recorder:
     def failure(self) -> ConsumeFailed:
         """Return the next `ConsumeFailed`; fail if none comes."""
         return _get(self._failures, "ConsumeFailed")
+
+    def resumed(self) -> ConsumeResumed:
+        """Return the next `ConsumeResumed`; fail if none comes."""
+        return _get(self._resumed, "ConsumeResumed")
 
     def change(self, state: ConnectionState) -> ConnectionChanged:
         """Return the next change into `state`, skipping others; fail if none comes."""

@@ -458,12 +458,13 @@ class TransportContract(TransportLifeContract, TransportBrokerContract):
         assert other.delivery().body == b"end"
 
     def test_a_deleted_queue_is_consumed_again(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
-        """A consumer whose queue is deleted notices, makes it anew and gets what is published there from then on."""
+        """A consumer whose queue is deleted notices, makes it anew, tells, and gets what is published from then on."""
         recorder = consume(connect(), queue)
         publish(sender, queue.name, b"before")
         assert recorder.delivery().body == b"before"
         sender.delete_queue(queue.name)
         sender.delete_queue(f"{queue.name}.missing")
+        assert recorder.resumed().queue == queue.name
         for number in range(int(WAIT_S / PAUSE_S)):
             Sending(sender, queue.name, b"after %d" % number).error()
             if recorder.delivery_within(PAUSE_S):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from schedulergodx.utils.abstractions import ConsumeFailed, ConsumingStatus, Delivery
+from schedulergodx.utils.abstractions import ConsumeFailed, ConsumeResumed, ConsumingStatus, Delivery
 from schedulergodx_testing.memory import failures
 from schedulergodx_testing.memory.link import PAUSE_MAX_S, PAUSE_MIN_S, Link
 
@@ -85,6 +85,7 @@ class Wish:
         channel: the one that delivers, while there is one.
         has_ended: whether nothing more is wanted.
         was_owner: whether it owned its queue before.
+        is_again: whether its queue was deleted under it.
     """
 
     queue: QueueSpec
@@ -94,6 +95,7 @@ class Wish:
     channel: Channel | None = None
     has_ended: bool = False
     was_owner: bool = False
+    is_again: bool = False
     failures: int = 0
     patience: Timer | None = field(default=None, repr=False)
     pause: Timer | None = field(default=None, repr=False)
@@ -243,6 +245,9 @@ class ConsumingLink(Link):
             return
         wish.channel = channel = Channel(self, wish, store.queues[name])
         self._channels.append(channel)
+        if wish.is_again:
+            wish.is_again = False
+            self.emit(ConsumeResumed(queue=name))
         store.consume(channel, self.transport)
 
     def _wait_for_owner(self, wish: Wish) -> None:
@@ -340,6 +345,7 @@ class ConsumingLink(Link):
         """Begin again, on a new channel."""
         self._log.add("consumer cancelled", self.transport, wish.queue.name)
         self._close_channel(wish)
+        wish.is_again = True
         wish.failures += 1
         pause_s = max(PAUSE_MIN_S / 2, min(PAUSE_MAX_S, PAUSE_MIN_S * 2.0 ** min(wish.failures - 1, 30)) / 2)
         wish.pause = self._stepper.after(pause_s, lambda: self.put(self._arrive_consume, wish))

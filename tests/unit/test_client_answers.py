@@ -16,6 +16,7 @@ from schedulergodx.utils.abstractions import (
     ConnectionState,
     ConnectionStatus,
     ConsumeFailed,
+    ConsumeResumed,
     Delivery,
 )
 from schedulergodx.utils.keys.source import Keys
@@ -177,6 +178,17 @@ def test_after_a_reconnect_what_is_waited_for_is_asked(listening):
     listening.consumer.on_event(change(ConnectionState.UP))
     assert listening.asked == [["waited for"]]
     assert listening.answers.is_known("waited for")
+    assert not listening.answers.is_known("left alone")
+
+
+def test_after_the_loss_of_the_queue_of_answers_what_is_waited_for_is_asked(listening):
+    """The connection is as it was; an answer may have gone with the queue, though the service heard its confirm."""
+    listening.answers.expect("waited for")
+    listening.answers.expect("left alone")
+    listening.answers.wait("waited for", lambda _: None)
+    listening.consumer.on_event(change(ConnectionState.UP))
+    listening.consumer.on_event(ConsumeResumed(queue="answers"))
+    assert listening.asked == [["waited for"]]
     assert not listening.answers.is_known("left alone")
 
 

@@ -21,7 +21,7 @@ from schedulergodx.transport.rabbitmq.errors import (
     code_and_text,
     reason_text,
 )
-from schedulergodx.utils.abstractions import ConsumeFailed, Delivery
+from schedulergodx.utils.abstractions import ConsumeFailed, ConsumeResumed, Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -114,6 +114,7 @@ class Subscription:
         self._timer: object = None
         self._answered_at: float | None = None
         self._unseen = 0
+        self._is_again = False
 
     # --- For any thread
 
@@ -235,6 +236,9 @@ class Subscription:
         self._unseen = 0
         self._link.later(PROBE_PAUSE_S, lambda: self._probe(intake))
         logger.info("consuming from %r", self.wish.queue.name)
+        if self._is_again:
+            self._is_again = False
+            self._emit(ConsumeResumed(queue=self.wish.queue.name))
 
     def _on_message(self, _channel: Channel, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         intake = self.intake
@@ -306,6 +310,7 @@ class Subscription:
     def _begin_again(self, why: str) -> None:
         if not self.has_ended:
             self._failures += 1
+            self._is_again = True
             logger.warning("queue %r: %s; consuming again", self.wish.queue.name, why)
             self._timer = self._link.later(pause_s(self._failures, 1.0), self._own)
 

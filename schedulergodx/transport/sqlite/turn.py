@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import BrokerError, QueueInUse, QueueMismatch, QueueMissing
-from schedulergodx.utils.abstractions import ConsumeFailed, Delivery
+from schedulergodx.utils.abstractions import ConsumeFailed, ConsumeResumed, Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,6 +98,7 @@ class Turn:
         self._released: set[int] = set()
         self._joined: list[Consumer] = []
         self._failed: list[ConsumeFailed] = []
+        self._remade: list[Consumer] = []
         self._deliveries: list[tuple[int, Consumer, Delivery]] = []
         self.size_bytes = 0
 
@@ -179,6 +180,7 @@ class Turn:
         if not consumer.is_joined or self._file.is_consumer(consumer.spec.name, self._ledger.owner_id):
             return consumer.is_joined
         logger.warning("queue %r in %s was deleted; made anew", consumer.spec.name, self._ledger.broker)
+        self._remade.append(consumer)
         self._released.update(position for position, holder in self._ledger.held.items() if holder is consumer)
         return False
 
@@ -233,7 +235,7 @@ class Turn:
 
     # --- Afterwards
 
-    def after_commit(self) -> list[Delivery | ConsumeFailed]:
+    def after_commit(self) -> list[Delivery | ConsumeFailed | ConsumeResumed]:
         """Settle what was published, bring the ledger up to date, and return the events to tell."""
         for position in self._released:
             self._ledger.held.pop(position).unacked -= 1
@@ -248,7 +250,8 @@ class Turn:
             consumer.unacked += 1
         for outgoing, error in self._settled:
             self._outbox.settle(outgoing, error)
-        return [*self._failed, *(delivery for _, _, delivery in self._deliveries)]
+        resumed = [ConsumeResumed(queue=one.spec.name) for one in self._remade if one in self._joined]
+        return [*self._failed, *resumed, *(delivery for _, _, delivery in self._deliveries)]
 
     def after_rollback(self) -> None:
         """Note that nothing of it was kept; for a commit that failed halfway, that is not known."""
