@@ -17,6 +17,7 @@ from schedulergodx.cli import exits
 from schedulergodx.clock import SystemClock
 from schedulergodx.rules.lifecycle import Code, TaskStatus
 from schedulergodx.utils.storage.reader import reader
+from schedulergodx_testing.rabbitmq.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +133,20 @@ def test_it_runs_tasks_and_stops_when_asked(url: str, db: str, client: Client) -
     assert banner.startswith("schedulergodx: ")
     assert f"process {running.process.pid}: service 'shop' takes tasks from queue 'client-service' of {url}" in banner
     assert all(" - INFO - schedulergodx." in line for line in lines), said
+
+
+def test_health_is_told_while_it_runs(url: str, db: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """0 and one line about a service that works; 1 before it runs, and after it has stopped."""
+    assert cli.main(["health", "--db", db]) == exits.EXIT_UNHEALTHY
+    with service("--url", url, "--db", db, "--name", "shop") as running:
+        running.wait_until_it_takes_tasks()
+        wait_until(lambda: cli.main(["health", "--db", db]) == exits.EXIT_OK, "it to be well", timeout_s=ANSWER_S)
+        assert cli.main(["health", "--alive", "--db", db]) == exits.EXIT_OK
+        assert "alive: service shop takes tasks; 0 run, 0 wait\n" in capsys.readouterr().out
+        running.signal()
+        assert running.end()[0] == exits.EXIT_OK
+    assert cli.main(["health", "--db", db]) == exits.EXIT_UNHEALTHY
+    assert "no service runs with the database" in capsys.readouterr().out
 
 
 def test_options_can_come_from_the_environment(url: str, db: str, client: Client) -> None:

@@ -54,7 +54,7 @@ class Evils:
                 "broker frozen": (1, self.freeze_broker),
                 "memory alarm": (2, self.alarm),
                 "queue of answers deleted": (3, self.delete_replies),
-                "queue of requests deleted, when empty": (2, self.delete_requests),
+                "queue of requests deleted, while empty": (2, self.delete_requests),
             }
         return acts
 
@@ -139,8 +139,22 @@ class Evils:
         return self._delete(self.chance.choice(names)) if names else "there is none"
 
     def delete_requests(self) -> str:
-        """Delete the queue under its consumer, if nothing is in it: what is in a queue goes with it, by design."""
-        return self._delete("requests", "--if-empty")
+        """Delete the queue under its consumer, while nothing is in it or on its way to it.
+
+        What is in a queue goes with it, by design; and RabbitMQ confirms what comes while a queue is being deleted, and
+        never delivers it (seen on 3.10.8, once for each deletion under load, with plain pika as well).
+        """
+        for client in self.clients:
+            client.send(signal.SIGSTOP)
+        try:
+            for _ in range(20):
+                rest(0.5)
+                if self._rabbit.queues(self._vhost).get("requests") == (0, 0):
+                    return self._delete("requests", "--if-empty")
+        finally:
+            for client in self.clients:
+                client.send(signal.SIGCONT)
+        return "it is not empty"
 
     def _delete(self, name: str, *options: str) -> str:
         try:
