@@ -347,7 +347,7 @@ class TransportContract(TransportLifeContract, TransportBrokerContract):
     def test_a_second_exclusive_consumer_is_refused(
         self, connect: Connect, sender: Transport, queue: QueueSpec
     ) -> None:
-        """It gets `ConsumeFailed` with `QueueInUse`; the first one is not disturbed, and a standby goes on waiting."""
+        """It gets `ConsumeFailed` with `QueueInUse`, which names the first; that is not disturbed, a standby waits."""
         first = consume(connect(), queue, is_exclusive=True)
         publish(sender, queue.name, b"1")
         assert first.delivery().body == b"1"
@@ -356,6 +356,7 @@ class TransportContract(TransportLifeContract, TransportBrokerContract):
         failure = consume(connect(), queue, is_exclusive=True).failure()
         assert failure.queue == queue.name
         assert isinstance(failure.error, QueueInUse)
+        assert "another service" not in str(failure.error)
         publish(sender, queue.name, b"2")
         assert first.delivery().body == b"2"
         assert not standby.has_failures()

@@ -232,7 +232,7 @@ class ConsumingLink(Link):
         if wish.is_exclusive:
             owner = store.owner(name)
             if owner is not None and owner is not connection:
-                self._wait_for_owner(wish)
+                self._wait_for_owner(wish, owner)
                 return
             store.own(name, connection)
             wish.was_owner = True
@@ -250,7 +250,7 @@ class ConsumingLink(Link):
             self.emit(ConsumeResumed(queue=name))
         store.consume(channel, self.transport)
 
-    def _wait_for_owner(self, wish: Wish) -> None:
+    def _wait_for_owner(self, wish: Wish, owner: Connection) -> None:
         """Try again when the owner is gone; be refused when that takes too long."""
         name = wish.queue.name
         connection = self.connection
@@ -264,7 +264,7 @@ class ConsumingLink(Link):
             self._log.add("waiting for owner", self.transport, name)
             patience_s = OWNER_AGAIN_WAIT_S if wish.was_owner else OWNER_WAIT_S
             wish.patience = self._stepper.after(
-                patience_s, lambda: self._fail(wish, failures.in_use(name, self.hub.address))
+                patience_s, lambda: self._fail(wish, failures.in_use(name, owner.link.transport, self.hub.address))
             )
 
     def _arrive_stop(self, channel: Channel) -> None:

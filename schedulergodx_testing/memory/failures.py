@@ -53,9 +53,9 @@ def mismatch(queue: str, difference: str, broker: str, message_id: str | None = 
     return QueueMismatch(text, message_id=message_id, broker=broker)
 
 
-def in_use(queue: str, broker: str) -> QueueInUse:
+def in_use(queue: str, owner: str, broker: str) -> QueueInUse:
     """Say that somebody else takes from a queue."""
-    text = f"another service takes from queue {queue!r} ({broker})"
+    text = f"queue {queue!r} is taken by {owner} ({broker})"
     return QueueInUse(f"{text}. Stop that one, use another queue, or wait as a standby.", broker=broker)
 
 

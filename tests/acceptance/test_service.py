@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import signal
 import threading
@@ -375,15 +376,16 @@ def test_two_services_cannot_share_a_database(start, broker_url: str, tmp_path: 
 
 
 def test_two_services_cannot_share_a_queue(start, client: Client, broker_url: str, request_queue, tmp_path) -> None:
-    """The second ends with an error that names the queue; the first goes on."""
+    """The second ends with an error that names the queue and who takes from it; the first goes on."""
     from helpers.programs import Program
 
-    start()
+    first = start(name="first")
     parameters = {"url": broker_url, "request_queue": request_queue, "db": str(tmp_path / "other.db")}
     with Program(RUN_LIMITED, json.dumps(parameters), "{}", cwd=tmp_path) as second:
         assert second.wait() != 0
         [line] = second.matching("^schedulergodx.errors.QueueInUse")
     assert request_queue in line
+    assert re.search(rf"is taken by first \(p\w+ {first.pid} on ", line)
     assert client.task(add).launch(1, 2).result(WAIT_S) == 3
 
 

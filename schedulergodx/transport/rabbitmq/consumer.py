@@ -28,7 +28,8 @@ class Consumer:
     link: Link
     """Set once by the transport, before anything is called."""
 
-    def __init__(self, errors: Errors, emit: Callable[[TransportEvent], None]) -> None:
+    def __init__(self, who: str, errors: Errors, emit: Callable[[TransportEvent], None]) -> None:
+        self._who = who
         self._errors = errors
         self._emit = emit
         self._acked: deque[Delivery] = deque()
@@ -123,7 +124,7 @@ class Consumer:
             return
         if older is not None:
             older.give_all_back()
-        subscription = Subscription(wish, link=self.link, errors=self._errors, emit=self._emit)
+        subscription = Subscription(wish, who=self._who, link=self.link, errors=self._errors, emit=self._emit)
         self._subscriptions[wish.queue.name] = subscription
         if self._declarer is not None:
             subscription.start(self._declarer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,9 @@ logger = logging.getLogger("schedulergodx.transport")
 EXPIRES_MAX_MS = 2**32 - 1
 """RabbitMQ knows no longer life of a queue than seven weeks."""
 
+_CURRENT_ARGUMENT = re.compile(
+    r"inequivalent arg 'x-dead-letter-routing-key' .* but current is the value '(?P<value>.*?)(?:' of type .*|\.\.\.)?$"
+)
 DELIVERY_LIMIT = "x-delivery-limit"
 LIMITS_SINCE = 4
 """From this version on, what came back to a quorum queue 20 times is dropped, unless the queue is made with -1.
@@ -56,6 +60,10 @@ def _type_arguments(queue: QueueSpec, version: int) -> dict[str, Any]:
     if not queue.is_quorum:
         return {"x-queue-type": "classic"}
     return {"x-queue-type": "quorum"} | ({DELIVERY_LIMIT: -1} if version >= LIMITS_SINCE else {})
+
+
+_OWNER_ARGUMENTS = {"x-queue-type": "classic", "x-expires": EXPIRES_MAX_MS, "x-dead-letter-exchange": ""}
+"""Of the queue that says who owns another one, apart from what it says."""
 
 
 def major_version(server_properties: Mapping[str, Any] | None) -> int:
@@ -105,6 +113,37 @@ class Declarer:
         arguments = {"x-queue-type": "classic"}
         self._add(
             lambda channel, ok: channel.queue_declare(name, exclusive=True, arguments=arguments, callback=ok), done
+        )
+
+    def say_owner(self, name: str, text: str) -> None:
+        """Leave `text` at the broker for whoever asks by `ask_owner`, in place of what an earlier owner left.
+
+        It is an argument of an empty queue: nothing has to be published for it, so a broker under alarm, which reads
+        nothing from those who publish, does not stop this connection.
+        """
+        self.delete(name)
+        self._add(
+            lambda channel, ok: channel.queue_declare(
+                name, durable=True, arguments=_OWNER_ARGUMENTS | {"x-dead-letter-routing-key": text}, callback=ok
+            ),
+            lambda _error: None,
+        )
+
+    def ask_owner(self, name: str, done: Callable[[str], None]) -> None:
+        """Call `done` with what the owner has left by `say_owner`, or with "" if that cannot be known.
+
+        The broker tells an argument to whoever declares the queue without it, in 255 bytes with all around it.
+        """
+
+        def on_answer(error: BaseException | None) -> None:
+            if error is None:  # there was none, and we have made it
+                self.delete(name)
+            found = None if error is None else _CURRENT_ARGUMENT.search(code_and_text(error)[1])
+            done(found["value"] if found else "")
+
+        self._add(
+            lambda channel, ok: channel.queue_declare(name, durable=True, arguments=_OWNER_ARGUMENTS, callback=ok),
+            on_answer,
         )
 
     def delete(self, name: str) -> None:

@@ -167,11 +167,11 @@ class Errors:
             return self._make(QueueMissing, said, "Create the queue, or allow this user to.", message_id)
         return self._make(BrokerError, said, "", message_id)
 
-    def in_use(self, queue: str, message_id: str | None = None) -> QueueInUse:
-        """Say that somebody else takes from `queue`."""
+    def in_use(self, queue: str, message_id: str | None = None, *, owner: str = "") -> QueueInUse:
+        """Say that somebody else takes from `queue`; `owner` says who, or is ""."""
         return self._make(
             QueueInUse,
-            f"another service takes from queue {queue!r}",
+            f"queue {queue!r} is taken by {owner or 'another service'}",
             "Stop that one, use another queue, or wait as a standby.",
             message_id,
         )

@@ -86,7 +86,7 @@ class Tag(NamedTuple):
 def owner_queue_name(queue: str) -> str:
     """Return the name of the queue whose owner may consume from `queue`."""
     name = f"{queue}.owner"
-    if len(name.encode()) <= QUEUE_NAME_BYTES_MAX:
+    if len(name.encode()) <= QUEUE_NAME_BYTES_MAX - len(".name"):
         return name
     return f"schedulergodx.owner.{hashlib.sha256(queue.encode()).hexdigest()}"
 
@@ -98,8 +98,11 @@ class Subscription:
     refusal or the loss of the connection, begins that again after a pause.
     """
 
-    def __init__(self, wish: Wish, *, link: Link, errors: Errors, emit: Callable[[TransportEvent], None]) -> None:
+    def __init__(
+        self, wish: Wish, *, who: str, link: Link, errors: Errors, emit: Callable[[TransportEvent], None]
+    ) -> None:
         self.wish = wish
+        self._who = who
         self.intake: Intake | None = None
         self.has_ended = False
         self._link = link
@@ -189,6 +192,8 @@ class Subscription:
         self._answered_at = _clock.monotonic()
         if error is None:
             self._is_owner = self._was_owner = True
+            if self._declarer is not None:
+                self._declarer.say_owner(f"{owner_queue_name(self.wish.queue.name)}.name", self._who)
             self._own()
         elif code_and_text(error)[0] != RESOURCE_LOCKED:
             self.fail(self._errors.declaring(owner_queue_name(self.wish.queue.name), error))
@@ -197,8 +202,10 @@ class Subscription:
 
     def _wait_for_owner(self) -> None:
         queue, limit_s = self.wish.queue.name, OWNER_AGAIN_WAIT_S if self._was_owner else OWNER_WAIT_S
-        if self._waited_s >= limit_s and not self.wish.is_standby:
-            self.fail(self._errors.in_use(queue))
+        if self._waited_s >= limit_s and not self.wish.is_standby and self._declarer is not None:
+            self._declarer.ask_owner(
+                f"{owner_queue_name(queue)}.name", lambda owner: self.fail(self._errors.in_use(queue, owner=owner))
+            )
             return
         if not self._has_told_waiting:
             self._has_told_waiting = True

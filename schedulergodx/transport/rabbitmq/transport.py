@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
 import threading
 from typing import TYPE_CHECKING
 
@@ -55,7 +57,7 @@ class RabbitMQTransport:
         self._is_closed = False
         errors = Errors(connect)
         self._publisher = Publisher(errors)
-        self._consumer = Consumer(errors, self._emit)
+        self._consumer = Consumer(f"{name} (process {os.getpid()} on {platform.node()})", errors, self._emit)
         self._publishing = self._publisher.link = Link(
             title="publishing connection",
             address=connect.address,
