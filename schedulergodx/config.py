@@ -56,6 +56,7 @@ class ServiceLimits:
         kill_grace_s: between TERM and KILL of a hard task.
         overdue_grace_s: by how much a delayed task may be late before it counts as overdue.
         keep_outcomes_s: how long outcomes can be asked for after the end.
+        max_age_s: an older launch that is not known is refused, since it may be a repetition; `keep_ids_s` is not less.
         keep_ids_s: how long after its end the id of a task is known, at least as long as its outcome; until then
             a late duplicate of its launch does not run again.
         keep_replies_s: how long an answer is offered to a queue that is full or absent. Its outcome stays.
@@ -77,6 +78,7 @@ class ServiceLimits:
     kill_grace_s: float = 2.0
     overdue_grace_s: float = 60.0
     keep_outcomes_s: float = 7 * 86400.0
+    max_age_s: float = 30 * 86400.0
     keep_ids_s: float = 30 * 86400.0
     keep_replies_s: float = 86400.0
     replies_in_flight_max: int = 1000
@@ -95,8 +97,13 @@ class ServiceLimits:
             whole_number(name, getattr(self, name), least=1, most=65535)
         for name in ("stop_grace_s", "kill_grace_s", "overdue_grace_s", "reply_flush_s"):
             seconds(name, getattr(self, name), least=0.0)
-        for name in ("keep_outcomes_s", "keep_ids_s", "keep_replies_s"):
+        for name in ("max_age_s", "keep_outcomes_s", "keep_ids_s", "keep_replies_s"):
             seconds(name, getattr(self, name), least=1.0)
+        if self.keep_ids_s < self.max_age_s:
+            raise InvalidParameter(
+                f"keep_ids_s ({self.keep_ids_s:g}) must not be less than max_age_s ({self.max_age_s:g}): a launch that "
+                "is taken again after its id is forgotten runs twice"
+            )
         message_bytes("message_bytes_max", self.message_bytes_max)
         whole_number("task_output_bytes_max", self.task_output_bytes_max, least=0, most=2**60)
         for name in LIMIT_RANGES:

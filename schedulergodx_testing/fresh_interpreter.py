@@ -69,12 +69,13 @@ def _is_there(name: str) -> bool:
 
 def _task(fields: dict[str, Any]) -> Any:
     from schedulergodx.rules.tasks import TaskSpec  # noqa: PLC0415 - it is there only after `_take_package`
+    from schedulergodx.utils.message.seals import from_own_service  # noqa: PLC0415
 
     def data(name: str) -> bytes | None:
         return None if fields[name] is None else base64.b64decode(fields[name])
 
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return TaskSpec(
+    task = TaskSpec(
         message_id="portable",
         client="portable",
         reply_to="",
@@ -93,6 +94,7 @@ def _task(fields: dict[str, Any]) -> Any:
         is_delayed=False,
         is_overdue_enabled=False,
     )
+    return from_own_service(task)
 
 
 def _load(fields: dict[str, Any]) -> list[str] | None:

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from schedulergodx.redirection import Launching
-    from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.service import Service
     from schedulergodx.utils.abstractions import Transport
+    from schedulergodx.utils.message.seals import Verified
     from schedulergodx_testing.memory import Happening
 
 _TOLD = frozenset(KINDS - {"connected", "declared", "consuming", "kept", "acked", "closed", "killed"})
@@ -334,7 +334,7 @@ class Harness(Driving, Assertions, Crashing):
 
     # --- for its parts ---------------------------------------------------------------------------------------------
 
-    def load(self, task: TaskSpec) -> payload.Loaded:
+    def load(self, task: Verified) -> payload.Loaded:
         """Deserialize a task, as in production; then put the original function in, unless copies are wanted."""
         loaded = payload.load(task)
         record = self._originals.get(task.message_id)

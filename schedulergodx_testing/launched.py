@@ -83,7 +83,7 @@ class Launch:
 
 def launch_of(launching: Launching, at: datetime) -> Launch:
     """Return the record of a launch that is about to be sent."""
-    args, kwargs = payload.loads(launching.arguments)
+    args, kwargs = payload.arguments_of(launching.arguments)
     return Launch(
         message_id=launching.message_id,
         client=launching.client,

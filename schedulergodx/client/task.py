@@ -68,7 +68,8 @@ class TaskParameters:
         processes_max: of a hard task: processes and threads of the service's user above which it can make no more.
             The system counts all of that user, and does not bind root.
         file_bytes_max: of a hard task: bytes of each file that it writes.
-        by: whether the function travels by `"value"`, by `"reference"`, or both ways (`"auto"`).
+        by: whether the function travels by `"value"`, by `"reference"`, or both ways (`"auto"`); `"name"`: by reference
+            with arguments as data, for a service that runs the functions it was given and unpickles nothing.
         by_value_modules: names of modules whose functions and classes travel by value, too.
     """
 
@@ -104,8 +105,8 @@ class TaskParameters:
             raise InvalidParameter("max_starts needs on_crash='retry': a task is started once otherwise")
         if limited and not self.hard:
             raise InvalidParameter(f"{limited[0]} needs hard=True: a thread has no bounds of its own")
-        if self.by not in {"auto", "value", "reference"}:
-            raise InvalidParameter(f"by must be 'auto', 'value' or 'reference', got {self.by!r}")
+        if self.by not in {"auto", "value", "reference", "name"}:
+            raise InvalidParameter(f"by must be 'auto', 'value', 'reference' or 'name', got {self.by!r}")
 
     def changed(self, changes: ParameterChanges) -> TaskParameters:
         """Return a copy with `changes`. Raises InvalidParameter, or TypeError for a parameter that does not exist."""

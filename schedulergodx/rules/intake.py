@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from schedulergodx.rules.tasks import Added
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+AHEAD_MAX_S = 300.0
+"""By how much a client's clock may be ahead of the service's."""
 
 
 class Intake(Enum):
@@ -34,6 +41,22 @@ def on_launch(added: Added, *, is_ended: bool) -> Intake:
             return Intake.ANSWER if is_ended else Intake.WATCH
         case Added.FORGOTTEN:
             return Intake.SAY_PRUNED
+
+
+def staleness(issued_at: datetime, now: datetime, *, max_age_s: float) -> str:
+    """Return why a launch that nobody knows is too old, or comes from the future, to be taken; "" when it is neither.
+
+    An old one may be the repetition of one that ran so long ago that its id is forgotten.
+    """
+    age_s = (now - issued_at).total_seconds()
+    if age_s > max_age_s:
+        return f"it was issued {age_s:.0f} s ago, and this service takes launches for {max_age_s:g} s; launch it anew"
+    if age_s < -AHEAD_MAX_S:
+        return (
+            f"it is issued {-age_s:.0f} s in the future of this service, more than {AHEAD_MAX_S:g} s: the clock of the "
+            "client or of the service is wrong"
+        )
+    return ""
 
 
 class Question(Enum):

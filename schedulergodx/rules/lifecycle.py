@@ -66,6 +66,9 @@ class Code(Enum):
     UNKNOWN_ID = "UNKNOWN_ID"
     OUTCOME_PRUNED = "OUTCOME_PRUNED"
     INVALID_TASK = "INVALID_TASK"
+    STALE = "STALE"
+    NOT_ALLOWED = "NOT_ALLOWED"
+    TAMPERED = "TAMPERED"
 
 
 STATUS_OF: dict[Code, TaskStatus] = {

@@ -27,7 +27,7 @@ class TaskSpec:
         function: the function by value (cloudpickle), or None when it travels by reference alone.
         reference: the function by reference, `module:qualname`, or "".
         code_digest: hash of the function's code, to compare with what the reference gives; "" means do not compare.
-        arguments: cloudpickle of `(args, kwargs)`.
+        arguments: cloudpickle of `(args, kwargs)`, or the same as JSON text by the rules of results.
         arguments_by_value: the same for a function that runs by value, where that differs; else None.
         python: version of the Python that pickled, e.g. `3.11.7`.
         is_hard: in a killable process of its own, instead of a thread.
@@ -39,6 +39,7 @@ class TaskSpec:
         max_starts: how often it may be started, should a crash end it; 1: once.
         limits: what it may use, where it is hard.
         starts: how often it was started before.
+        seal: the signature of all this, made when it was stored; "" when the service has no keys.
     """
 
     message_id: str
@@ -61,6 +62,7 @@ class TaskSpec:
     max_starts: int = 1
     limits: TaskLimits = NO_LIMITS
     starts: int = 0
+    seal: str = ""
 
     @property
     def can_be_overdue(self) -> bool:

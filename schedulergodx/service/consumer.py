@@ -6,16 +6,20 @@ import logging
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import MessageRejected
-from schedulergodx.rules.intake import Intake, Question, on_launch, on_question
+from schedulergodx.rules.intake import Intake, Question, on_launch, on_question, staleness
 from schedulergodx.rules.lifecycle import Code
 from schedulergodx.rules.tasks import Added
+from schedulergodx.service.unproven import DROPPED, Unproven
 from schedulergodx.utils.message import envelope, launches
 from schedulergodx.utils.message.kinds import Message
+from schedulergodx.utils.message.signature import REASON as BAD_SIGNATURE
 from schedulergodx.utils.message.signature import Direction
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.service.admission import Admission
     from schedulergodx.service.outcomes import Outcomes
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Delivery, Storage
@@ -24,23 +28,41 @@ if TYPE_CHECKING:
 
 QUESTIONS_MAX = 1000
 """How many ids one ASK may name."""
+_TOLD = {code.value: code for code in (Code.STALE, Code.NOT_ALLOWED)}
+"""Reasons that its client hears as they are; every other one is INVALID_TASK."""
 
 
 class Consumer:
     """Takes deliveries in. Used within a transaction of the loop; nothing that a message holds raises out of it."""
 
-    def __init__(self, storage: Storage, outcomes: Outcomes, signatures: Signatures, *, message_bytes_max: int) -> None:
+    def __init__(  # noqa: PLR0913 - what it asks, and two bounds
+        self,
+        storage: Storage,
+        outcomes: Outcomes,
+        signatures: Signatures,
+        admission: Admission,
+        *,
+        message_bytes_max: int,
+        max_age_s: float,
+    ) -> None:
         self._storage = storage
         self._outcomes = outcomes
         self._signatures = signatures
+        self._admission = admission
         self._message_bytes_max = message_bytes_max
+        self._max_age_s = max_age_s
+        self._unproven = Unproven()
 
     def take(self, delivery: Delivery, turn: Turn, *, now: datetime) -> None:
         """Store, answer or refuse what `delivery` holds."""
         try:
             message = self._read(delivery.body)
         except MessageRejected as error:
-            self._reject(delivery, error, turn)
+            if error.reason == BAD_SIGNATURE and not self._unproven.may_keep(len(delivery.body), now=now):
+                turn.say(logging.WARNING, DROPPED, self._unproven.dropped)
+                turn.acks.append(delivery)
+            else:
+                self._reject(delivery, error, turn)
             return
         if message.unknown_fields:
             what = "%d unknown fields passed over (message %s)"
@@ -55,7 +77,7 @@ class Consumer:
                     message.reply_to,
                     turn,
                     client=message.client,
-                    code=Code.INVALID_TASK,
+                    code=_TOLD.get(error.reason, Code.INVALID_TASK),
                     message=str(error),
                 )
             return
@@ -67,6 +89,8 @@ class Consumer:
         opened = self._signatures.open(Direction.REQUEST, data)
         message = envelope.parse(opened.body, bytes_max=self._message_bytes_max)
         opened.check(message.client)
+        if opened.signer is not None and message.issued_at is None and message.kind is Message.TASK:
+            raise MessageRejected("a signed launch says when it was issued, in 'issued_at'; this one does not")
         return message
 
     def _take_message(self, message: Envelope, turn: Turn, now: datetime) -> None:
@@ -84,7 +108,8 @@ class Consumer:
                 raise MessageRejected("a service takes no messages of type 2 (ERROR)", reason="UNKNOWN_TYPE")
 
     def _take_launch(self, message: Envelope, turn: Turn, now: datetime) -> None:
-        task = launches.task_of(message, received_at=now)
+        task = self._admission.take(launches.task_of(message, received_at=now))
+        self._check_age(task, now)
         added = self._storage.add(task, now=now)
         state = None if added is Added.NEW else self._storage.find(task.message_id)
         match on_launch(added, is_ended=state is not None and state.outcome is not None):
@@ -102,6 +127,13 @@ class Consumer:
             case Intake.SAY_PRUNED:
                 turn.say(logging.INFO, "launched again long after its end; not run again (message %s)", task.message_id)
                 self._say_pruned(task.message_id, message, turn)
+
+    def _check_age(self, task: TaskSpec, now: datetime) -> None:
+        """Refuse an old launch, unless it is known: then it is only answered again. Raises MessageRejected."""
+        why = staleness(task.issued_at, now, max_age_s=self._max_age_s)
+        message_id = task.message_id
+        if why and self._storage.find(message_id) is None and not self._storage.is_forgotten(message_id):
+            raise MessageRejected(why, reason=Code.STALE.value)
 
     def _refuse_conflict(self, message_id: str, message: Envelope, turn: Turn) -> None:
         what = "refused: client %s launched another task under a known id (message %s)"

@@ -30,6 +30,7 @@ from schedulergodx.errors import (
     SchedulerError,
 )
 from schedulergodx.rules.limits import TaskLimits
+from schedulergodx.service.admission import ACCEPTED, Admission
 from schedulergodx.service.consumer import Consumer
 from schedulergodx.service.health import Health
 from schedulergodx.service.health_file import HealthFile
@@ -61,15 +62,17 @@ from schedulergodx.utils.keys.access import Access
 from schedulergodx.utils.keys.policy import check_keys
 from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
+from schedulergodx.utils.message.seals import Seals
 from schedulergodx.utils.message.signature import Signatures
 from schedulergodx.utils.storage import DB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
-    from typing import Self
+    from typing import Any, Self
 
+    from schedulergodx.service.admission import Accepted
     from schedulergodx.utils.keys.source import KeySource
     from schedulergodx.utils.rmq_property import RmqConnect
 
@@ -101,6 +104,9 @@ class Service(Loop):
             `SCHEDULERGODX_KEY_FILE` says, if anything. A key file is read again at SIGHUP, and by `reload_keys()`.
         allow_unsigned: start without keys although other machines reach the broker, and take unsigned messages
             although there are keys. Then whoever reaches the broker can run code here.
+        accept: what is run. `{"ref"}`: only the functions of `tasks`, launched with `by="name"`; nothing is unpickled.
+            By default whatever is sent.
+        tasks: these functions, or tasks; each is found by its name in its module.
         limits: all further bounds; `threads` and `processes` win over what it says.
         clock, transport, storage, runner: other kinds of the four seams, for tests.
 
@@ -125,6 +131,8 @@ class Service(Loop):
         queue_type: QueueType = "classic",
         keys: KeySource | None = None,
         allow_unsigned: bool = False,
+        accept: Collection[Accepted] = ACCEPTED,
+        tasks: Iterable[Callable[..., Any]] = (),
         limits: ServiceLimits | None = None,
         clock: Clock | None = None,
         transport: Transport | None = None,
@@ -144,6 +152,8 @@ class Service(Loop):
         self._is_quorum = is_quorum("queue_type", queue_type)
         self.keys = Keys(keys)
         self._allow_unsigned = flag("allow_unsigned", allow_unsigned)
+        seals = Seals(self.keys.ring, allow_unsigned=self._allow_unsigned)
+        self._admission = Admission(seals, accept=accept, tasks=tasks)
         self._logger = LoggerConstructor(f"schedulergodx.service.{self.name}", log_level=None)
         self._log_lines = CoreLogger(self._logger.getLogger(), core_name)
         self._target = rmq_connect if url is None else url
@@ -339,7 +349,14 @@ class Service(Loop):
             self.keys.ring, queue=self._request_queue, clock=clock, allow_unsigned=self._allow_unsigned
         )
         outcomes = Outcomes(self._storage, signatures)
-        self._consumer = Consumer(self._storage, outcomes, signatures, message_bytes_max=limits.message_bytes_max)
+        self._consumer = Consumer(
+            self._storage,
+            outcomes,
+            signatures,
+            self._admission,
+            message_bytes_max=limits.message_bytes_max,
+            max_age_s=limits.max_age_s,
+        )
         self._publisher = Publisher(
             self._storage,
             self._transport,
@@ -354,6 +371,7 @@ class Service(Loop):
             self._runner,
             clock,
             outcomes,
+            self._admission,
             logger,
             overdue_grace_s=limits.overdue_grace_s,
             abandoned_max=abandoned_max(limits.threads),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.message.seals import Verified
 
 TEXT_BYTES_MAX = 16 * 1024
 """Longest message and longest traceback of a report, in bytes of UTF-8 each."""
@@ -29,12 +29,12 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def run_payload(  # noqa: PLR0913 - what a run needs, and three hooks
-    task: TaskSpec,
+    task: Verified,
     *,
     start_number: int,
     broker: object | None,
     result_bytes_max: int,
-    load: Callable[[TaskSpec], payload.Loaded] = payload.load,
+    load: Callable[[Verified], payload.Loaded] = payload.load,
     passes: tuple[type[BaseException], ...] = (),
     on_ended: Callable[[], None] = lambda: None,
 ) -> Report:

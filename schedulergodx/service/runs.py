@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.service.admission import Admission
     from schedulergodx.service.outcomes import Outcomes
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Clock, Finished, Runner, Storage
@@ -43,12 +44,13 @@ class _Run:
 class Runs:
     """Knows what runs, and until when it may. Only the loop's thread uses it."""
 
-    def __init__(  # noqa: PLR0913 - the seams, and a number
+    def __init__(  # noqa: PLR0913, PLR0917 - the seams, and a number
         self,
         storage: Storage,
         runner: Runner,
         clock: Clock,
         outcomes: Outcomes,
+        admission: Admission,
         logger: CoreLogger,
         *,
         overdue_grace_s: float,
@@ -58,6 +60,7 @@ class Runs:
         self._runner = runner
         self._clock = clock
         self._outcomes = outcomes
+        self._admission = admission
         self._logger = logger
         self._overdue_grace_s = overdue_grace_s
         self._pause = StartPause(clock, logger)
@@ -91,8 +94,15 @@ class Runs:
                 self._end(task, _skipped(decision, self._overdue_grace_s), turn, now)
             elif task.is_hard and not can_run_hard:
                 self._end(task, _NO_HARD, turn, now)
-            elif isinstance(decision, due.Run) and self._storage.start(task.message_id, now=now):
-                turn.starts.append(task)
+            elif isinstance(decision, due.Run):
+                self._start(task, turn, now)
+
+    def _start(self, task: TaskSpec, turn: Turn, now: datetime) -> None:
+        admitted = self._admission.admit(task)
+        if isinstance(admitted, Report):
+            self._end(task, admitted, turn, now)
+        elif self._storage.start(task.message_id, now=now):
+            turn.starts.append(admitted)
 
     def finish(self, finished: Finished, turn: Turn, *, now: datetime) -> None:
         """Record what a run brought; nothing, when its outcome was recorded at its deadline."""

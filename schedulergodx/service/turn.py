@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.utils.abstractions import Delivery, Reply
+    from schedulergodx.utils.message.seals import Verified
 
 
 @dataclass(kw_only=True, slots=True)
@@ -37,7 +37,7 @@ class Turn:
     rejects: list[tuple[Delivery, str]] = field(default_factory=list)
     replies: list[Reply] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
-    starts: list[TaskSpec] = field(default_factory=list)
+    starts: list[Verified] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
     interrupted: list[str] = field(default_factory=list)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from schedulergodx.errors import BrokerError
     from schedulergodx.rules.lifecycle import Outcome, Report, TaskStatus
+    from schedulergodx.utils.message.seals import Verified
 
 __all__ = [
     "AbstractionConnectClass",
@@ -438,7 +439,7 @@ class Runner(Protocol):
     def capacity(self) -> Capacity:
         """Return how many more runs can start now."""
 
-    def start(self, task: TaskSpec, *, start_number: int) -> None:
+    def start(self, task: Verified, *, start_number: int) -> None:
         """Start the run of `task`. Never raises for anything in the task: its `Finished` tells."""
 
     def abandon(self, message_id: str) -> None:

@@ -6,7 +6,6 @@ That something does not come is shown by what comes instead: the next event is t
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from schedulergodx.context import TaskOverrun, current_task
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.utils.abstractions import Capacity, Finished, Runner
 from schedulergodx.utils.message import results
-from schedulergodx_testing.specs import make_task
+from schedulergodx_testing.specs import changed, make_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -235,7 +234,7 @@ class RunnerContract:
         """A task that cannot be loaded is an outcome, not an error of `start`."""
         watched = open_runner()
         task = make_task(add, 1, 2, by="reference")
-        watched.runner.start(replace(task, arguments=task.arguments[:-2]), start_number=1)
+        watched.runner.start(changed(task, arguments=task.arguments[:-2]), start_number=1)
         assert watched.report().code is Code.BAD_PAYLOAD
 
     @pytest.mark.parametrize("is_hard", [False, True], ids=["soft", "hard"])

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.utils.keys.access import Access
+    from schedulergodx.utils.message.seals import Verified
     from schedulergodx_testing.world.scheduler import World
     from schedulergodx_testing.world.threads import VirtualThread
 
@@ -46,8 +46,8 @@ class VirtualRunner:
         processes: int,
         result_bytes_max: int,
         access: Access | None = None,
-        load: Callable[[TaskSpec], payload.Loaded] = payload.load,
-        on_run: Callable[[TaskSpec, str], None] = lambda _task, _what: None,
+        load: Callable[[Verified], payload.Loaded] = payload.load,
+        on_run: Callable[[Verified, str], None] = lambda _task, _what: None,
     ) -> None:
         self._world = world
         self._threads = threads
@@ -57,8 +57,8 @@ class VirtualRunner:
         self._load = load
         self._on_run = on_run
         self._on_finished: Callable[[Finished], None] = lambda _finished: None
-        self._running: dict[str, tuple[TaskSpec, VirtualThread]] = {}
-        self._abandoned: dict[str, tuple[TaskSpec, VirtualThread]] = {}
+        self._running: dict[str, tuple[Verified, VirtualThread]] = {}
+        self._abandoned: dict[str, tuple[Verified, VirtualThread]] = {}
         self._is_closed = False
         self._is_gone = False
 
@@ -77,7 +77,7 @@ class VirtualRunner:
         beyond = max(0, len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads)
         return Capacity(soft=max(0, self._threads - soft - beyond), hard=max(0, self._processes - hard))
 
-    def start(self, task: TaskSpec, *, start_number: int) -> None:
+    def start(self, task: Verified, *, start_number: int) -> None:
         """Add the run to the world; its first turn comes later.
 
         Raises:
@@ -93,7 +93,7 @@ class VirtualRunner:
             thread.process = thread
         self._running[task.message_id] = (task, thread)
 
-    def _run(self, task: TaskSpec, start_number: int, thread: VirtualThread) -> None:
+    def _run(self, task: Verified, start_number: int, thread: VirtualThread) -> None:
         self._on_run(task, "start")
         try:
             report = run_payload(
@@ -115,7 +115,7 @@ class VirtualRunner:
             is_crash = thread.status is not None and thread.status < 0
             self._finish(task, _of_killed(thread.status), Ending.CRASHED if is_crash else Ending.ENDED)
 
-    def _finish(self, task: TaskSpec, report: Report, ending: Ending = Ending.ENDED) -> None:
+    def _finish(self, task: Verified, report: Report, ending: Ending = Ending.ENDED) -> None:
         known = self._running.pop(task.message_id, None) or self._abandoned.pop(task.message_id, None)
         if known is None:
             return
@@ -135,7 +135,7 @@ class VirtualRunner:
             self._abandoned[message_id] = self._running.pop(message_id)
             thread.asked = TaskOverrun()
 
-    def _kill(self, task: TaskSpec, thread: VirtualThread) -> None:
+    def _kill(self, task: Verified, thread: VirtualThread) -> None:
         self._world.kill(thread)
         self._finish(task, _KILLED)  # unless its thread has told it: when it had no turn, or has not unwound yet
 

@@ -11,7 +11,7 @@ from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
 from schedulergodx.service import execution
 from schedulergodx.service.execution import TEXT_BYTES_MAX, run_payload
 from schedulergodx.utils.message import results
-from schedulergodx_testing.specs import make_task
+from schedulergodx_testing.specs import changed, make_task
 
 
 def run(function, *args, is_hard=False, result_bytes_max=1024 * 1024, broker=None, **kwargs) -> Report:
@@ -252,9 +252,9 @@ def test_a_result_that_is_too_large_completes_the_task():
 def test_what_cannot_be_loaded_is_told():
     """A truncated pickle, a missing module and another Python are told apart, and nothing runs."""
     task = make_task(lambda: 1)
-    broken = dataclasses.replace(task, function=task.function[:-3])
-    elsewhere = dataclasses.replace(task, function=None, reference="no_such_module_here:function")
-    other = dataclasses.replace(task, python="2.7.18")
+    broken = changed(task, function=task.function[:-3])
+    elsewhere = changed(task, function=None, reference="no_such_module_here:function")
+    other = changed(task, python="2.7.18")
     codes = [
         run_payload(each, start_number=1, broker=None, result_bytes_max=100).code for each in (broken, elsewhere, other)
     ]
@@ -300,7 +300,7 @@ def test_what_raises_while_it_is_unpickled_is_told_with_its_place(argument, culp
 def test_a_payload_that_is_broken_itself_has_no_place():
     """Where no code of the sender ran there is nothing to point at."""
     task = make_task(lambda: 1)
-    broken = dataclasses.replace(task, function=task.function[:-3])
+    broken = changed(task, function=task.function[:-3])
     assert run_payload(broken, start_number=1, broker=None, result_bytes_max=100).traceback == ""
 
 

@@ -13,7 +13,9 @@ import pytest
 from schedulergodx.errors import InvalidParameter, TaskNotSerializable
 from schedulergodx.rules.lifecycle import Code
 from schedulergodx.utils.message import envelope, functions, launches, payload
+from schedulergodx.utils.message.seals import from_own_service
 from schedulergodx.utils.message.stateless import is_stateless
+from schedulergodx_testing.specs import changed
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 a_lock = threading.Lock()
@@ -38,7 +40,9 @@ def task_spec(packed: payload.Packed):
         lifetime_s=None,
         is_overdue_enabled=False,
     )
-    return launches.task_of(envelope.parse(envelope.build(message), bytes_max=10**7), received_at=NOON)
+    return from_own_service(
+        launches.task_of(envelope.parse(envelope.build(message), bytes_max=10**7), received_at=NOON)
+    )
 
 
 def run(packed: payload.Packed):
@@ -198,14 +202,14 @@ def test_code_in_c_is_of_no_module():
 def test_a_function_that_cannot_be_loaded(data, code):
     """Truncated, no function, of a missing module, or raising while it is loaded: each has its code."""
     with pytest.raises(payload.PayloadError) as caught:
-        payload.load(replace(task_spec(payload.pack(plain, (1,), {}, by="value")), function=data))
+        payload.load(changed(task_spec(payload.pack(plain, (1,), {}, by="value")), function=data))
     assert caught.value.code is code
 
 
 @pytest.mark.parametrize("value", [5, None, ([], {}), ((), []), ((),), ((), {}, 1)])
 def test_arguments_that_are_none(value):
     """A tuple and a dict, or it is refused."""
-    task = replace(task_spec(payload.pack(plain, (1,), {})), arguments=cloudpickle.dumps(value))
+    task = changed(task_spec(payload.pack(plain, (1,), {})), arguments=cloudpickle.dumps(value))
     with pytest.raises(payload.PayloadError, match="not a tuple and a dict") as caught:
         payload.load(task)
     assert caught.value.code is Code.BAD_PAYLOAD
@@ -215,11 +219,11 @@ def test_arguments_that_are_none(value):
 def test_another_python_loads_no_code(python):
     """Bytecode differs, so nothing of the value is unpickled; by reference it runs all the same."""
     raising = b"cbuiltins\neval\n(V1/0\ntR."
-    value = replace(task_spec(payload.pack(plain, (1,), {}, by="value")), python=python, function=raising)
+    value = changed(task_spec(payload.pack(plain, (1,), {}, by="value")), python=python, function=raising)
     with pytest.raises(payload.PayloadError, match="Python") as caught:
         payload.load(value)
     assert caught.value.code is Code.PYTHON_MISMATCH
-    by_reference = replace(task_spec(payload.pack(plain, (1,), {}, by="reference")), python=python)
+    by_reference = changed(task_spec(payload.pack(plain, (1,), {}, by="reference")), python=python)
     assert payload.load(by_reference).function is plain
 
 

@@ -1,6 +1,5 @@
 """What service, supervisor and worker tell each other: frames, notes, and what becomes of broken ones."""
 
-import dataclasses
 import errno
 import itertools
 import os
@@ -18,7 +17,7 @@ from schedulergodx.service.runner import frames
 from schedulergodx.service.runner.hard_run import HardRun
 from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
 from schedulergodx.utils.rmq_property import RmqConnect
-from schedulergodx_testing.specs import make_task
+from schedulergodx_testing.specs import changed, make_task
 
 LIMIT = 1000
 
@@ -39,7 +38,7 @@ def body_of(frame: bytes) -> bytes:
 )
 def test_an_order_arrives_as_it_was(function, arguments, lifetime_s, broker, memory_bytes_max):
     """Every field of a task, raw bytes and moments among them, and what goes with it, arrive the same."""
-    task = dataclasses.replace(
+    task = changed(
         make_task(abs, -1),
         function=function,
         arguments=arguments,
@@ -176,7 +175,7 @@ def test_a_run_that_was_told_to_end_is_not_out_of_memory(ends):
 )
 def test_a_run_that_computed_too_long_is_told_its_limit(ends, number, text):
     """SIGXCPU is the task's own overrun, no crash; SIGKILL may have come for the same reason."""
-    task = dataclasses.replace(TASK, limits=TaskLimits(cpu_s_max=7))
+    task = changed(TASK, limits=TaskLimits(cpu_s_max=7))
     report, ending = report_after(ends, (BEGAN, 5), (EXITED, number), task=task)
     assert report.message.endswith(text)
     assert ending is (Ending.ENDED if number == signal.SIGXCPU else Ending.CRASHED)

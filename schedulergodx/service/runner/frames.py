@@ -15,10 +15,13 @@ from schedulergodx.rules.tasks import TaskSpec
 from schedulergodx.utils.keys.access import Access, broker_and_keys
 from schedulergodx.utils.keys.ring import parse_keys
 from schedulergodx.utils.message import results
+from schedulergodx.utils.message.seals import from_own_service
 from schedulergodx.utils.rmq_property import RmqConnect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from schedulergodx.utils.message.seals import Verified
 
 LENGTH = struct.Struct(">Q")
 _RAW_FIELDS = ("function", "arguments", "arguments_by_value")  # large: they travel beside the head, as they are
@@ -28,7 +31,7 @@ _RAW_FIELDS = ("function", "arguments", "arguments_by_value")  # large: they tra
 class Order:
     """What a worker is to do: the arguments of `execution.run_payload`."""
 
-    task: TaskSpec
+    task: Verified
     start_number: int
     broker: object | None
     result_bytes_max: int
@@ -89,7 +92,7 @@ def unpack_order(body: bytes) -> Order:
     head, blobs = _unpack(body)
     limits = TaskLimits(**head["task"].pop("limits"))
     return Order(
-        task=TaskSpec(**(head["task"] | dict(zip(_RAW_FIELDS, blobs, strict=True))), limits=limits),
+        task=from_own_service(TaskSpec(**(head["task"] | dict(zip(_RAW_FIELDS, blobs, strict=True))), limits=limits)),
         start_number=head["start_number"],
         broker=_access(_broker(head["broker"]), head["keys"]),
         result_bytes_max=head["result_bytes_max"],

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import socket
 
     from schedulergodx.rules.limits import TaskLimits
-    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.message.seals import Verified
 
 PIECE_BYTES = 1024 * 1024
 
@@ -34,7 +34,7 @@ class HardRun:
     """
 
     def __init__(
-        self, task: TaskSpec, channel: socket.socket, pipe: socket.socket, order: bytes, *, report_bytes_max: int
+        self, task: Verified, channel: socket.socket, pipe: socket.socket, order: bytes, *, report_bytes_max: int
     ) -> None:
         self.message_id = task.message_id
         self._limits = task.limits

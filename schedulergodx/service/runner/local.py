@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.utils.abstractions import Finished
+    from schedulergodx.utils.message.seals import Verified
 
 
 class LocalRunner:
@@ -84,7 +84,7 @@ class LocalRunner:
         """Return how many more runs can start now."""
         return Capacity(soft=self._soft.capacity(), hard=self._hard.capacity())
 
-    def start(self, task: TaskSpec, *, start_number: int) -> None:
+    def start(self, task: Verified, *, start_number: int) -> None:
         """Start the run of `task`; its `Finished` tells how it ended, or why it could not start.
 
         Raises:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from schedulergodx.rules.limits import TaskLimits
-    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.message.seals import Verified
 
 KILLED_WAIT_S = 8.0
 """Beyond the grace, how long a killed task may take to be gone before its place is given to another one."""
@@ -86,7 +86,7 @@ class ProcessPool:
         with contextlib.suppress(OSError):  # the first task will say so
             self._link.start()
 
-    def start(self, task: TaskSpec, *, start_number: int) -> None:
+    def start(self, task: Verified, *, start_number: int) -> None:
         """Start a run. Where that fails its `Finished` tells, at once."""
         if not can_run_hard():
             text = "this system cannot kill processes by group, so the service runs no hard tasks. It did not run."
@@ -99,7 +99,7 @@ class ProcessPool:
             report, ending = not_started(str(error))
             self._on_finished(Finished(message_id=task.message_id, report=report, ending=ending))
 
-    def _start(self, task: TaskSpec, start_number: int) -> None:
+    def _start(self, task: Verified, start_number: int) -> None:
         reader = self._started_reader()
         order = frames.Order(
             task=replace(task, limits=task.limits.within(self._limits)),

@@ -17,7 +17,7 @@ from schedulergodx.utils.abstractions import Finished
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schedulergodx.rules.tasks import TaskSpec
+    from schedulergodx.utils.message.seals import Verified
 
 NAME = "schedulergodx-task"
 ABANDONED_FACTOR = 4
@@ -31,7 +31,7 @@ def abandoned_max(threads: int) -> int:
 
 @dataclass(eq=False, slots=True)
 class _Run:
-    task: TaskSpec
+    task: Verified
     start_number: int
     is_abandoned: bool = False
     interruption: Interruption | None = None  # once its thread has come to it
@@ -75,7 +75,7 @@ class ThreadPool:
         with self._lock:
             return [thread for thread in self._threads if thread.is_alive()]
 
-    def start(self, task: TaskSpec, *, start_number: int) -> None:
+    def start(self, task: Verified, *, start_number: int) -> None:
         """Start a run in an idle thread, or a new one. Where there is no thread to be had its `Finished` tells."""
         run = _Run(task, start_number)
         with self._lock:

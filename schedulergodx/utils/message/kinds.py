@@ -49,6 +49,9 @@ class MessageErrorStatus(Enum):
     DUPLICATE_ID = 15
     UNKNOWN_ID = 16
     OUTCOME_PRUNED = 17
+    STALE = 18
+    NOT_ALLOWED = 19
+    TAMPERED = 20
 
 
 class MessageDisassemble(NamedTuple):

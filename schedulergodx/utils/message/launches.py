@@ -22,7 +22,7 @@ from schedulergodx.utils.message.envelope import (
     optional_name_field,
 )
 from schedulergodx.utils.message.kinds import Message
-from schedulergodx.utils.message.payload import CLOUDPICKLE_VERSION, PYTHON_VERSION, Packed
+from schedulergodx.utils.message.payload import CLOUDPICKLE_VERSION, PYTHON_VERSION, Packed, is_data
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -51,7 +51,7 @@ def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
         "function": _function_text(packed.function),
         "reference": packed.reference,
         "code_digest": packed.code_digest,
-        "args": _base64(packed.arguments),
+        "args": None if is_data(packed.arguments) else _base64(packed.arguments),
         "args_by_value": _base64(packed.arguments_by_value),
         "run_at": None if run_at is None else moment_text(run_at),
         "hard": is_hard,
@@ -63,6 +63,8 @@ def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
         arguments["max_starts"] = max_starts
     if limits is not NO_LIMITS and (given := limits.given()):
         arguments["limits"] = given
+    if is_data(packed.arguments):
+        arguments["args_json"] = packed.arguments.decode("ascii")
     return Envelope(
         message_id=message_id,
         client=client,
@@ -86,7 +88,7 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
     reference = _reference_field(fields)
     if function is None and not reference:
         raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
-    arguments = _bytes_field(fields, "args", is_optional=False) or b""
+    arguments = _arguments_field(fields)
     arguments_by_value = _bytes_field(fields, "args_by_value", is_optional=True)
     issued_at = envelope.issued_at or received_at
     run_at = None if fields.get("run_at") is None else moment_field(fields, "run_at")
@@ -152,6 +154,20 @@ def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> byt
         except (binascii.Error, ValueError):
             pass
     raise bad(name, "base64" + (" or null" if is_optional else ""), value)
+
+
+def _arguments_field(fields: dict[str, Any]) -> bytes:
+    data = fields.get("args_json")
+    if data is None:
+        pickled = _bytes_field(fields, "args", is_optional=False) or b""
+        if is_data(pickled):
+            raise bad("args", "a pickle", fields["args"])
+        return pickled
+    if not isinstance(data, str) or not data.isascii() or not is_data(data.encode()):
+        raise bad("args_json", "a text of JSON that begins with {", data)
+    if fields.get("args") is not None:
+        raise bad("args", "null, where args_json is given", fields["args"])
+    return data.encode()
 
 
 def _reference_field(fields: dict[str, Any]) -> str:

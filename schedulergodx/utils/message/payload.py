@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import cloudpickle  # type: ignore[import-untyped]  # it ships no types
 
 from schedulergodx import forks
-from schedulergodx.errors import InvalidParameter, TaskNotSerializable
+from schedulergodx.errors import InvalidParameter, MessageRejected, TaskNotSerializable
 from schedulergodx.rules.lifecycle import Code
+from schedulergodx.utils.message import results
 from schedulergodx.utils.message.functions import (
     captured,
     code_digest,
@@ -36,6 +37,7 @@ from schedulergodx.utils.message.functions import (
     plain,
     reference_of,
 )
+from schedulergodx.utils.message.seals import Verified
 from schedulergodx.utils.message.stateless import is_stateless
 from schedulergodx.utils.message.unchanged import PickledFunctions
 
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
 
     from schedulergodx.rules.tasks import TaskSpec
 
-Travel: TypeAlias = Literal["auto", "value", "reference"]
-"""How a function travels: both ways where possible, or pinned to one."""
+Travel: TypeAlias = Literal["auto", "value", "reference", "name"]
+"""How a function travels: both ways where possible, or pinned to one. `name`: by reference, and arguments as data."""
 
 PYTHON_VERSION = platform.python_version()
 CLOUDPICKLE_VERSION: str = cloudpickle.__version__
@@ -101,7 +103,8 @@ def pack(
         function: what is to be called.
         args: its positional arguments.
         kwargs: its keyword arguments.
-        by: whether it travels by value, by reference, or both ways where possible.
+        by: whether it travels by value, by reference, or both ways where possible; `name`: by reference, with arguments
+            as data instead of a pickle.
         by_value_modules: names of further modules whose functions and classes travel by value.
 
     Raises:
@@ -109,12 +112,14 @@ def pack(
     """
     name = function_name(function)
     reference = "" if by == "value" else reference_of(function)
-    if by == "reference" and not reference:
+    if by in {"reference", "name"} and not reference:
         raise TaskNotSerializable(
             f"task {name} cannot travel by reference: it is not a function that a module holds under its own name. "
             "Move it to the top of a module, or let it travel by value.",
             variable=name,
         )
+    if by == "name":
+        return _by_name(function, name, reference, args, kwargs)
     modules = _travelling_modules(function, by_value_modules)
     value, failure = (None, None) if by == "reference" else _dump_function(function, modules)
     if failure is not None and not reference:
@@ -133,6 +138,34 @@ def pack(
         arguments=arguments,
         arguments_by_value=None if arguments_by_value == arguments else arguments_by_value,
     )
+
+
+def _by_name(
+    function: Callable[..., Any], name: str, reference: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Packed:
+    """Return a function by its name alone, with arguments that nobody has to unpickle."""
+    for variable, value in named_arguments(function, args, kwargs):
+        try:
+            results.encode(value)
+        except results.Unserializable as error:
+            why = error.reason.removeprefix("result").strip()
+            raise TaskNotSerializable(
+                f'{variable} of task {name} cannot travel as data, as by="name" needs it: it {why}. Pass JSON data.',
+                variable=variable,
+            ) from None
+    return Packed(
+        name=name,
+        function=None,
+        reference=reference,
+        code_digest="",
+        arguments=results.encode((args, dict(kwargs))).encode("ascii"),
+        arguments_by_value=None,
+    )
+
+
+def is_data(arguments: bytes) -> bool:
+    """Return whether arguments are JSON text, which is read without unpickling. No pickle of ours begins so."""
+    return arguments.startswith(b"{")
 
 
 def _travelling_modules(function: Callable[..., Any], by_value_modules: Sequence[str]) -> tuple[str, ...]:
@@ -243,12 +276,17 @@ def _argument_not_serializable(
 # --- loading, in the service ------------------------------------------------------------------------------------------
 
 
-def load(task: TaskSpec) -> Loaded:
+def load(task: Verified) -> Loaded:
     """Unpickle the function and arguments of a task, or import the function. This runs code of the sender.
 
+    Only what was verified is taken, whatever the type checker was told.
+
     Raises:
+        TypeError: the task is not verified; nothing of it was looked at.
         PayloadError: TASK_NOT_IMPORTABLE, PYTHON_MISMATCH or BAD_PAYLOAD; the task's own code has not run.
     """
+    if type(task) is not Verified:
+        raise TypeError("only a verified task is unpickled")
     function, why_not = _by_reference(task) if task.reference else (None, "")
     if function is not None:
         args, kwargs = _load_arguments(task.arguments)
@@ -307,11 +345,18 @@ def _loads(data: bytes, what: str) -> Any:
 
 
 def _load_arguments(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    match _loads(data, "arguments"):
+    match _data(data) if is_data(data) else _loads(data, "arguments"):
         case (tuple() as args, dict() as kwargs):
             return args, kwargs
         case _:
             raise PayloadError(Code.BAD_PAYLOAD, "the arguments of the task are not a tuple and a dict")
+
+
+def _data(data: bytes) -> Any:
+    try:
+        return results.decode(data.decode("ascii"))
+    except (UnicodeDecodeError, MessageRejected) as error:
+        raise PayloadError(Code.BAD_PAYLOAD, f"the arguments of the task are no data ({error})") from error
 
 
 class _FunctionCache:
@@ -358,6 +403,11 @@ def dumps(value: object) -> bytes:
     """Pickle anything that cloudpickle can."""
     data: bytes = cloudpickle.dumps(value)
     return data
+
+
+def arguments_of(data: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments that this process has packed by itself a moment ago. Raises PayloadError."""
+    return _load_arguments(data)
 
 
 def loads(data: bytes) -> Any:

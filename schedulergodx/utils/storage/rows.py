@@ -19,14 +19,14 @@ _MICROSECOND = timedelta(microseconds=1)
 
 TASK_COLUMNS = (
     "status, message_id, client, reply_to, name, digest, function, reference, code_digest, python, "
-    "is_hard, lifetime_s, issued_at, run_at, is_delayed, is_overdue_enabled, stored_at, max_starts, limits"
+    "is_hard, lifetime_s, issued_at, run_at, is_delayed, is_overdue_enabled, stored_at, max_starts, limits, seal"
 )
 """What `task` gives, in its order."""
 TASK_PLACES = ", ".join("?" for _ in TASK_COLUMNS.split(","))
 SPEC_COLUMNS = (
     "tasks.number, run_at, function, message_id, client, reply_to, name, digest, reference, code_digest, "
     "arguments.body, by_value, python, is_hard, lifetime_s, issued_at, is_delayed, is_overdue_enabled, "
-    "max_starts, limits, starts"
+    "max_starts, limits, starts, seal"
 )
 """What `spec` takes, in its order."""
 STATE_COLUMNS = (
@@ -69,6 +69,7 @@ def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
         to_microseconds(now),
         spec.max_starts,
         None if spec.limits is NO_LIMITS or not (limits := spec.limits.given()) else json.dumps(limits),
+        spec.seal,
     )
 
 
@@ -108,6 +109,7 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         max_starts,
         limits,
         starts,
+        seal,
     ) = row
     return TaskSpec(
         message_id=message_id,
@@ -130,6 +132,7 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         max_starts=max_starts,
         limits=NO_LIMITS if limits is None else TaskLimits(**json.loads(limits)),
         starts=starts,
+        seal=seal,
     )
 
 

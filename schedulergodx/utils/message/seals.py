@@ -1,0 +1,123 @@
+"""What may be unpickled: a `Verified` task, which only this module makes.
+
+A task is sealed when it is stored: its row gets an HMAC over everything in it that is acted on. When it is to run, the
+seal is looked at again, so that a row which somebody changed on disk does not run. Only then it is `Verified`, and
+only a `Verified` task is unpickled, by `payload.load`; `tests/unit/test_unpickling.py` holds both in the source.
+"""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import MISSING, fields, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from schedulergodx.rules.tasks import TaskSpec
+from schedulergodx.utils.keys.ring import derived, length_prefixed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedulergodx.utils.keys.ring import Key, KeyRing
+
+_UNSEALED = {"seal", "starts"}
+"""Fields of a `TaskSpec` that are not sealed: the seal itself, and what changes while a task waits."""
+_SEALED = tuple((field.name, field.default) for field in fields(TaskSpec) if field.name not in _UNSEALED)
+
+
+class Tampered(Exception):
+    """A stored task is not as it was stored; the text says how that is known."""
+
+
+class Verified(TaskSpec):
+    """A task that may be unpickled and run. It never changes, and nobody but the verifier makes one."""
+
+    __slots__ = ()
+
+    def __init__(self, *_args: object, **_fields: object) -> None:
+        """Refuse: also `dataclasses.replace`, since a changed task is not what was verified."""
+        raise TypeError("only the verifier makes a verified task")
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        """Refuse."""
+        raise AttributeError("a verified task does not change")
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse: nobody shall make one out of bytes."""
+        raise TypeError("a verified task does not travel as a pickle")
+
+
+def _verified(task: TaskSpec) -> Verified:
+    """Make `task` itself verified, so that nobody keeps a twin of it that can be changed."""
+    made: Any = task
+    if type(made) is not Verified:
+        made.__class__ = Verified
+    return made  # type: ignore[no-any-return]  # it is one now
+
+
+def from_own_service(task: TaskSpec) -> Verified:
+    """Return what this process was handed by the service that started it, which had verified it.
+
+    For the process of a hard task: it has no keys to look for itself, and its pipe leads to nobody else.
+    """
+    return _verified(task)
+
+
+class Seals:
+    """Seals tasks to be stored, and verifies stored ones. One thread at a time may use it.
+
+    Args:
+        ring: gives the keys, or None: then nothing is sealed and every task counts as verified.
+        allow_unsigned: run tasks without a seal although there are keys.
+    """
+
+    def __init__(self, ring: Callable[[], KeyRing | None], *, allow_unsigned: bool = False) -> None:
+        self._ring = ring
+        self._allow_unsigned = allow_unsigned
+        self._derived: dict[bytes, bytes] = {}
+
+    def seal(self, task: TaskSpec) -> TaskSpec:
+        """Return the task with its seal, or as it is when there are no keys."""
+        ring = self._ring()
+        if ring is None:
+            return task
+        key = ring.keys[0]
+        return replace(task, seal=f"{key.key_id} {self._mac(key, task)}")
+
+    def verify(self, task: TaskSpec) -> Verified:
+        """Return a task that was stored, once it is certain that it is as it was.
+
+        Raises:
+            Tampered: it is not, or it cannot be known.
+        """
+        ring = self._ring()
+        if ring is None or (self._allow_unsigned and not task.seal):
+            return _verified(task)
+        if not task.seal:
+            raise Tampered("its row has no seal, though the service has keys: it was stored before that, or put there")
+        key_id, _, mac = task.seal.partition(" ")
+        key = ring.find(key_id)  # retired or not: what it sealed was verified in its time
+        if key is None:
+            raise Tampered("its row is sealed with a key that the service does not have, or not any more")
+        if not hmac.compare_digest(self._mac(key, task).encode(), mac.encode(errors="replace")):
+            raise Tampered("its row in the database was changed after it was stored")
+        return _verified(task)
+
+    def _mac(self, key: Key, task: TaskSpec) -> str:
+        secret = self._derived.get(key.secret)
+        if secret is None:
+            secret = derived(key.secret, "stored task")
+            self._derived = {key.secret: secret}
+        return hmac.digest(secret, _facts(task), "sha256").hex()
+
+
+def _facts(task: TaskSpec) -> bytes:
+    """Return everything of a task that is acted on, so that no two tasks give the same.
+
+    What stands at its default is left out, so that a field which a later version adds breaks no older seal.
+    """
+    parts: list[str | bytes] = []
+    for name, default in _SEALED:
+        value = getattr(task, name)
+        if default is MISSING or value != default:
+            parts += (name, type(value).__name__, value if isinstance(value, bytes) else repr(value))
+    return length_prefixed(*parts)
