@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Launching:
     client: str
     function: Any
     name: str
-    arguments: bytes
+    arguments: bytes = field(repr=False)
     delay_s: float | None
     run_at: datetime | None
     is_hard: bool

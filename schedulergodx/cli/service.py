@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import logging
 import os
 import sys
@@ -13,19 +15,20 @@ from schedulergodx.cli.exits import EXIT_OK, EXIT_UNFINISHED, SERVICE_EXITS
 from schedulergodx.cli.settings import SERVICE_SETTINGS
 from schedulergodx.cli.texts import add_command, complain, exits_text
 from schedulergodx.config import ServiceLimits
+from schedulergodx.service.admission import ACCEPTED
 from schedulergodx.service.core import Service
+from schedulergodx.utils.keys.source import KEY_FILE_VARIABLE, KEYS_VARIABLE
 from schedulergodx.utils.logger import LINE_FORMAT
 from schedulergodx.utils.storage import DB
 
 if TYPE_CHECKING:
-    import argparse
-
     from schedulergodx.service.stopping import StopReport
 
 _SIGNALS = """\
   SIGTERM, Ctrl-C   stop: take no more, let running tasks end within the grace,
                     send the last answers, leave
-  a second one      end at once; what ran counts as interrupted at the next start"""
+  a second one      end at once; what ran counts as interrupted at the next start
+  SIGHUP            read the key file again, where there is one"""
 _EXAMPLES = """\
   schedulergodx service
   schedulergodx service --url sqlite:///queues.db --db tasks.db
@@ -43,12 +46,38 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     for setting in SERVICE_SETTINGS:
         setting.add_to(parser)
     parser.add_argument(
+        "--keys",
+        metavar="FILE",
+        help="the key file that messages are signed with, read again at SIGHUP; `schedulergodx keys new` makes one "
+        f"[{KEY_FILE_VARIABLE}, or the keys themselves in {KEYS_VARIABLE}; default: none]",
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        type=_function,
+        metavar="MODULE:FUNCTION",
+        help='run this function alone, launched by its name (by="name"), and unpickle nothing; may be given several '
+        "times",
+    )
+    parser.add_argument(
         "--accept-older-database",
         action="store_true",
         help="open the database even though it is an older one than was here, or a backup: what was accepted since "
         "then stays lost, and what has run since then may run again; to be said once",
     )
     parser.set_defaults(run=run, settings=SERVICE_SETTINGS, parser=parser)
+
+
+def _function(text: str) -> object:
+    """Return the function that the operator names. Raises argparse.ArgumentTypeError."""
+    module, _, names = text.partition(":")
+    try:
+        found: object = importlib.import_module(module)
+        for name in names.split("."):
+            found = getattr(found, name)
+    except (ImportError, ValueError, AttributeError) as error:
+        raise argparse.ArgumentTypeError(f"{text[:100]!r} is no MODULE:FUNCTION to be had here: {error}") from error
+    return found
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,6 +96,10 @@ def run(arguments: argparse.Namespace) -> int:
         processes=arguments.processes,
         is_standby=arguments.standby,
         queue_type=arguments.queue_type,
+        keys=arguments.keys,
+        allow_unsigned=arguments.allow_unsigned,
+        accept={"ref"} if arguments.only else ACCEPTED,
+        tasks=arguments.only or (),
         limits=ServiceLimits(stop_grace_s=arguments.stop_grace),
     )
     complain(

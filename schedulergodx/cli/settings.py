@@ -218,6 +218,15 @@ SERVICE_SETTINGS = (
         "say the same",
     ),
     Setting(
+        flag="--allow-unsigned",
+        variable="SCHEDULERGODX_ALLOW_UNSIGNED",
+        parse=switch,
+        default=False,
+        default_text="no",
+        help="start without keys although other machines reach the broker, and take unsigned messages although there "
+        "are keys: whoever reaches the broker runs code here",
+    ),
+    Setting(
         flag="--stop-grace",
         variable="SCHEDULERGODX_STOP_GRACE",
         metavar="SECONDS",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -47,11 +47,11 @@ class TaskSpec:
     reply_to: str
     name: str
     digest: bytes
-    function: bytes | None
+    function: bytes | None = field(repr=False)
     reference: str
     code_digest: str
-    arguments: bytes
-    arguments_by_value: bytes | None
+    arguments: bytes = field(repr=False)
+    arguments_by_value: bytes | None = field(repr=False)
     python: str
     is_hard: bool
     lifetime_s: float | None

@@ -118,7 +118,7 @@ class Outgoing:
     """
 
     queue: str
-    body: bytes
+    body: bytes = field(repr=False)
     message_id: str
     on_settled: Callable[[Outgoing, BrokerError | None], None]
     was_sent: bool = False
@@ -136,7 +136,7 @@ class Delivery:
     """
 
     queue: str
-    body: bytes
+    body: bytes = field(repr=False)
     is_redelivered: bool
     tag: object
 
@@ -304,7 +304,7 @@ class Reply:
     number: int
     queue: str
     message_id: str
-    body: bytes
+    body: bytes = field(repr=False)
 
 
 class Storage(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -46,7 +46,7 @@ class Envelope:
     reply_to: str = ""
     python: str = ""
     cloudpickle: str = ""
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] = field(repr=False)
     unknown_fields: int = 0
 
 

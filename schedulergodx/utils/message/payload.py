@@ -19,7 +19,7 @@ import re
 import sys
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import cloudpickle  # type: ignore[import-untyped]  # it ships no types
@@ -70,11 +70,11 @@ class Packed:
     """A function and its arguments, ready to travel; the fields are those of `TaskSpec`."""
 
     name: str
-    function: bytes | None
+    function: bytes | None = field(repr=False)
     reference: str
     code_digest: str
-    arguments: bytes
-    arguments_by_value: bytes | None
+    arguments: bytes = field(repr=False)
+    arguments_by_value: bytes | None = field(repr=False)
 
 
 @dataclass(kw_only=True, slots=True)

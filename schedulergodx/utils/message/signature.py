@@ -57,6 +57,10 @@ class Opened(NamedTuple):
     body: bytes
     signer: str | None = None
 
+    def __repr__(self) -> str:
+        """Show who signed, and nothing of the message."""
+        return f"Opened({len(self.body)} bytes, signer={self.signer!r})"
+
     def check(self, client: str) -> None:
         """Refuse a message that names another client than its signature. Raises MessageRejected."""
         if self.signer is not None and self.signer != client:
