@@ -43,6 +43,7 @@ SERVICE_DEFAULTS = {
     "log_level": logging.INFO,
     "standby": False,
     "queue_type": "classic",
+    "allow_unsigned": False,
 }
 GIVEN = {
     "url": ("amqp://me:secret@rabbit.example/", "amqp://me:secret@rabbit.example/"),
@@ -55,6 +56,7 @@ GIVEN = {
     "log_level": ("Debug", logging.DEBUG),
     "standby": ("yes", True),
     "queue_type": ("quorum", "quorum"),
+    "allow_unsigned": ("on", True),
 }
 WRONG = {
     "url": "http://me:secret@rabbit.example/",
@@ -67,6 +69,7 @@ WRONG = {
     "log_level": "loud",
     "standby": "perhaps",
     "queue_type": "stream",
+    "allow_unsigned": "perhaps",
 }
 
 
@@ -127,7 +130,17 @@ def test_the_option_wins(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, value = GIVEN[name]
     monkeypatch.setenv(variable(name), WRONG[name])
     flag = f"--{name.replace('_', '-')}"
-    assert parsed(flag, *([] if name == "standby" else [text])) == SERVICE_DEFAULTS | {name: value}
+    assert parsed(flag, *([] if name in {"standby", "allow_unsigned"} else [text])) == SERVICE_DEFAULTS | {name: value}
+
+
+def test_the_operator_names_the_functions_that_run() -> None:
+    """They are imported; what cannot be is refused with its name."""
+    arguments = cli._parse(["service", "--only", "json:loads", "--only", "os:path.join", "--keys", "/keys"])
+    assert arguments.only == [json.loads, os.path.join]
+    assert arguments.keys == "/keys"
+    for wrong in ("json", "json:", "no_such_module:f", "json:no_such", ":f"):
+        with pytest.raises(SystemExit):
+            cli._parse(["service", "--only", wrong])
 
 
 def test_an_option_can_switch_off_what_the_environment_switches_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +163,7 @@ def test_a_wrong_variable_is_refused_by_its_name(
     assert "secret" not in error
 
 
-@pytest.mark.parametrize("name", [name for name in WRONG if name != "standby"])
+@pytest.mark.parametrize("name", [name for name in WRONG if name not in {"standby", "allow_unsigned"}])
 def test_a_wrong_option_is_refused_by_its_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The exit code is 2 and the message names the option, but shows no password."""
     flag = f"--{name.replace('_', '-')}"
