@@ -16,7 +16,6 @@ import termios
 import threading
 import time
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,7 +27,7 @@ from schedulergodx.rules.lifecycle import Code, Ending
 from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.service.runner import LocalRunner, system
 from schedulergodx.utils.message import results
-from schedulergodx_testing.specs import make_task
+from schedulergodx_testing.specs import changed, make_task
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,7 +53,7 @@ class Box:
         return self.runner._hard._link.pid
 
     def start(self, function, *args, limits=NO_LIMITS):
-        task = replace(make_task(function, *args, is_hard=True), limits=limits)
+        task = changed(make_task(function, *args, is_hard=True), limits=limits)
         self.runner.start(task, start_number=1)
         return task.message_id
 
@@ -700,7 +699,7 @@ def test_a_fork_server_that_dies_before_the_task_began(own_box):
 SERVICE = """
 import os, sys, threading, time
 from schedulergodx.service.runner import LocalRunner
-from schedulergodx_testing.specs import make_task
+from schedulergodx_testing.specs import changed, make_task
 
 def work(path):
     import os, subprocess, sys, time

@@ -28,6 +28,7 @@ MAKERS = {
     "_verified": {"utils/message/seals.py"},
     "Verified": set(),  # nobody calls it: it refuses
     "from_own_service": {"service/runner/frames.py"},
+    "with_limits": {"service/runner/processes.py"},
     "object.__new__": set(),
 }
 CALLERS_OF_LOADS = {"utils/message/payload.py", "utils/message/constructor.py"}

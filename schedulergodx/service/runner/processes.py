@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 import threading
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from schedulergodx.service.runner.link import ForkServerLink
 from schedulergodx.service.runner.notes import KILL, KILL_NOW, REPORTED
 from schedulergodx.service.runner.reader import Reader
 from schedulergodx.utils.abstractions import Finished
+from schedulergodx.utils.message.seals import with_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +102,7 @@ class ProcessPool:
     def _start(self, task: Verified, start_number: int) -> None:
         reader = self._started_reader()
         order = frames.Order(
-            task=replace(task, limits=task.limits.within(self._limits)),
+            task=with_limits(task, task.limits.within(self._limits)),
             start_number=start_number,
             broker=self._broker,
             result_bytes_max=self._result_bytes_max,

@@ -17,6 +17,7 @@ from schedulergodx.utils.keys.ring import derived, length_prefixed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from schedulergodx.rules.limits import TaskLimits
     from schedulergodx.utils.keys.ring import Key, KeyRing
 
 _UNSEALED = {"seal", "starts"}
@@ -52,6 +53,12 @@ def _verified(task: TaskSpec) -> Verified:
     if type(made) is not Verified:
         made.__class__ = Verified
     return made  # type: ignore[no-any-return]  # it is one now
+
+
+def with_limits(task: Verified, limits: TaskLimits) -> Verified:
+    """Return a verified task that may use less: what it runs stays what was verified."""
+    facts = {field.name: getattr(task, field.name) for field in fields(TaskSpec)}
+    return _verified(TaskSpec(**(facts | {"limits": limits})))
 
 
 def from_own_service(task: TaskSpec) -> Verified:
