@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,6 @@ from schedulergodx_testing.rabbitmq.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -190,6 +190,47 @@ def test_what_does_not_end_within_the_grace_is_interrupted(url: str, db: str, cl
         code, said = running.end()
     assert code == exits.EXIT_UNFINISHED
     assert f"1 tasks were interrupted: {message_id}" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])
+def test_signals_that_ask_nothing_lose_nothing(url: str, db: str, client: Client, fifo: str, number: int) -> None:
+    """It is gone at once; what ran is told as interrupted, what waited runs, what it had not taken is taken later."""
+    waiting = client.task(sorted).options(delay=1, enable_overdue=True).launch([2, 1])
+    with service("--url", url, "--db", db) as running:
+        running.wait_until_it_takes_tasks()
+        message_id = launch_and_wait_until_it_runs(client, fifo)
+        running.signal(number)
+        assert running.end()[0] == -number
+    later = client.task(sorted).launch([4, 3])
+    with service("--url", url, "--db", db):
+        assert later.result(ANSWER_S) == [3, 4]
+        assert waiting.result(ANSWER_S) == [1, 2]
+        with pytest.raises(TaskInterrupted):
+            client.result(message_id, ANSWER_S)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process are set by Linux alone")
+def test_a_service_without_descriptors_goes_on_when_there_are_some(url: str, db: str, client: Client) -> None:
+    """A hard task that could not begin waits, and is said so; with descriptors again it runs, and is started once."""
+    import resource
+
+    with service("--url", url, "--db", db) as running:
+        running.wait_until_it_takes_tasks()
+        assert client.task(sorted).options(hard=True).launch([2, 1]).result(ANSWER_S) == [1, 2]
+        pid = running.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        message_id = client.task(sorted).options(hard=True, delay=2, enable_overdue=True).launch([4, 3])
+        running.wait_for_line(f"stored (message {message_id})")
+        used = {int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir()}
+        lowest_free = min(set(range(len(used) + 1)) - used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+        running.wait_for_line("no task can be started (No process could be started for the task: ")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        assert message_id.result(ANSWER_S) == [3, 4]
+    with reader(db) as view:
+        state = view.find(message_id)
+    assert state is not None
+    assert state.starts == 1
 
 
 def test_a_second_signal_ends_it_at_once(url: str, db: str, client: Client, fifo: str) -> None:

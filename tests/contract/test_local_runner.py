@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from schedulergodx.errors import Closed
-from schedulergodx.rules.lifecycle import Code
+from schedulergodx.rules.lifecycle import Code, Ending
 from schedulergodx.service.runner import LocalRunner, processes, threads
 from schedulergodx_testing.contracts.runner import RunnerContract, add, pass_gate
 from schedulergodx_testing.specs import make_task
@@ -66,7 +66,9 @@ class TestLocalRunner(RunnerContract):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(threading.Thread, "start", _refuse)
             watched.start(add, 1, 2, is_hard=is_hard)
-        assert "could be started for the task" in watched.report().message
+        finished = watched.finished()
+        assert "could be started for the task" in finished.report.message
+        assert finished.ending is Ending.NOT_STARTED
         watched.start(add, 1, 2, is_hard=is_hard)
         assert watched.result() == 3
 
@@ -76,9 +78,9 @@ class TestLocalRunner(RunnerContract):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(processes.socket, "socketpair", _no_descriptors)
             watched.start(add, 1, 2, is_hard=True)
-        report = watched.report()
-        assert (report.code, report.message) == (
-            Code.TASK_KILLED,
+        finished = watched.finished()
+        assert (finished.ending, finished.report.message) == (
+            Ending.NOT_STARTED,
             "No process could be started for the task: [Errno 24] Too many open files. It did not run.",
         )
         watched.start(add, 1, 2, is_hard=True)
