@@ -8,6 +8,7 @@
 #   make bench            what this machine manages, over a private RabbitMQ and over one file
 #   make bench-peers      the same beside Celery, Dramatiq, Taskiq, Huey and APScheduler
 #   make soak MINUTES=10  break everything at random over a RabbitMQ; then compare what was promised with what was kept
+#   make fuzz COUNT=1000000   throw changed messages at everything that reads them
 #   make clean            remove what these made
 
 PYTHON ?= python3
@@ -21,7 +22,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TYPED_TESTS := $(wildcard tests/typing/*.py)
 
-.PHONY: demo test check lint soak simulate clean
+.PHONY: demo test check lint soak simulate clean fuzz
 
 demo: $(VENV)/.installed
 	$(BIN)/schedulergodx demo $(if $(URL),--url '$(URL)')
@@ -50,6 +51,9 @@ bench-peers: $(VENV)/.installed-dev $(PEERS)/.installed
 
 simulate: $(VENV)/.installed
 	$(BIN)/python -m schedulergodx_testing.simulation --seeds $(SEEDS)
+
+fuzz: $(VENV)/.installed-dev
+	$(BIN)/python tests/fuzz.py $(or $(COUNT),1000000) $(or $(SEED),1)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
