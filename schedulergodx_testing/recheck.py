@@ -32,23 +32,30 @@ def difference(item: pytest.Item, harness: Harness) -> str:
     """Run a test again, and return what it did otherwise; "" when it did the same."""
     with tempfile.TemporaryDirectory(prefix="schedulergodx-") as folder:
         path = Path(folder) / "timeline.json"
-        ended = subprocess.run(  # noqa: S603 - this test again, by this Python
-            _command(item),
-            cwd=item.config.rootpath,
-            env=_environment(path),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            ended = _repeat(item, path)
+        except subprocess.TimeoutExpired:
+            return f"it passed, and did not end within {_TIMEOUT_S:g} s when it was repeated"
         if ended.returncode != 0 or not path.exists():
             said = ended.stdout[-_OUTPUT_CHARACTERS_MAX:]
             return f"it passed, and failed when it was repeated (exit code {ended.returncode}):\n{said}"
         found = compare(harness.timeline.to_json(), path.read_text(encoding="utf-8"))
     return f"{found}\n{_suspects(harness)}" if found else ""
+
+
+def _repeat(item: pytest.Item, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - this test again, by this Python
+        _command(item),
+        cwd=item.config.rootpath,
+        env=_environment(path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=_TIMEOUT_S,
+        check=False,
+    )
 
 
 def compare(first: str, second: str) -> str:

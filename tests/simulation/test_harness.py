@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from datetime import UTC, datetime
@@ -58,6 +59,41 @@ def test_reminder_goes_out_a_day_later(scheduler) -> None:
     assert outbox == []
     scheduler.advance(hours=1)
     assert outbox == ["ada"]
+
+
+attempts: list[float] = []
+nightly: list[float] = []
+
+
+@client.task
+def call_back_off(left: int) -> None:
+    """Fail, and be tried again five times, each time twice as late."""
+    attempts.append(time.monotonic())
+    if left:
+        call_back_off.options(delay=60 * 2 ** (5 - left)).launch(left - 1)
+    raise ConnectionError
+
+
+@client.task
+def clean_up_nightly() -> None:
+    """Be due again each day, as by cron."""
+    nightly.append(time.monotonic())
+    clean_up_nightly.options(delay=24 * 3600).launch()
+
+
+@pytest.mark.slow
+def test_a_year_of_cron_and_retries_with_back_off(scheduler: Harness) -> None:
+    """Each at its moment, after 30 days for the first one; it takes about a second."""
+    attempts.clear()
+    nightly.clear()
+    began = time.monotonic()
+    call_back_off.options(delay=30 * 24 * 3600).launch(5)
+    clean_up_nightly.launch()
+    scheduler.advance(days=365)
+    waits = [after - before for before, after in itertools.pairwise(attempts)]
+    assert attempts[0] - began == 30 * 24 * 3600
+    assert waits == [60, 120, 240, 480, 960]
+    assert [moment - began for moment in nightly] == [day * 24 * 3600 for day in range(366)]
 
 
 def test_nothing_happens_by_itself(scheduler) -> None:
