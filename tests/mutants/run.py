@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import importlib.util
-import multiprocessing
-import os
 import re
+import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -35,9 +33,6 @@ SUITES = {
     "memory": ["tests/contract/test_memory_transport.py", "tests/contract/test_recordings.py"],
     "sqlite": ["tests/contract/test_sqlite_transport.py"],
 }
-# A process that has imported what no mutant changes, and is forked for each run: that saves two thirds of its time.
-_SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["tests.mutants.run", "asyncio", "pika", "cloudpickle", "sqlite3"])
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+?::.*?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -95,35 +90,18 @@ class _Plugin:
 def killers(mutant: str, arguments: Sequence[str]) -> list[str]:
     """Return which tests fail with this mutant, or without any for ""; those that pytest is told by `arguments`.
 
-    A run that does not end in time, or ends otherwise than by tests that fail, counts as one failure too. Threads may
-    call it at the same time.
+    A run that does not end in time, or ends otherwise than by tests that fail, counts as one failure too.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "output")
-        process = _SERVER.Process(
-            target=_run_in_child, args=(mutant, ["-q", "-p", "no:cacheprovider", "--tb=no", *arguments], str(output))
-        )
-        process.start()
-        process.join(RUN_S)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            return ["(does not end)"]
-        text = output.read_text("utf-8", "replace")
-    if process.exitcode in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
+    command = [sys.executable, "-m", "tests.mutants.run", mutant, "-q", "-p", "no:cacheprovider", "--tb=no", *arguments]
+    try:
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_S, check=False)
+    except subprocess.TimeoutExpired:
+        return ["(does not end)"]
+    if ended.returncode in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         return []
-    if found := _FAILED.findall(text):
+    if found := _FAILED.findall(ended.stdout):
         return found
-    raise AssertionError(f"pytest ended with {process.exitcode}:\n{text[-4000:]}")
-
-
-def _run_in_child(mutant: str, arguments: Sequence[str], output: str) -> None:
-    """Run with all that is written going to a file, and end the process."""
-    file = os.open(output, os.O_WRONLY | os.O_CREAT)
-    for descriptor in (1, 2):
-        os.dup2(file, descriptor)
-    os.chdir(ROOT)
-    sys.exit(run(mutant, arguments))
+    raise AssertionError(f"pytest ended with {ended.returncode}:\n{ended.stdout[-2000:]}\n{ended.stderr[-2000:]}")
 
 
 def table() -> dict[str, str]:
