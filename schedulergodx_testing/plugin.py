@@ -29,6 +29,7 @@ _LATEST_BEFORE: Final = pytest.StashKey[object]()
 _COUNT: Final = pytest.StashKey[int]()
 _LEAKS: Final = "taken from the real world"
 _LEAKS_SHOWN_MAX: Final = 20
+_VIRTUAL_S: Final = "virtual_s"
 REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
 REQUIRE_DOCKER: Final = "--require-docker"
 
@@ -123,12 +124,14 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
     _refuse_unknown(options, Harness)
     harness = Harness(**options)
     request.node.stash[_HARNESS] = harness
+    began_s = harness.clock.monotonic()
     with harness:
         yield harness
         if leaks := harness.world.leaks:
             request.node.user_properties.append((_LEAKS, [str(leak) for leak in leaks]))
         if request.node.stash.get(_HAS_FAILED, False):
             harness.crash_points.clear()  # what did not come after the failure is no news
+    request.node.user_properties.append((_VIRTUAL_S, harness.clock.monotonic() - began_s))
     _recheck(request, harness)
     _compare(request, harness)
 
@@ -280,16 +283,31 @@ def _again(item: pytest.Item, harness: "Harness") -> str:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Name what tests that passed took from the real world: another run may find it otherwise."""
+    """Tell what the tests that use `scheduler` went through together, each in whichever process."""
+    _tell_leaks(terminalreporter)
+    passed_s = _noted(terminalreporter, _VIRTUAL_S)
+    if passed_s and terminalreporter.verbosity >= 0:
+        from datetime import timedelta
+
+        together = timedelta(seconds=round(sum(passed_s)))
+        terminalreporter.write_line(f"virtual time: {together} in {len(passed_s)} tests that use `scheduler`")
+
+
+def _noted(terminalreporter: Any, name: str) -> list[Any]:
+    """Return what tests noted under a name, one for each of them that did."""
     reports = [report for of_kind in terminalreporter.stats.values() for report in of_kind]
-    counts = Counter(
-        leak
+    return [
+        value
         for report in reports
         if getattr(report, "when", "") == "teardown"
-        for name, leaks in report.user_properties
-        if name == _LEAKS
-        for leak in leaks
-    )
+        for noted, value in report.user_properties
+        if noted == name
+    ]
+
+
+def _tell_leaks(terminalreporter: Any) -> None:
+    """Name what tests that passed took from the real world: another run may find it otherwise."""
+    counts = Counter(leak for leaks in _noted(terminalreporter, _LEAKS) for leak in leaks)
     if not counts:
         return
     terminalreporter.section(_LEAKS, yellow=True)

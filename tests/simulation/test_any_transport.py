@@ -74,11 +74,24 @@ def run(pytester: pytest.Pytester, kind: str) -> pytest.RunResult:
 
 
 def test_a_suite_runs_over_one_file(pytester: pytest.Pytester) -> None:
-    """With its delays of a day; what only the fake can do is told as skipped, with its reason."""
+    """With its delays of a day, whose sum is told; what only the fake can do is told as skipped, with its reason."""
     pytester.makepyfile(SUITE)
     result = run(pytester, "sqlite")
     result.assert_outcomes(passed=2, skipped=1)
-    result.stdout.fnmatch_lines(["*over a real broker: a real broker cannot be asked for 'faults'*"])
+    result.stdout.fnmatch_lines(
+        [
+            "virtual time: 3 days, 0:00:* in 3 tests that use `scheduler`",
+            "*over a real broker: a real broker cannot be asked for 'faults'*",
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_virtual_time_is_summed_over_processes(pytester: pytest.Pytester) -> None:
+    """Each worker of pytest-xdist tells what its tests went through."""
+    pytester.makepyfile(SUITE)
+    result = pytester.runpytest_subprocess("-n", "2", "-p", "no:cacheprovider")
+    result.stdout.fnmatch_lines(["virtual time: 3 days, 0:00:* in 3 tests that use `scheduler`"])
 
 
 @pytest.mark.rabbitmq
