@@ -229,6 +229,90 @@ def test_recursion_is_an_end_of_the_task_alone(box):
     assert box.result(abs, -1) == 1
 
 
+# --- Evil ends ------------------------------------------------------------------------------------------------------
+
+
+def raise_evil():
+    class EvilError(Exception):
+        def __init__(self, one, two):
+            super().__init__(one, two)
+
+        def _fail(self, *_):
+            os._exit(7)  # whoever asks for its text or its pickle
+
+        __repr__ = __reduce__ = __reduce_ex__ = _fail
+
+        def __str__(self):
+            raise RuntimeError("no text for you")
+
+    raise EvilError(1, 2)
+
+
+def raise_loop():
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    raise first
+
+
+def raise_large():
+    raise ValueError("x" * 50_000_000)
+
+
+def raise_group():
+    raise BaseExceptionGroup("several", [KeyboardInterrupt(), ExceptionGroup("inner", [OSError()])])
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (raise_evil, "EvilError"),
+        (raise_loop, "ValueError"),
+        (raise_large, "ValueError"),
+        (raise_group, "BaseExceptionGroup"),
+    ],
+)
+def test_whatever_is_raised_is_an_answer(box, function, kind):
+    """Exceptions travel as bounded texts, never as objects: nothing of theirs runs in the service."""
+    report = box.run(function)
+    assert (report.code, report.exception_type.rpartition(".")[2]) == (Code.ERROR_IN_TASK, kind)
+    assert max(len(report.message), len(report.traceback)) <= 16 * 1024
+
+
+class EvilResult:
+    def __bool__(self):
+        raise RuntimeError("no truth for you")
+
+    __eq__ = __len__ = __iter__ = __bool__
+    __hash__ = None
+
+
+def contain_itself():
+    result = []
+    result.append(result)
+    return result
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        (threading.Lock, Code.RESULT_UNSERIALIZABLE),
+        (lambda: (number for number in range(3)), Code.RESULT_UNSERIALIZABLE),
+        (EvilResult, Code.RESULT_UNSERIALIZABLE),
+        (contain_itself, Code.RESULT_UNSERIALIZABLE),
+        (lambda: ["x" * 2**20] * 1024, Code.RESULT_TOO_LARGE),
+        (lambda: "x" * 2**30, Code.RESULT_TOO_LARGE),
+        (lambda: bytes(2**30), Code.RESULT_TOO_LARGE),
+    ],
+    ids=["lock", "generator", "evil", "itself", "a gigabyte in pieces", "a gigabyte", "of bytes"],
+)
+def test_a_result_that_cannot_travel_is_no_failure(box, function, code):
+    """The task is done, with a note that says why the result did not come; it is not run again."""
+    box.start(function)
+    finished = box.finished()
+    assert (finished.report.code, finished.ending) == (code, Ending.ENDED)
+    assert len(finished.report.message) <= 16 * 1024
+
+
 # --- What a task may use --------------------------------------------------------------------------------------------
 
 LIMIT_BYTES = 256 * 1024**2

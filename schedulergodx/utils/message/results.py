@@ -141,7 +141,9 @@ def safe_repr(value: object, limit: int = 1000) -> str:
     shortener.maxlist = shortener.maxtuple = shortener.maxset = shortener.maxfrozenset = 30
     shortener.maxdict = shortener.maxarray = shortener.maxdeque = 30
     try:
-        text = str.__str__(shortener.repr(value))
+        # Of bytes `reprlib` writes all before it shortens the text.
+        shown = value[: limit + 1] if isinstance(value, bytes | bytearray) else value
+        text = str.__str__(shortener.repr(shown))
     except BaseException as error:  # noqa: BLE001 - a repr is user code and may raise anything
         text = f"<{type_name(type(value))} whose repr raised {type_name(type(error))}>"
     text = "".join(_escaped(character) for character in text[: limit + 1])
@@ -167,6 +169,10 @@ def _escaped(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
 
 
+_TEXTS = frozenset({str, bytes, bytearray})
+"""Whose text is at least as long as they are."""
+
+
 class _Encoder:
     """Writes one value. Keeps the containers on the way, and the size of all that is written."""
 
@@ -186,9 +192,16 @@ class _Encoder:
             writer = next((write for base, write in _SUBCLASSED if issubclass(kind, base)), None)
         if writer is None:
             raise _Refused(f"is {_a(kind)}")
+        if kind in _TEXTS:
+            self._refuse_long(value)
         text = _guarded(writer, value)
         self._count(len(text))
         return text
+
+    def _refuse_long(self, value: Any) -> None:
+        """Refuse what is too long before it is written: it may be gigabytes."""
+        if self._bytes_max is not None and len(value) > self._bytes_max:
+            self._count(len(value))
 
     def _container(self, value: object, container: _Container, *, level: int, is_key: bool) -> str:
         if level >= LEVELS_MAX:
