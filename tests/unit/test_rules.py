@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from schedulergodx.rules import due
 from schedulergodx.rules.intake import Intake, Question, on_launch, on_question
 from schedulergodx.rules.lifecycle import STATUS_OF, TRANSITIONS, Code, Outcome, Report, TaskStatus, may_advance
 from schedulergodx.rules.tasks import Added
+from schedulergodx_testing.specs import make_task
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 S = TaskStatus
@@ -128,13 +130,22 @@ LEGAL = {
     (S.WORK, S.COMPLETED),
     (S.WORK, S.ERROR),
     (S.WORK, S.CANCELLED),
+    (S.WORK, S.WAITING),  # a crash ended the run, and the task may start again
 }
 
 
 @pytest.mark.parametrize(("current", "following"), list(itertools.product(S, S)))
 def test_the_steps_of_a_task(current: TaskStatus, following: TaskStatus) -> None:
-    """Forward only, and nothing leads out of an end."""
+    """Forward, or back to waiting after a crash; nothing leads out of an end."""
     assert may_advance(current, following) is ((current, following) in LEGAL)
+
+
+def test_a_task_that_has_begun_is_not_overdue_later() -> None:
+    """Only its first start can be missed."""
+    task = replace(make_task(abs, -1), is_delayed=True)
+    assert task.can_be_overdue
+    assert not replace(task, starts=1).can_be_overdue
+    assert not replace(task, is_delayed=False).can_be_overdue
 
 
 def test_the_numbers_of_1_0_0_stay() -> None:
