@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PREFIX = "walk"
 TURNS_MAX = 100_000
-TRIES_MAX = 400
+TRIES_MAX = 1000
 """How many other runs of the broker in memory are tried before a difference counts as one."""
 OPEN = ("restart", "unblock", "publish", "cut", "close")
 """Steps that may end in more than one way; what follows may show only later which."""

@@ -14,14 +14,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.agreement.agreement import Agreement, assert_agreement, profile_of
-from tests.agreement.real import RealSide, impatient
+from tests.agreement.agreement import Agreement, assert_agreement
 from tests.agreement.walks import KINDS, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from schedulergodx_testing.rabbitmq import RabbitMQ
+    from tests.agreement.real import RealSide
 
 STEPS_MAX = 50
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
@@ -30,23 +27,6 @@ QUEUES = [["dead"], ["dead", "plain"], ["full"], ["dead", "full"], ["dead", "pla
 DRAWN = [kind for kind, weight in KINDS.items() for _ in range(3 * weight)]
 # A restart takes a second and an alarm a third of one: now and then. In the middle, so that shrinking leaves them.
 DRAWN[150:150] = ["restart", "block", "block", *["unblock"] * 12]
-
-
-@pytest.fixture(scope="module")
-def side(rabbitmq: RabbitMQ) -> Iterator[RealSide]:
-    """Give a virtual host of the running RabbitMQ; each walk names its queues for itself."""
-    if not rabbitmq.is_controllable:
-        pytest.skip("a walk restarts the broker and raises its alarm, which this one does not allow")
-    with rabbitmq.private_vhost() as url, impatient():
-        real = RealSide(rabbitmq, url)
-        yield real
-        real.close()
-
-
-@pytest.fixture(scope="module")
-def profile(rabbitmq: RabbitMQ) -> str:
-    """Give the profile of the running RabbitMQ's version."""
-    return profile_of(rabbitmq.version)
 
 
 def walk(side: RealSide, profile: str, choices: list[list[str]], walks: int) -> None:
