@@ -14,7 +14,7 @@ from schedulergodx.rules import due
 from schedulergodx.rules.intake import Intake, Question, on_launch, on_question
 from schedulergodx.rules.lifecycle import STATUS_OF, TRANSITIONS, Code, Outcome, Report, TaskStatus, may_advance
 from schedulergodx.rules.tasks import Added
-from schedulergodx_testing.specs import make_task
+from schedulergodx_testing.contracts.stored_tasks import make_task
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 S = TaskStatus
@@ -142,7 +142,7 @@ def test_the_steps_of_a_task(current: TaskStatus, following: TaskStatus) -> None
 
 def test_a_task_that_has_begun_is_not_overdue_later() -> None:
     """Only its first start can be missed."""
-    task = replace(make_task(abs, -1), is_delayed=True)
+    task = make_task()
     assert task.can_be_overdue
     assert not replace(task, starts=1).can_be_overdue
     assert not replace(task, is_delayed=False).can_be_overdue
