@@ -8,7 +8,7 @@ only a `Verified` task is unpickled, by `payload.load`; `tests/unit/test_unpickl
 from __future__ import annotations
 
 import hmac
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from schedulergodx.rules.tasks import TaskSpec
@@ -83,12 +83,12 @@ class Seals:
         self._derived: dict[bytes, bytes] = {}
 
     def seal(self, task: TaskSpec) -> TaskSpec:
-        """Return the task with its seal, or as it is when there are no keys."""
+        """Give the task its seal, if there are keys, and return it."""
         ring = self._ring()
-        if ring is None:
-            return task
-        key = ring.keys[0]
-        return replace(task, seal=f"{key.key_id} {self._mac(key, task)}")
+        if ring is not None:
+            key = ring.keys[0]
+            task.seal = f"{key.key_id} {self._mac(key, task)}"
+        return task
 
     def verify(self, task: TaskSpec) -> Verified:
         """Return a task that was stored, once it is certain that it is as it was.
@@ -122,9 +122,13 @@ def _facts(task: TaskSpec) -> bytes:
 
     What stands at its default is left out, so that a field which a later version adds breaks no older seal.
     """
-    parts: list[str | bytes] = []
+    facts: list[tuple[str, object]] = []
+    blobs: list[bytes] = []
     for name, default in _SEALED:
         value = getattr(task, name)
-        if default is MISSING or value != default:
-            parts += (name, type(value).__name__, value if isinstance(value, bytes) else repr(value))
-    return length_prefixed(*parts)
+        if isinstance(value, bytes):
+            facts.append((name, len(value)))
+            blobs.append(value)
+        elif default is MISSING or value != default:
+            facts.append((name, value))
+    return length_prefixed(repr(facts), *blobs)
