@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +26,7 @@ class TaskLimits:
 
     def given(self) -> dict[str, int]:
         """Return the bounds that there are, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value for name in _NAMES if (value := getattr(self, name)) is not None}
 
     def within(self, caps: TaskLimits) -> TaskLimits:
         """Return the lower one of each bound and its cap: a service's caps are also what a task has without a wish."""
@@ -36,4 +36,5 @@ class TaskLimits:
         )
 
 
+_NAMES = tuple(field.name for field in fields(TaskLimits))
 NO_LIMITS = TaskLimits()

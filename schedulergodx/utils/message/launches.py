@@ -124,12 +124,9 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
 
 def _digest(*facts: object) -> bytes:
     """Hash what makes a launch what it is: the same id with other facts is another launch, and refused."""
-    hashed = hashlib.sha256()
-    for fact in facts:
-        data = fact if isinstance(fact, bytes) else repr(fact).encode()
-        hashed.update(len(data).to_bytes(8, "big"))
-        hashed.update(data)
-    return hashed.digest()
+    parts = [fact if isinstance(fact, bytes) else repr(fact).encode() for fact in facts]
+    sized = [piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]
+    return hashlib.sha256(b"".join(sized)).digest()
 
 
 def _base64(data: bytes | None) -> str | None:
