@@ -154,14 +154,20 @@ def ratios(figures: list[measuring.Figure]) -> list[str]:
         question, _, who = ours.name.partition(": ")
         if not who.startswith(OURS):
             continue
-        tail = who.partition(", p")[2]
+        part = _part(who)
         for other in figures:
             other_question, _, other_who = other.name.partition(": ")
-            if OURS in other_who or other_who.partition(", p")[2] != tail or other.unit != ours.unit:
+            if OURS in other_who or _part(other_who) != part or other.unit != ours.unit:
                 continue
             if question.split(",")[0] == other_question.split(",")[0] and other.median:
                 lines.append(f"{ours.median / other.median:8.2f} x  {ours.name}  /  {other.name}")
     return lines
+
+
+def _part(who: str) -> str:
+    """Return what of a distribution a figure is, e.g. `p50`, or ""."""
+    last = who.rpartition(", ")[2]
+    return last if last in {"p50", "p99", "earliest", "latest"} else ""
 
 
 def main() -> None:

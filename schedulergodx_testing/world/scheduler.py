@@ -18,6 +18,7 @@ from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadSt
 from schedulergodx_testing.looks import ClockLooks
 from schedulergodx_testing.world import outside, real, telling
 from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
+from schedulergodx_testing.world.turns import Turns
 
 if TYPE_CHECKING:
     import threading
@@ -82,8 +83,9 @@ class World:
         self.clock = clock
         self.choices = choices
         self.is_seeding_random = is_seeding_random
-        self.actors: list[Actor] = []
-        self.threads: list[VirtualThread] = []
+        self._turns = Turns(clock, choices)
+        self.actors = self._turns.actors
+        self.threads = self._turns.threads
         self.leaks: list[RealWorldLeak] = []
         self._patience_s = patience_s
         self._events_max = events_max
@@ -203,7 +205,7 @@ class World:
     def _wait_within_a_turn(self, parked: Parked) -> bool:
         """Wait inside a turn of an actor: no other actor can have a turn, and no time can pass; threads can go on."""
         while not parked.ready():
-            threads = self._runnable()
+            threads = self._turns.runnable()
             if threads:
                 self.resume(threads[self.choices.one_of(len(threads))])
             elif parked.grace_s and outside.poll(parked.is_ready, self._patience_s):
@@ -234,6 +236,7 @@ class World:
         foreign_clocks.refuse()
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
         at_instant = 0
+        self._turns.begin(until)
         for _ in range(self._events_max):
             if until():
                 return True
@@ -270,40 +273,30 @@ class World:
         """Do one of the things that can be done now; False when there is none."""
         was_driving, self.is_driving = self.is_driving, True  # as `_driving`, which costs more than many a step
         try:
-            for actor in self.actors:
-                if actor.is_first and actor.is_ready():
-                    actor.step()
-                    return True
-            actors = [actor for actor in self.actors if not actor.is_first and actor.is_ready()]
-            threads = self._runnable()
-            if not actors and not threads:
-                return False
-            choice = self.choices.one_of(len(actors) + len(threads))
-            if choice < len(actors):
-                actors[choice].step()
-            else:
-                self.resume(threads[choice - len(actors)])
-            return True
+            chosen = self._turns.next()
+            if isinstance(chosen, VirtualThread):
+                self.resume(chosen, may_be_followed=True)
+            elif chosen is not None:
+                chosen.step()
+            return chosen is not None
         finally:
             self.is_driving = was_driving
 
-    def _runnable(self) -> list[VirtualThread]:
-        """Return the threads that can go on now; of those whose time is over, the earliest only."""
-        now_us = self.clock.monotonic_us()
-        runnable: list[VirtualThread] = []
-        late_us = now_us
-        late: list[VirtualThread] = []
-        for thread in self.threads:
-            parked = thread.parked
-            if parked is None:
-                continue
-            if thread.is_dying or parked.is_ready():
-                runnable.append(thread)
-            elif parked.deadline_us is not None and parked.deadline_us <= late_us:
-                if parked.deadline_us < late_us:
-                    late_us, late = parked.deadline_us, []
-                late.append(thread)
-        return runnable + late
+    def follow(self, done: VirtualThread) -> VirtualThread | None:
+        """Return the run with which the system's thread of `done`, which has ended, goes on; it calls this itself.
+
+        None: the baton goes back to the driver. Whoever is asked for the choice finds the driver calling.
+        """
+        driver, self._driver = self._driver, done.ident
+        self._by_ident[done.ident] = None
+        try:
+            return self._turns.after(done)
+        except BaseException as error:  # noqa: BLE001 - raised again in the driver, which finds it there
+            done.error = error
+            return None
+        finally:
+            del self._by_ident[done.ident]
+            self._driver = driver
 
     # --- the real world beside it -----------------------------------------------------------------------------------
 
@@ -316,10 +309,12 @@ class World:
             return False
         with self._driving():
             came = outside.poll(
-                lambda: own.is_ready() or bool(self._runnable()) or (not grace_s and not self._foreign.are_busy()),
+                lambda: (
+                    own.is_ready() or bool(self._turns.runnable()) or (not grace_s and not self._foreign.are_busy())
+                ),
                 max(grace_s, outside.GRACE_S),
             )
-            if came and not own.is_ready() and not self._runnable():
+            if came and not own.is_ready() and not self._turns.runnable():
                 return False  # the threads outside rest again
         if not came:
             self._foreign.learn()
@@ -334,7 +329,7 @@ class World:
             return False
         timeout_s = self._patience_s if is_awaited else outside.GRACE_S
         with self._driving():
-            return outside.poll(lambda: own.is_ready() or bool(self._runnable()), timeout_s)
+            return outside.poll(lambda: own.is_ready() or bool(self._turns.runnable()), timeout_s)
 
     def _is_held_outside(self, lock: Any) -> bool:
         """Return whether a lock, which is taken, was taken by a thread that lives in real time."""
@@ -374,18 +369,22 @@ class World:
             virtual.begin()
         self.threads.append(virtual)
 
-    def resume(self, thread: VirtualThread) -> None:
-        """Hand the baton to `thread`, and wait until it comes back. Only the driver calls this.
+    def resume(self, thread: VirtualThread, *, may_be_followed: bool = False) -> None:
+        """Hand the baton to `thread`, and wait until it comes back; only the driver does. Others may follow it if told.
 
         Raises:
             ThreadStuck: it did not wait anywhere within the patience; it goes on, out of control.
         """
+        came_back = False
         with self._driving():
             if not thread.has_begun:
                 self._begin(thread)
-            came_back = False
+            self._turns.running, self._turns.may_follow = thread, may_be_followed
             try:
                 came_back = thread.hand_over(self._patience_s)
+                while self._turns.running is not thread:
+                    thread = self._turns.running  # another one has followed, and has had its own time
+                    came_back = came_back or thread.has_baton_back(self._patience_s)
             finally:
                 if not came_back:  # also when the driver was interrupted meanwhile
                     thread.is_lost = True
@@ -435,7 +434,7 @@ class World:
         if not thread.has_begun and thread in self.threads:
             thread.is_done = True
             self.threads.remove(thread)
-        while not thread.is_done and thread in self._runnable():
+        while not thread.is_done and thread in self._turns.runnable():
             self.resume(thread)
         for child in [child for child in self.threads if child.process is thread and child is not thread]:
             self.kill(child)
@@ -445,7 +444,7 @@ class World:
         while True:
             for thread in self.threads:
                 thread.is_killed = True
-            runnable = self._runnable()
+            runnable = self._turns.runnable()
             if not runnable:
                 break
             with suppress(ThreadStuck, Deadlock):

@@ -110,8 +110,12 @@ class VirtualThread:
             if self.thread is not None:
                 real.start_thread(self.thread)
         else:
-            self._worker, self.thread, self._go = worker, worker.thread, worker.go
-            worker.take(self.name, self._live)
+            self._use(worker)
+            worker.take(self)
+
+    def _use(self, worker: Worker) -> None:
+        self._worker, self.thread, self._go = worker, worker.thread, worker.go
+        worker.thread.name = self.name
 
     def give_back(self) -> Worker | None:
         """Return the worker, once it is done; None when it had a thread of its own."""
@@ -121,6 +125,10 @@ class VirtualThread:
     def hand_over(self, patience_s: float) -> bool:
         """Let it run until it parks or ends. Returns False when it does neither within `patience_s` real seconds."""
         self._go.release()
+        return self.has_baton_back(patience_s)
+
+    def has_baton_back(self, patience_s: float) -> bool:
+        """Wait until it parks or ends, or at most `patience_s` real seconds. Returns whether it has."""
         return real.acquire(self._back, True, patience_s)
 
     def park(self, parked: Parked) -> None:
@@ -157,7 +165,24 @@ class VirtualThread:
     def run_body(self) -> None:
         """Run in the thread itself: wait for the first turn, and go on to the end."""
         real.acquire(self._go)
+        try:
+            self._live()
+        finally:
+            self._back.release()
+
+    def run_in(self, worker: Worker) -> VirtualThread | None:
+        """Run in a worker's thread, which has its first turn, to the end.
+
+        Returns the run that has the next turn, if the worker goes on with it; else the baton is given back.
+        """
         self._live()
+        following = self._world.follow(self)
+        if following is None:
+            self._back.release()
+        else:
+            following._use(worker)  # noqa: SLF001 - another of this class
+            following._back = self._back  # noqa: SLF001 - the driver waits for it
+        return following
 
     def _live(self) -> None:
         self.ident = _thread.get_ident()
@@ -177,7 +202,6 @@ class VirtualThread:
             self._free_locks()
             self._world.leave(self)
             self.is_done = True
-            self._back.release()
 
     def _free_locks(self) -> None:
         if not self.is_process:
@@ -226,12 +250,11 @@ class Worker:
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.go = _taken_lock()
         self.is_last = False
-        self._body: Callable[[], None] | None = None
+        self._next: VirtualThread | None = None
 
-    def take(self, name: str, body: Callable[[], None]) -> None:
-        """Run `body` under that name, from the next turn on. What it ran before is done."""
-        self.thread.name = name
-        self._body = body
+    def take(self, thread: VirtualThread) -> None:
+        """Run what `thread` is for, from the next turn on. What it ran before is done."""
+        self._next = thread
         if self.thread.ident is None:
             real.start_thread(self.thread)
 
@@ -243,10 +266,11 @@ class Worker:
         with suppress(VirtualKill):  # one that came too late for what it was to end
             while not self.is_last:
                 real.acquire(self.go)
-                body, self._body = self._body, None
-                if body is None:
+                thread, self._next = self._next, None
+                if thread is None:
                     return
-                body()
+                while thread is not None:
+                    thread = thread.run_in(self)
 
 
 def _taken_lock() -> Any:

@@ -1,0 +1,93 @@
+"""Who has the next turn: an actor that the driver steps, or a thread that goes on.
+
+Handing the baton between two threads of the system takes longer than most tasks. So a thread that has ended its body
+makes the choice that the driver would make next, and where that is another run which has not begun, it goes on with it
+itself. The choices, and so everything that happens, are the same as if the driver had made them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from schedulergodx_testing.world.threads import VirtualThread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.world.choices import Choices
+    from schedulergodx_testing.world.scheduler import Actor
+
+
+class Turns:
+    """Chooses among what can be done now. Whoever has the baton uses it: the driver, or a thread at its end.
+
+    Attributes:
+        actors: what is stepped.
+        threads: all threads that have not ended.
+        running: the thread that has the baton, while the driver waits for it.
+        may_follow: whether another one may go on after it by itself.
+    """
+
+    def __init__(self, clock: FakeClock, choices: Choices) -> None:
+        self.actors: list[Actor] = []
+        self.threads: list[VirtualThread] = []
+        self.running: VirtualThread | None = None
+        self.may_follow = False
+        self._clock = clock
+        self._choices = choices
+        self._until: Callable[[], bool] = lambda: True
+        self._chosen: Actor | VirtualThread | None = None
+
+    def next(self) -> Actor | VirtualThread | None:
+        """Return what is to be done now, chosen a moment ago or just now; None: nothing can be done."""
+        chosen, self._chosen = self._chosen, None
+        return self._choose() if chosen is None else chosen
+
+    def begin(self, until: Callable[[], bool]) -> None:
+        """Begin to let things happen until `until` holds."""
+        self._until, self._chosen = until, None
+
+    def after(self, done: VirtualThread) -> VirtualThread | None:
+        """Return the run with which the thread of the system behind `done`, which has ended, goes on by itself.
+
+        None: the driver goes on; it finds what was chosen.
+        """
+        if not self.may_follow or done.error is not None or done.is_process or done.is_lost:
+            return None
+        if self.running is not done or self._until():
+            return None
+        chosen = self._chosen = self._choose()
+        if not isinstance(chosen, VirtualThread) or chosen.has_begun or chosen.is_process or chosen.is_dying:
+            return None
+        self.threads.remove(done)
+        self._chosen, self.running = None, chosen
+        return chosen
+
+    def _choose(self) -> Actor | VirtualThread | None:
+        for actor in self.actors:
+            if actor.is_first and actor.is_ready():
+                return actor
+        ready = [actor for actor in self.actors if not actor.is_first and actor.is_ready()]
+        threads = self.runnable()
+        if not ready and not threads:
+            return None
+        choice = self._choices.one_of(len(ready) + len(threads))
+        return ready[choice] if choice < len(ready) else threads[choice - len(ready)]
+
+    def runnable(self) -> list[VirtualThread]:
+        """Return the threads that can go on now; of those whose time is over, the earliest only."""
+        late_us = self._clock.monotonic_us()
+        runnable: list[VirtualThread] = []
+        late: list[VirtualThread] = []
+        for thread in self.threads:
+            parked = thread.parked
+            if parked is None:
+                continue
+            if thread.is_dying or parked.is_ready():
+                runnable.append(thread)
+            elif parked.deadline_us is not None and parked.deadline_us <= late_us:
+                if parked.deadline_us < late_us:
+                    late_us, late = parked.deadline_us, []
+                late.append(thread)
+        return runnable + late
