@@ -27,7 +27,7 @@ def spin(is_ended):
 
 @client.task
 def sleep_and_note(number):
-    time.sleep(number)
+    time.sleep(number / 2)
     seen.append((number, threading.current_thread().name))
 
 
@@ -53,7 +53,7 @@ def test_a_run_that_sleeps_is_followed_too():
     with Harness() as scheduler:
         for number in (3, 1, 2, 0):
             sleep_and_note.launch(number)
-        scheduler.advance(seconds=3)
+        scheduler.advance(seconds=2)
     assert [number for number, _ in seen] == [0, 1, 2, 3]
 
 
