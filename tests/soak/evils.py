@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -59,10 +60,16 @@ class Evils:
         return acts
 
     def one(self) -> tuple[str, str]:
-        """Do one act, chosen by its weight; return its name and its detail."""
+        """Do one act, chosen by its weight; return its name and its detail.
+
+        A command to the broker that takes too long, on a machine that is too busy, is an act that was not done.
+        """
         acts = self.choices()
         (name,) = self.chance.choices(list(acts), [weight for weight, _ in acts.values()])
-        return name, acts[name][1]()
+        try:
+            return name, acts[name][1]()
+        except (subprocess.TimeoutExpired, TimeoutError) as error:
+            return f"not done: {name}", str(error)
 
     # --- processes
 

@@ -124,6 +124,8 @@ class Soak:
         self.say(f"{what}{detail and f': {detail}'}")
 
     def _settle(self) -> None:
+        if self.broker is not None:
+            self.broker.heal()
         for process in self.clients:
             if (code := process.stop()) != 0:
                 self._complain(f"{process.name} ended with {code}: {process.tail()}")
