@@ -32,6 +32,7 @@ class Walk:
         self._queues = queues
         self._sources = [name for name in SOURCES if name.removesuffix(".dead") in queues]
         self.is_blocked = False
+        self._publishers: dict[str, str] = {}  # under the alarm that is on
 
     def step(self, kind: str) -> Step | None:
         """Return a step of that kind; None if it makes no sense now."""
@@ -57,9 +58,11 @@ class Walk:
         return ["declare", self._person(), self._one(self._queues), *otherwise]
 
     def _publish(self) -> Step | None:
-        step = ["publish", self._person(), self._one(self._queues), 1 + self.draw(5)]
-        # Whose messages find room when an alarm ends is open in thousands of ways.
-        return None if self.is_blocked and "full" in step else step
+        person, queue = self._person(), self._one(self._queues)
+        # Whose messages come first, or find room, when an alarm ends is open in thousands of ways.
+        if self.is_blocked and (queue == "full" or self._publishers.setdefault(queue, person) != person):
+            return None
+        return ["publish", person, queue, 1 + self.draw(5)]
 
     def _consume(self) -> Step:
         how = self._one([[], [], [], [], [], ["exclusive"], ["standby"], ["otherwise"]])
@@ -100,6 +103,7 @@ class Walk:
 
     def _block(self) -> Step:
         self.is_blocked = True
+        self._publishers = {}
         return ["block"]
 
     def _unblock(self) -> Step | None:
