@@ -46,7 +46,7 @@ def test_a_soak_sees_a_mistake(mistake: str, finding: str, tmp_path: Path) -> No
     url = f"sqlite:///{tmp_path}/queues.db"
     soak = Soak(tmp_path, url=url, seed=1, clients=1, rate=40.0, rests_s=[0.3], pause_s=(0.5, 0.5), defect=mistake)
     soak.evils.choices = lambda: {"service killed": (1, soak.evils.kill_service)}  # type: ignore[method-assign]
-    report = soak.run(0.0, acts_min=2)
+    report = soak.run(0.0, acts_min=5)
     assert finding in report.findings, report.text()
 
 
