@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     code = _run(argv)
     if argv is None:
+        _let_go_of_streams()
         _leave_soon(code)
     return code
 
@@ -91,6 +92,15 @@ def _keep_standard_streams() -> None:
     sys.stdin = sys.stdin or open(os.devnull)  # noqa: PTH123, SIM115 - for the rest of the program
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+
+
+def _let_go_of_streams() -> None:
+    """Forget what a full disk did not take: Python would try it again at the end, and make the exit code 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _leave_soon(code: int) -> None:

@@ -121,7 +121,7 @@ def launch_and_wait_until_it_runs(client: Client, fifo: str) -> str:
 
 
 def test_it_runs_tasks_and_stops_when_asked(url: str, db: str, client: Client) -> None:
-    """SIGTERM to an idle service: exit code 0, within a moment; nothing but logging on stderr, the banner first."""
+    """SIGTERM to an idle service: exit code 0, within a moment; on stderr are banner, warning and facts."""
     with service("--url", url, "--db", db, "--name", "shop") as running:
         assert client.task(sorted).launch([2, 1]).result(ANSWER_S) == [1, 2]
         running.signal()
@@ -129,9 +129,11 @@ def test_it_runs_tasks_and_stops_when_asked(url: str, db: str, client: Client) -
         code, said = running.end()
         assert SystemClock().monotonic() - began < SOON_S
     assert code == exits.EXIT_OK
-    banner, *lines = said.splitlines()
+    banner, warning, *lines = said.splitlines()
     assert banner.startswith("schedulergodx: ")
     assert f"process {running.process.pid}: service 'shop' takes tasks from queue 'client-service' of {url}" in banner
+    assert " - WARNING - schedulergodx.service.shop:core - " in warning
+    assert "it has no keys" in warning
     assert all(" - INFO - schedulergodx." in line for line in lines), said
 
 

@@ -88,7 +88,7 @@ def failing(outside: Path, command: str) -> str:
     ended = subprocess.run(
         command,
         shell=True,
-        cwd=outside / "shop" / ("tests" if "::" not in command else ""),
+        cwd=outside / "shop" / "tests",
         env=environment,
         capture_output=True,
         text=True,

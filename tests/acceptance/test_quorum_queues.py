@@ -86,6 +86,7 @@ def test_tasks_run_and_are_answered(rabbitmq: RabbitMQ, url: str, client: Client
         "client-service": "quorum",
         "client-service.dead": "quorum",
         "client-service.owner": "classic",  # goes with its connection, which no quorum queue does
+        "client-service.owner.name": "classic",  # says who that is, and keeps nothing
         client.rmq_consumer_que: "quorum",
     }
 

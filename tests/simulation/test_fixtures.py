@@ -125,7 +125,7 @@ def test_an_option_that_does_not_exist_is_an_error(suite: pytest.Pytester) -> No
     )
     result = suite.runpytest(*PLUGIN)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*unexpected keyword argument 'sead'*"])
+    result.stdout.fnmatch_lines(["*@pytest.mark.scheduler has no option sead; there are start, *"])
 
 
 def test_a_failure_shows_what_happened_and_how_to_replay_it(suite: pytest.Pytester) -> None:

@@ -113,7 +113,7 @@ def _own_queues(url: str | None, folder: Path) -> Iterator[_Queues]:
         url=url or f"sqlite:///{quote(str(folder / 'queues.db'))}",
         requests=f"{name}-requests",
         replies=f"{name}-replies",
-        used=[f"{name}-requests", f"{name}-requests.dead"],
+        used=[f"{name}-requests{end}" for end in ("", ".dead", ".owner.name")],
         keys=KeyRing([new_key()]),
     )
     is_there = url is not None

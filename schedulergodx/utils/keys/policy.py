@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_keys(  # noqa: PLR0913 - each is a fact that decides
-    ring: KeyRing | None, *, who: str, broker: str, is_local: bool, allow_unsigned: bool, logger: CoreLogger
+    ring: KeyRing | None, *, who: str, broker: str, is_local: bool, allow_unsigned: bool, logger: CoreLogger | None
 ) -> None:
     """Let one go on with these keys, or without any; what is risky gets a line in the log.
 
@@ -22,13 +22,13 @@ def check_keys(  # noqa: PLR0913 - each is a fact that decides
         broker: its address without a password.
         is_local: whether only this machine reaches the broker.
         allow_unsigned: whether it was said that no keys are wanted.
-        logger: where the line goes.
+        logger: where the line goes; None: nowhere, for one who runs nothing that it is sent.
 
     Raises:
         KeysRefused: there are no keys, and others than this machine's users reach the broker.
     """
     if ring is not None:
-        if allow_unsigned:
+        if allow_unsigned and logger is not None:
             logger.warning("%s takes unsigned messages too (allow_unsigned): whoever reaches %s runs code", who, broker)
         return
     if not is_local and not allow_unsigned:
@@ -37,4 +37,7 @@ def check_keys(  # noqa: PLR0913 - each is a fact that decides
             "keys by `schedulergodx keys new FILE` and name them by SCHEDULERGODX_KEY_FILE or keys=…, or say "
             "allow_unsigned=True if everybody who reaches the broker may run code."
         )
-    logger.warning("%s signs and checks nothing, since it has no keys: whoever reaches %s can run code", who, broker)
+    if logger is not None:
+        logger.warning(
+            "%s signs and checks nothing, since it has no keys: whoever reaches %s can run code", who, broker
+        )
