@@ -279,6 +279,19 @@ class TransportContract(TransportLifeContract, TransportQueueContract, Transport
         assert bodies(consume(connect(), queue).deliveries(2)) == [b"1", b"2"]
         assert_empty(connect(), queue.dead_letter_name, is_quorum=self.is_quorum)
 
+    def test_a_stale_ack_before_consuming_holds_up_no_later_one(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """Whatever was acked through a transport before it consumes, what it gets afterwards can be acked."""
+        publish(sender, queue.name, b"1", b"2")
+        older, newer = connect(), connect()
+        stale = consume(older, queue, prefetch=1).delivery()
+        older.close()
+        newer.ack([stale])
+        recorder = consume(newer, queue, prefetch=1)
+        newer.ack([recorder.delivery()])
+        assert recorder.delivery().body == b"2"
+
     def test_what_was_unacked_comes_back_first(self, connect: Connect, sender: Transport, queue: QueueSpec) -> None:
         """After close, unacked messages are first in line again, in their order and marked as redelivered."""
         publish(sender, queue.name, b"1", b"2", b"3")

@@ -95,11 +95,13 @@ class Link:
             with self._lock:
                 self._start_once()
 
-    def call(self, command: Callable[[], None]) -> None:
-        """Have `command` called in the thread, after those before it. Nothing happens if the link is not running."""
-        if self._loop is not None:
-            self._commands.append(command)
-            self.wake()
+    def call(self, command: Callable[[], None]) -> bool:
+        """Have `command` called in the thread, after those before it. Returns False if the link is not running."""
+        if self._loop is None:
+            return False
+        self._commands.append(command)
+        self.wake()
+        return True
 
     def wake(self) -> None:
         """Have `pump` called in the thread. Many calls together cost one wake-up."""

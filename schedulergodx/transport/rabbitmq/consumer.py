@@ -55,7 +55,9 @@ class Consumer:
         # Set before the link is told and cleared before they are taken, so that none is left behind.
         if not self._is_ack_pending:
             self._is_ack_pending = True
-            self.link.call(self._ack)
+            if not self.link.call(self._ack):  # so nothing was delivered here: these are another transport's
+                self._acked.clear()
+                self._is_ack_pending = False
 
     def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Put `deliveries` back into their queues."""
