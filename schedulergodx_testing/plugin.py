@@ -74,7 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     Raises:
         UsageError: stories are to be compared, and the two of a test may be in two processes.
     """
-    if config.getoption("--scheduler-transport") == "both" and config.getoption("dist", "no") != "no":
+    if config.getoption("--scheduler-transport") == "both" and config.getoption("tx", None):
         raise pytest.UsageError(
             "--scheduler-transport=both compares what each test does over two brokers within one process: leave out -n"
         )
