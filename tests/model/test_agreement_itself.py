@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.agreement.agreement import Agreement, assert_agreement
+from tests.agreement.agreement import Agreement, assert_agreement, comes_again
 from tests.agreement.fake import FakeSide, Follower
 from tests.agreement.scenarios import by_hand
 from tests.agreement.scene import Scene
@@ -40,6 +40,12 @@ def test_a_difference_is_printed_as_a_test() -> None:
     with pytest.raises(AssertionError, match="differ after step 4"):
         names["test_found_by_a_walk"](FakeSide("4.3"), "3.10")
     names["test_found_by_a_walk"](FakeSide("4.3"), "4.3")
+
+
+def test_a_difference_counts_when_it_comes_again() -> None:
+    """Each time that the same steps are taken; one that passes is none."""
+    assert comes_again(FakeSide("4.3"), "3.10", GIVE_BACK)
+    assert not comes_again(FakeSide("3.10"), "3.10", GIVE_BACK)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
-from tests.agreement.agreement import Agreement, assert_agreement
+from tests.agreement.agreement import Agreement, as_test, assert_agreement, comes_again
 from tests.agreement.walks import KINDS, Walk
 
 if TYPE_CHECKING:
     from tests.agreement.real import RealSide
+    from tests.agreement.scene import Step
 
 STEPS_MAX = 50
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
@@ -29,10 +30,11 @@ DRAWN = [kind for kind, weight in KINDS.items() for _ in range(3 * weight)]
 DRAWN[150:150] = ["restart", "block", "block", *["unblock"] * 12]
 
 
-def walk(side: RealSide, profile: str, choices: list[list[str]], walks: int) -> None:
-    """Take so many walks, each among the queues of one of `choices`."""
+def walk(side: RealSide, profile: str, choices: list[list[str]], walks: int) -> list[str]:
+    """Take so many walks, each among the queues of one of `choices`; return what differed and did not come again."""
+    passing: list[str] = []
     run_state_machine_as_test(
-        machine(side, profile, choices),
+        machine(side, profile, choices, passing),
         settings=settings(
             max_examples=walks,
             stateful_step_count=STEPS_MAX,
@@ -41,12 +43,15 @@ def walk(side: RealSide, profile: str, choices: list[list[str]], walks: int) -> 
             suppress_health_check=list(HealthCheck),
         ),
     )
+    return passing
 
 
-def machine(side: RealSide, profile: str, choices: list[list[str]]) -> type[RuleBasedStateMachine]:
-    """Return the state machine for one broker."""
+def machine(side: RealSide, profile: str, choices: list[list[str]], passing: list[str]) -> type[RuleBasedStateMachine]:
+    """Return the state machine for one broker. A difference that does not come again is put into `passing`."""
 
     class Walks(RuleBasedStateMachine):
+        both: Agreement | None = None
+
         @initialize(queues=st.sampled_from(choices), data=st.data())
         def begin(self, queues: list[str], data: st.DataObject) -> None:
             self.both = Agreement(side, profile)
@@ -56,28 +61,43 @@ def machine(side: RealSide, profile: str, choices: list[list[str]]) -> type[Rule
         def step(self, kind: str, data: st.DataObject) -> None:
             self.walk.draw = lambda below: data.draw(st.integers(0, below - 1))
             step = self.walk.step(kind)
-            if step is not None:
-                self.both.step(step)
+            if step is not None and self.both is not None:
+                self._take(self.both, step)
+
+        def _take(self, both: Agreement, step: Step) -> None:
+            try:
+                both.step(step)
+            except AssertionError:
+                self.teardown()
+                if comes_again(side, profile, both.steps):
+                    raise
+                passing.append(as_test(both.steps))  # the rest of this walk is drawn, and not taken
 
         def teardown(self) -> None:
-            if hasattr(self, "both"):
+            if self.both is not None:
                 self.both.__exit__()
+            self.both = None
 
     return Walks
 
 
 @pytest.mark.timeout(0)
 def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
-    """After every step of every walk, what the real broker shows is something that the one in memory can show."""
+    """After every step of every walk, what the real broker shows is something that the one in memory can show.
+
+    What does not come again with the same steps stands in the report, as the property `passing`, and is no failure.
+    """
     faulthandler.cancel_dump_traceback_later()  # it takes minutes, and is told how many
-    walk(side, profile, QUEUES, request.config.getoption("--walks"))
+    passing = walk(side, profile, QUEUES, request.config.getoption("--walks"))
+    request.node.user_properties.append(("passing", passing))
 
 
 @pytest.mark.timeout(0)
 def test_walks_among_quorum_queues_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """The same on a quorum queue; fewer of them, since nothing tells when such a queue is at rest."""
     faulthandler.cancel_dump_traceback_later()
-    walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // 30)
+    passing = walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // 30)
+    request.node.user_properties.append(("passing", passing))
 
 
 # --- What walks have found, shrunk
