@@ -24,10 +24,6 @@ class Access:
     ring: Callable[[], KeyRing | None] = field(repr=False)
 
 
-def no_ring() -> None:
-    """Give no keys."""
-
-
 def broker_and_keys(access: object | None) -> tuple[object | None, KeyRing | None]:
     """Return the two of an `Access`; anything else is the way to the broker itself, without keys."""
     return (access.broker, access.ring()) if isinstance(access, Access) else (access, None)

@@ -12,6 +12,7 @@ from schedulergodx.config import LIMIT_RANGES, STARTS_MAX, lifetime
 from schedulergodx.errors import InvalidParameter, MessageRejected
 from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.rules.tasks import TaskSpec
+from schedulergodx.utils.keys.ring import length_prefixed
 from schedulergodx.utils.message.envelope import (
     Envelope,
     bad,
@@ -124,9 +125,8 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
 
 def _digest(*facts: object) -> bytes:
     """Hash what makes a launch what it is: the same id with other facts is another launch, and refused."""
-    parts = [fact if isinstance(fact, bytes) else repr(fact).encode() for fact in facts]
-    sized = [piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)]
-    return hashlib.sha256(b"".join(sized)).digest()
+    parts = [fact if isinstance(fact, bytes) else repr(fact) for fact in facts]
+    return hashlib.sha256(length_prefixed(*parts)).digest()
 
 
 def _base64(data: bytes | None) -> str | None:
