@@ -16,6 +16,7 @@ from schedulergodx.errors import (
 )
 from schedulergodx.utils.storage import DB
 from schedulergodx.utils.storage.connection import open_writer
+from schedulergodx_testing.seams import STORAGE_CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,20 +41,7 @@ READS = frozenset(
         "count_replies",
     }
 )
-CHANGES = frozenset(
-    {
-        "add",
-        "start",
-        "put_back",
-        "finish",
-        "add_watcher",
-        "add_reply",
-        "remove_replies",
-        "prune",
-        "prune_ids",
-        "prune_replies",
-    }
-)
+CHANGES = frozenset(STORAGE_CALLS) - {"open"}
 _AT_MAX = 1_000_000
 _INJECTED: dict[str, type[StorageError]] = {
     "full": DatabaseFull,
