@@ -125,7 +125,7 @@ class FakeClock:
             HarnessError: it is the clock of an open harness.
         """
         self._must_be_alone("jump_wall")
-        self.set_wall(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
+        self.set_wall(jump_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days))
 
     def _must_be_alone(self, method: str) -> None:
         if self._waiting is not None:
@@ -140,19 +140,8 @@ class FakeClock:
 
     # For the harness:
 
-    def set_wall(
-        self,
-        delta: timedelta | None = None,
-        *,
-        seconds: float = 0.0,
-        minutes: float = 0.0,
-        hours: float = 0.0,
-        days: float = 0.0,
-    ) -> None:
-        """Set the wall clock, as `jump_wall` does."""
-        by_s = _together_s(seconds, minutes, hours, days) + _delta_s(delta, "jump_wall")
-        if not math.isfinite(by_s):
-            raise InvalidParameter(f"a clock cannot be set by {by_s!r} seconds")
+    def set_wall(self, by_s: float) -> None:
+        """Set the wall clock by so many seconds, as `jump_wall` does."""
         with self._lock:
             self._wall_us += round(by_s * _US)
 
@@ -177,6 +166,16 @@ def span_s(
     if not math.isfinite(total_s) or total_s < 0:
         raise InvalidParameter(f"time passes forward only, by a finite number of seconds; got {total_s!r}")
     return total_s
+
+
+def jump_s(
+    delta: timedelta | None, *, seconds: float = 0.0, minutes: float = 0.0, hours: float = 0.0, days: float = 0.0
+) -> float:
+    """Return by how many seconds a wall clock is set, forward or back. Raises InvalidParameter for NaN or infinite."""
+    by_s = _together_s(seconds, minutes, hours, days) + _delta_s(delta, "jump_wall")
+    if not math.isfinite(by_s):
+        raise InvalidParameter(f"a clock cannot be set by {by_s!r} seconds")
+    return by_s
 
 
 def _together_s(seconds: float, minutes: float, hours: float, days: float) -> float:

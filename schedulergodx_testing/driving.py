@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx_testing.assertions import CAPTURES
 from schedulergodx_testing.chains import Chains, most
-from schedulergodx_testing.clock import microseconds_up, span_s
+from schedulergodx_testing.clock import jump_s, microseconds_up, span_s
 from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents
 from schedulergodx_testing.looks import Looks
@@ -133,7 +133,7 @@ class Driving:
     ) -> None:
         """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
         self._must_drive()
-        self.clock.set_wall(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
+        self.clock.set_wall(jump_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days))
         self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
         for served in self._services:
             served.refresh()
