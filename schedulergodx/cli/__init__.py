@@ -13,6 +13,7 @@ from schedulergodx.errors import SchedulerError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from typing import TextIO
 
 __all__ = ["main"]
 
@@ -56,7 +57,7 @@ def _run(argv: Sequence[str] | None) -> int:
         return 128 + signal.SIGINT
     except BrokenPipeError:
         # Whoever reads has seen enough, e.g. `| head`. Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _point_nowhere(sys.stdout)
         return 0
     return code
 
@@ -100,7 +101,12 @@ def _let_go_of_streams() -> None:
         try:
             stream.flush()
         except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            _point_nowhere(stream)
+
+
+def _point_nowhere(stream: TextIO) -> None:
+    """Let what is left in a stream's buffer go to the null device."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _leave_soon(code: int) -> None:
