@@ -393,7 +393,7 @@ class Client(Hearing):
 def _connection(way: Way, clock: Clock, logger: CoreLogger, *, allow_unsigned: bool, **parameters: Any) -> Connection:
     """Return a new connection of a client, with the signatures of its place."""
     client, request_queue = parameters["client"], parameters["request_queue"]
-    trust = Trust(way, clock, logger, client=client, request_queue=request_queue, allow_unsigned=allow_unsigned)
+    trust = Trust(way, clock, client=client, request_queue=request_queue, allow_unsigned=allow_unsigned)
     return Connection(way.here, clock, logger, trust=trust, **parameters)
 
 

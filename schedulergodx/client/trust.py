@@ -14,7 +14,6 @@ from schedulergodx.utils.message.signature import Direction, Opened, Signatures
 if TYPE_CHECKING:
     from schedulergodx.client.places import Way
     from schedulergodx.utils.abstractions import Clock
-    from schedulergodx.utils.logger import CoreLogger
 
 
 class Trust:
@@ -23,18 +22,14 @@ class Trust:
     Args:
         way: where the broker is, and where the keys come from.
         clock: tells whose time it is.
-        logger: where lines go.
         client: name of the client.
         request_queue: the queue whose messages are signed.
         allow_unsigned: go on without keys on any broker, and take unsigned answers.
     """
 
-    def __init__(  # noqa: PLR0913 - the client's own parameters
-        self, way: Way, clock: Clock, logger: CoreLogger, *, client: str, request_queue: str, allow_unsigned: bool
-    ) -> None:
+    def __init__(self, way: Way, clock: Clock, *, client: str, request_queue: str, allow_unsigned: bool) -> None:
         self._way = way
         self._clock = clock
-        self._logger = logger
         self._client = client
         self._request_queue = request_queue
         self._allow_unsigned = allow_unsigned
@@ -80,7 +75,6 @@ class Trust:
                     broker=transports.address(broker),
                     is_local=transports.is_local(broker),
                     allow_unsigned=self._allow_unsigned,
-                    logger=None,  # no answer can make a client run anything
                 )
         except KeysRefused as error:
             raise KeysRefused(f"nothing was sent: {error}") from None

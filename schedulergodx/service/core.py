@@ -59,7 +59,7 @@ from schedulergodx.utils.abstractions import (
 )
 from schedulergodx.utils.id_generators import ulid_generator
 from schedulergodx.utils.keys.access import Access
-from schedulergodx.utils.keys.policy import check_keys
+from schedulergodx.utils.keys.policy import check_keys, warn_of_unsigned
 from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
 from schedulergodx.utils.message.seals import Seals
@@ -384,14 +384,14 @@ class Service(Loop):
         if ring is not None:
             ring.signing(self._clock.now())
         if redirection.active() is None:  # what passes in a test harness leaves no process
-            check_keys(
-                ring,
-                who=f"service {self.name!r}",
-                broker=transports.address(self._target),
-                is_local=transports.is_local(self._target),
-                allow_unsigned=self._allow_unsigned,
-                logger=self._log_lines,
+            who, broker, allow_unsigned = (
+                f"service {self.name!r}",
+                transports.address(self._target),
+                self._allow_unsigned,
             )
+            is_local = transports.is_local(self._target)
+            check_keys(ring, who=who, broker=broker, is_local=is_local, allow_unsigned=allow_unsigned)
+            warn_of_unsigned(ring, who=who, broker=broker, allow_unsigned=allow_unsigned, logger=self._log_lines)
 
     def _connect(self) -> None:
         turn = Turn(now=self._clock.now())

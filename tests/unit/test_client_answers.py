@@ -28,8 +28,7 @@ from schedulergodx.utils.message import envelope
 def trust() -> Trust:
     """Return the trust of a client of one file without keys."""
     way = Way("sqlite:///unused", Keys(None, {}))
-    logger = CoreLogger(logging.getLogger("schedulergodx.client.test"), "core")
-    return Trust(way, SystemClock(), logger, client="shop", request_queue="requests", allow_unsigned=False)
+    return Trust(way, SystemClock(), client="shop", request_queue="requests", allow_unsigned=False)
 
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -11,10 +11,8 @@ if TYPE_CHECKING:
     from schedulergodx.utils.logger import CoreLogger
 
 
-def check_keys(  # noqa: PLR0913 - each is a fact that decides
-    ring: KeyRing | None, *, who: str, broker: str, is_local: bool, allow_unsigned: bool, logger: CoreLogger | None
-) -> None:
-    """Let one go on with these keys, or without any; what is risky gets a line in the log.
+def check_keys(ring: KeyRing | None, *, who: str, broker: str, is_local: bool, allow_unsigned: bool) -> None:
+    """Let one go on with these keys, or without any.
 
     Args:
         ring: the keys, or None.
@@ -22,22 +20,22 @@ def check_keys(  # noqa: PLR0913 - each is a fact that decides
         broker: its address without a password.
         is_local: whether only this machine reaches the broker.
         allow_unsigned: whether it was said that no keys are wanted.
-        logger: where the line goes; None: nowhere, for one who runs nothing that it is sent.
 
     Raises:
         KeysRefused: there are no keys, and others than this machine's users reach the broker.
     """
-    if ring is not None:
-        if allow_unsigned and logger is not None:
-            logger.warning("%s takes unsigned messages too (allow_unsigned): whoever reaches %s runs code", who, broker)
-        return
-    if not is_local and not allow_unsigned:
+    if ring is None and not is_local and not allow_unsigned:
         raise KeysRefused(
             f"{who} has no keys, and {broker} is reached by other machines: whoever reaches it could run code. Make "
             "keys by `schedulergodx keys new FILE` and name them by SCHEDULERGODX_KEY_FILE or keys=…, or say "
             "allow_unsigned=True if everybody who reaches the broker may run code."
         )
-    if logger is not None:
-        logger.warning(
-            "%s signs and checks nothing, since it has no keys: whoever reaches %s can run code", who, broker
-        )
+
+
+def warn_of_unsigned(ring: KeyRing | None, *, who: str, broker: str, allow_unsigned: bool, logger: CoreLogger) -> None:
+    """Log that unsigned messages are taken, if they are. For a service: no answer can make a client run anything."""
+    if ring is None:
+        what = "%s signs and checks nothing, since it has no keys: whoever reaches %s can run code"
+        logger.warning(what, who, broker)
+    elif allow_unsigned:
+        logger.warning("%s takes unsigned messages too (allow_unsigned): whoever reaches %s runs code", who, broker)
