@@ -53,12 +53,12 @@ class Consumer:
         self._max_age_s = max_age_s
         self._unproven = Unproven()
 
-    def take(self, delivery: Delivery, turn: Turn) -> None:
+    def take(self, delivery: Delivery, turn: Turn, *, now: datetime) -> None:
         """Store, answer or refuse what `delivery` holds."""
         try:
             message = self._read(delivery.body)
         except MessageRejected as error:
-            if error.reason == BAD_SIGNATURE and not self._unproven.may_keep(len(delivery.body), now=turn.now):
+            if error.reason == BAD_SIGNATURE and not self._unproven.may_keep(len(delivery.body), now=now):
                 turn.say(logging.WARNING, DROPPED, self._unproven.dropped)
                 turn.acks.append(delivery)
             else:
@@ -68,7 +68,7 @@ class Consumer:
             what = "%d unknown fields passed over (message %s)"
             turn.say(logging.DEBUG, what, message.unknown_fields, message.message_id)
         try:
-            self._take_message(message, turn)
+            self._take_message(message, turn, now)
         except MessageRejected as error:
             self._reject(delivery, error, turn)
             if message.kind is Message.TASK:
@@ -93,10 +93,10 @@ class Consumer:
             raise MessageRejected("a signed launch says when it was issued, in 'issued_at'; this one does not")
         return message
 
-    def _take_message(self, message: Envelope, turn: Turn) -> None:
+    def _take_message(self, message: Envelope, turn: Turn, now: datetime) -> None:
         match message.kind:
             case Message.TASK:
-                self._take_launch(message, turn)
+                self._take_launch(message, turn, now)
             case Message.ASK:
                 self._take_questions(message, turn)
             case Message.INITIALIZATION:
@@ -107,10 +107,10 @@ class Consumer:
             case Message.ERROR:
                 raise MessageRejected("a service takes no messages of type 2 (ERROR)", reason="UNKNOWN_TYPE")
 
-    def _take_launch(self, message: Envelope, turn: Turn) -> None:
-        task = self._admission.take(launches.task_of(message, received_at=turn.now))
-        self._check_age(task, turn.now)
-        added = self._storage.add(task, now=turn.now)
+    def _take_launch(self, message: Envelope, turn: Turn, now: datetime) -> None:
+        task = self._admission.take(launches.task_of(message, received_at=now))
+        self._check_age(task, now)
+        added = self._storage.add(task, now=now)
         state = None if added is Added.NEW else self._storage.find(task.message_id)
         match on_launch(added, is_ended=state is not None and state.outcome is not None):
             case Intake.KEEP:

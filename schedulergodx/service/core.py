@@ -397,7 +397,7 @@ class Service(Loop):
         turn = Turn(now=self._clock.now())
         with self._storage.transaction():
             # Their answers are in the outbox, like those that an earlier service left there.
-            self._runs.report_interrupted(turn)
+            self._runs.report_interrupted(turn, now=turn.now)
             self._count_waiting()
         self._log(turn)
         self._runner.listen(self._inbox.put)

@@ -33,6 +33,8 @@ from schedulergodx.utils.abstractions import (
 )
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from schedulergodx.config import ServiceLimits
     from schedulergodx.service.consumer import Consumer
     from schedulergodx.service.pruning import Pruner
@@ -149,27 +151,27 @@ class Loop(AbstractionCore):
         self._wall.look(turn.now)
         try:
             with self._storage.transaction():
-                self._decide(events, turn)
+                self._decide(events, turn, turn.now)
         except StorageError as error:
             self._storage_failed(error, events)
             return
         self._pause.over()
         self._after_commit(turn, [one for one in events if isinstance(one, ReplySettled)])
 
-    def _decide(self, events: list[ServiceEvent], turn: Turn) -> None:
+    def _decide(self, events: list[ServiceEvent], turn: Turn, now: datetime) -> None:
         for event in events:
             match event:
                 case Delivery():
-                    self._consumer.take(event, turn)
+                    self._consumer.take(event, turn, now=now)
                 case Finished():
-                    self._runs.finish(event, turn)
+                    self._runs.finish(event, turn, now=now)
                 case ReplySettled():
                     self._publisher.settle(event, turn)
-        self._runs.give_up_overtime(turn)
+        self._runs.give_up_overtime(turn, now=now)
         if turn.is_grace_over:
-            self._runs.give_up_all(turn)
+            self._runs.give_up_all(turn, now=now)
         elif self._stopping.phase is Phase.RUNNING:
-            self._runs.start_due(turn)
+            self._runs.start_due(turn, now=now)
         if turn.sent:
             self._storage.remove_replies(turn.sent)
         self._pruner.prune(turn)

@@ -13,6 +13,7 @@ from schedulergodx.utils.message.signature import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from schedulergodx.rules.lifecycle import Outcome
     from schedulergodx.rules.tasks import TaskState
@@ -28,12 +29,12 @@ class Outcomes:
         self._storage = storage
         self._signatures = signatures
 
-    def end(self, message_id: str, report: Report, turn: Turn, *, client: str) -> None:
+    def end(self, message_id: str, report: Report, turn: Turn, *, client: str, now: datetime) -> None:
         """Record the outcome of a task and answer everybody who waits for it; nothing if it has ended already.
 
         `client` launched it; it counts for watchers that an earlier version stored, without a name.
         """
-        outcome = self._storage.finish(message_id, report, now=turn.now)
+        outcome = self._storage.finish(message_id, report, now=now)
         if outcome is None:
             return
         level = logging.INFO if outcome.status is TaskStatus.COMPLETED else logging.WARNING

@@ -76,35 +76,35 @@ class Runs:
 
     # Within a transaction:
 
-    def start_due(self, turn: Turn) -> None:
+    def start_due(self, turn: Turn, *, now: datetime) -> None:
         """Start, or skip, the tasks whose moment has come, as many as there is room for."""
         if self._pause.is_on or turn.lacking:
             return
         capacity = self._runner.capacity()
         can_run_hard = self._runner.can_run_hard()
-        for task in self._storage.due(turn.now, soft_limit=capacity.soft, hard_limit=capacity.hard):
+        for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
             decision = due.decide(
                 task.run_at,
-                turn.now,
+                now,
                 is_delayed=task.can_be_overdue,
                 is_overdue_enabled=task.is_overdue_enabled,
                 overdue_grace_s=self._overdue_grace_s,
             )
             if isinstance(decision, due.Skip):
-                self._end(task, _skipped(decision, self._overdue_grace_s), turn)
+                self._end(task, _skipped(decision, self._overdue_grace_s), turn, now)
             elif task.is_hard and not can_run_hard:
-                self._end(task, _NO_HARD, turn)
+                self._end(task, _NO_HARD, turn, now)
             elif isinstance(decision, due.Run):
-                self._start(task, turn)
+                self._start(task, turn, now)
 
-    def _start(self, task: TaskSpec, turn: Turn) -> None:
+    def _start(self, task: TaskSpec, turn: Turn, now: datetime) -> None:
         admitted = self._admission.admit(task)
         if isinstance(admitted, Report):
-            self._end(task, admitted, turn)
-        elif self._storage.start(task.message_id, now=turn.now):
+            self._end(task, admitted, turn, now)
+        elif self._storage.start(task.message_id, now=now):
             turn.starts.append(admitted)
 
-    def finish(self, finished: Finished, turn: Turn) -> None:
+    def finish(self, finished: Finished, turn: Turn, *, now: datetime) -> None:
         """Record what a run brought; nothing, when its outcome was recorded at its deadline."""
         run = self._running.get(finished.message_id)
         if run is None:
@@ -119,22 +119,22 @@ class Runs:
         elif finished.ending is Ending.CRASHED and run.may_start_again:
             self._start_again(finished.message_id, run.starts, run.max_starts, finished.report.message, turn)
         else:
-            self._outcomes.end(finished.message_id, finished.report, turn, client=run.client)
+            self._outcomes.end(finished.message_id, finished.report, turn, client=run.client, now=now)
 
     def _start_again(self, message_id: str, starts: int, max_starts: int, why: str, turn: Turn) -> None:
         self._storage.put_back(message_id, has_run=True)
         what = "start %d of %d ended in a crash, the task starts again: %s (message %s)"
         turn.say(logging.WARNING, what, starts, max_starts, why, message_id)
 
-    def give_up_overtime(self, turn: Turn) -> None:
+    def give_up_overtime(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_TIMEOUT for every run that is over its lifetime."""
         moment = self._clock.monotonic()
         for message_id, run in self._running.items():
             if run.is_over(moment) and message_id not in turn.ended:
                 turn.abandoned.append(message_id)
-                self._outcomes.end(message_id, _overtime(run), turn, client=run.client)
+                self._outcomes.end(message_id, _overtime(run), turn, client=run.client, now=now)
 
-    def give_up_all(self, turn: Turn) -> None:
+    def give_up_all(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_INTERRUPTED for everything that still runs: the service stops.
 
         What may start again after a crash waits for the next start of the service instead.
@@ -147,9 +147,9 @@ class Runs:
             if run.may_start_again:
                 self._start_again(message_id, run.starts, run.max_starts, _STOPPED.message, turn)
             else:
-                self._outcomes.end(message_id, _STOPPED, turn, client=run.client)
+                self._outcomes.end(message_id, _STOPPED, turn, client=run.client, now=now)
 
-    def report_interrupted(self, turn: Turn) -> None:
+    def report_interrupted(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_INTERRUPTED for what ran when an earlier service on this database ended, or start it again."""
         for message_id in self._storage.interrupted():
             state = self._storage.find(message_id)
@@ -158,7 +158,7 @@ class Runs:
             if state.may_start_again:
                 self._start_again(message_id, state.starts, state.max_starts, _DIED.message, turn)
             else:
-                self._outcomes.end(message_id, _DIED, turn, client=state.client)
+                self._outcomes.end(message_id, _DIED, turn, client=state.client, now=now)
 
     # After its commit:
 
@@ -237,8 +237,8 @@ class Runs:
             waits.append(max(0.0, min(deadlines) - self._clock.monotonic()))
         return min(waits, default=None)
 
-    def _end(self, task: TaskSpec, report: Report, turn: Turn) -> None:
-        self._outcomes.end(task.message_id, report, turn, client=task.client)
+    def _end(self, task: TaskSpec, report: Report, turn: Turn, now: datetime) -> None:
+        self._outcomes.end(task.message_id, report, turn, client=task.client, now=now)
 
 
 def _skipped(skip: due.Skip, grace_s: float) -> Report:
