@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
     from datetime import datetime
 
-    from schedulergodx_testing.timeline import Timeline
+    from schedulergodx_testing.timeline import Entry, Timeline
 
 MEMORY, RABBITMQ, BOTH = "memory", "rabbitmq", "both"
 PARAMETER = "_scheduler_transport"
@@ -26,21 +27,49 @@ def kinds(option: str) -> tuple[str, ...]:
 def story(timeline: Timeline) -> list[str]:
     """Return what happened, told so that two brokers can be compared: by instant, with launches numbered.
 
-    Within an instant, what is stored keeps its order, which is the queue's; the rest has none.
+    Within an instant, launches by one task, or by the test, are stored in their order, which is the queue's. The rest
+    has none: tasks that run side by side may launch in any order.
     """
-    numbers: dict[str, int] = {}
-    instants: dict[datetime, tuple[list[str], list[str]]] = {}
-    for entry in timeline.entries:
-        if entry.lane in _LANES:
-            number = numbers.setdefault(entry.message_id, len(numbers) + 1) if entry.message_id else 0
-            in_order, others = instants.setdefault(entry.at, ([], []))
-            lines = in_order if entry.what.startswith("store ") else others
-            lines.append(f"{entry.lane}: {entry.what} #{number}")
+    told = [entry for entry in timeline.entries if entry.lane in _LANES]
+    launched_by = _launched_by(timeline)
+    numbers = _numbers(told, launched_by)
+    instants: dict[datetime, tuple[dict[int, list[str]], list[str]]] = {}
+    for entry in told:
+        line = f"{entry.lane}: {entry.what} #{numbers.get(entry.message_id, 0)}"
+        in_order, others = instants.setdefault(entry.at, ({}, []))
+        if entry.what.startswith("store "):
+            parent = numbers.get(launched_by.get(entry.message_id, ""), 0)
+            in_order.setdefault(parent, []).append(line)
+        else:
+            others.append(line)
     return [
         f"{moment:%Y-%m-%d %H:%M:%S.%f} {line}"
         for moment, (in_order, others) in instants.items()
-        for line in (*in_order, *sorted(others))
+        for line in (*chain.from_iterable(in_order[parent] for parent in sorted(in_order)), *sorted(others))
     ]
+
+
+def _launched_by(timeline: Timeline) -> dict[str, str]:
+    """Return which launch each launch came from; those of the test are missing."""
+    entries = timeline.entries
+    causes = ((entry.message_id, entries[entry.cause].message_id) for entry in entries if entry.cause is not None)
+    return {message_id: parent for message_id, parent in causes if parent != message_id}
+
+
+def _numbers(told: list[Entry], launched_by: dict[str, str]) -> dict[str, int]:
+    """Number the launches by their instant, then by the number of what launched them, then as they came."""
+    numbers = {"": 0}
+    for _, at_once in groupby(told, lambda entry: entry.at):
+        new: dict[str, dict[str, None]] = {}
+        for entry in at_once:
+            if entry.message_id not in numbers:
+                new.setdefault(launched_by.get(entry.message_id, ""), {})[entry.message_id] = None
+        parents = list(numbers) if new else []
+        for parent in parents:  # and those that are numbered here
+            for message_id in new.get(parent, ()):
+                numbers[message_id] = len(numbers)
+                parents.append(message_id)
+    return numbers
 
 
 class Stories:

@@ -117,12 +117,12 @@ def test_a_fake_that_requeues_at_the_tail_is_found(
     result.stdout.fnmatch_lines(["*RabbitMQ and the broker in memory differ*", "*over the broker in memory*"])
 
 
-def timeline(*entries: tuple[int, str, str, str]) -> Timeline:
-    """Return a timeline of (second, lane, what, message id)."""
+def timeline(*entries: tuple[int, str, str, str] | tuple[int, str, str, str, str]) -> Timeline:
+    """Return a timeline of (second, lane, what, message id), and for a launch by a task the message id of that one."""
     start = datetime(2026, 1, 1, tzinfo=UTC)
     made = Timeline(start)
-    for seconds, lane, what, message_id in entries:
-        made.add(start + timedelta(seconds=seconds), lane, what, message_id)  # type: ignore[arg-type]
+    for seconds, lane, what, message_id, *by in entries:
+        made.add(start + timedelta(seconds=seconds), lane, what, message_id, caused_by="".join(by))  # type: ignore[arg-type]
     return made
 
 
@@ -131,6 +131,21 @@ def test_stories_do_not_depend_on_ids_or_on_what_comes_first_within_an_instant()
     one = timeline((0, "client", "launch", "x"), (0, "broker", "confirmed", "x"), (0, "storage", "store", "x"))
     other = timeline((0, "client", "launch", "y"), (0, "storage", "store", "y"))
     assert any_transport.difference(any_transport.story(one), any_transport.story(other)) == ""
+
+
+def test_tasks_that_run_side_by_side_may_launch_in_any_order() -> None:
+    """Each launch counts as that of its own parent, whichever came first; of one parent they keep their order."""
+    begin = [(0, "client", "launch", "x"), (0, "client", "launch", "y")]
+    of_x = [(1, "client", "launch", "b", "x"), (1, "client", "launch", "c", "x"), (1, "client", "launch", "d", "b")]
+    of_y = [(1, "client", "launch", "a", "y")]
+    stored = [
+        (1, "storage", "store of x", "b"),
+        (1, "storage", "store of x too", "c"),
+        (1, "storage", "store of y", "a"),
+    ]
+    told = any_transport.story(timeline(*begin, *of_x, *of_y, *stored))
+    assert any_transport.story(timeline(*begin, *of_y, *of_x, *reversed(stored[1:]), stored[0])) != told
+    assert any_transport.story(timeline(*begin, *of_y, *of_x, stored[2], *stored[:2])) == told
 
 
 def test_a_story_depends_on_what_happened_when_and_to_which_launch() -> None:
