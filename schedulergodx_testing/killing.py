@@ -19,7 +19,7 @@ from schedulergodx.utils.abstractions import Delivery
 from schedulergodx.utils.storage import DB
 from schedulergodx_testing.calls import Calls
 from schedulergodx_testing.crashing import CrashPoint, crash_point
-from schedulergodx_testing.seams import STORAGE_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage
+from schedulergodx_testing.seams import STORAGE_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage, has_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ class RealProgram:
 
     Raises:
         InvalidParameter: there is no such point.
-        HarnessError: it is a window that is none of a program: W3 of the broker, W13 and W14.
+        HarnessError: it is a window that is none of a program: W3 of the broker, W14 of the disk, W15 of an operator.
     """
 
     def __init__(self, point: str = "", *, when: When | None = None, n: int = 1) -> None:
@@ -101,9 +101,9 @@ class RealProgram:
             self._hear_confirm(args[0])
         return call
 
-    def after(self, note: SeamCall, _args: tuple[Any, ...], _kwargs: dict[str, Any], _result: Any) -> None:
+    def after(self, note: SeamCall, _args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         """Die after a call if this is where."""
-        if note.name in _CHANGES:
+        if note.name in _CHANGES and has_changed(result):
             self._changes.add(_CHANGES[note.name])
         self.calls.end(note, self)
 

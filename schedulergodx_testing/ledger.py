@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from schedulergodx.errors import QueueMissing
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.rules.tasks import Added
+from schedulergodx_testing.seams import has_changed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,8 +68,8 @@ class DatabaseLedger:
 
     @property
     def changes(self) -> frozenset[str]:
-        """The calls of the open transaction."""
-        return frozenset([change[0] for change in self._pending])
+        """The calls of the open transaction that have changed something."""
+        return frozenset([call for call, _args, _kwargs, result in self._pending if has_changed(result)])
 
     def commit(self) -> None:
         """What the transaction has changed is kept."""

@@ -29,6 +29,11 @@ TRANSPORT_CALLS = ("publish", "ack", "reject", "give_back", "consume", "stop_con
 RUNNER_CALLS = ("start", "abandon")
 
 
+def has_changed(result: object) -> bool:
+    """Return whether a call of `STORAGE_CALLS` has changed something: not if it returned False, 0, or an empty list."""
+    return result is None or bool(result)
+
+
 class Watcher(Protocol):
     """Who is told of calls."""
 

@@ -58,7 +58,7 @@ class Batch:
         with self._lock:
             self._unsettled[message_id] = (transport, outgoing)
         try:
-            transport.publish(outgoing)
+            transport.publish(outgoing)  # before: W1; after: W2
         except BaseException:
             with self._lock:
                 self._unsettled.pop(message_id, None)

@@ -219,7 +219,7 @@ class Consumer:
         """Take an event of the transport."""
         match event:
             case Delivery():
-                self._take(event)
+                self._take(event)  # before: W12
             case ConsumeFailed():
                 self._logger.error("no answers can be received: %s", event.error)
                 self._answers.end(event.error)

@@ -79,7 +79,7 @@ class Publisher:
                 "wait for itself. The garbage collector may run a `__del__` that launches there: launch elsewhere."
             )
         try:
-            transport.publish(outgoing)
+            transport.publish(outgoing)  # before: W1; after: W2
             heard = wait(self._clock, settled, self._timeout_s)
             if heard is None and not transport.withdraw(outgoing):
                 heard = wait(self._clock, settled, self._timeout_s)  # it was settled a moment ago
@@ -101,7 +101,7 @@ class Publisher:
         outgoing = Outgoing(queue=queue, body=body, message_id=message_id, on_settled=on_settled)
         transport = self._transport()
         try:
-            transport.publish(outgoing)
+            transport.publish(outgoing)  # before: W1; after: W2
             async with asyncio.timeout(self._timeout_s):
                 error = await asyncio.shield(settled)
         except TimeoutError:

@@ -2,7 +2,7 @@
 
 Each turn takes all events that are there (bounded), decides, writes everything in one transaction, and only then acks,
 answers and starts tasks. So a crash at any moment leaves either nothing of a turn or all of it, and what was not acked
-comes again and is recognised by its id.
+comes again and is recognised by its id. W1 to W15, in comments, are the windows of docs/crash-windows.md.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class Loop(AbstractionCore):
         turn = Turn(now=self._clock.now(), is_grace_over=self._stopping.is_grace_over)
         self._wall.look(turn.now)
         try:
-            with self._storage.transaction():
+            with self._storage.transaction():  # before its commit: W4, W9, W11; after it: W13
                 self._decide(events, turn, turn.now)
         except StorageError as error:
             self._storage_failed(error, events)
@@ -189,7 +189,7 @@ class Loop(AbstractionCore):
     def _after_commit(self, turn: Turn, settled: list[ReplySettled]) -> None:
         self._log(turn)
         if turn.acks:
-            self._transport.ack(turn.acks)
+            self._transport.ack(turn.acks)  # before: W5; after: W6
         for delivery, reason in turn.rejects:
             self._transport.reject(delivery, reason)
         self._interrupted += turn.interrupted

@@ -187,6 +187,6 @@ class Publisher:
 
         outgoing = Outgoing(queue=reply.queue, body=reply.body, message_id=reply.message_id, on_settled=settled)
         try:
-            self._transport.publish(outgoing)
+            self._transport.publish(outgoing)  # before: W10
         except Closed:
             self._in_flight.discard(reply.number)

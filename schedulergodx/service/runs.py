@@ -101,7 +101,7 @@ class Runs:
         admitted = self._admission.admit(task)
         if isinstance(admitted, Report):
             self._end(task, admitted, turn, now)
-        elif self._storage.start(task.message_id, now=now):
+        elif self._storage.start(task.message_id, now=now):  # before: W7
             turn.starts.append(admitted)
 
     def finish(self, finished: Finished, turn: Turn, *, now: datetime) -> None:
@@ -187,7 +187,7 @@ class Runs:
                 task.client, task.is_hard, task.lifetime_s, deadline, number, task.max_starts
             )
             self._logger.info("task %s started (message %s)", task.name, task.message_id)
-            self._runner.start(task, start_number=number)
+            self._runner.start(task, start_number=number)  # before: W8
 
     def _say_that_it_goes_on(self, message_id: str) -> None:
         self._logger.warning(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schedulergodx import Client, InvalidParameter, TaskInterrupted
+from schedulergodx import Client, InvalidParameter, OutcomePruned, TaskInterrupted
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.transport import connect_really
 from schedulergodx.utils.abstractions import Outgoing
@@ -33,14 +33,28 @@ pytestmark = pytest.mark.slow
 WAIT_S = 30.0
 SERVICE = """
 import json, sys
-from schedulergodx_testing import HarnessError
 from schedulergodx_testing.killing import RealProgram
 point, n, facts = json.loads(sys.argv[1])
 RealProgram(point, n=n).service(**facts).start()
 """
+FORGETFUL_SERVICE = """
+import json, sys
+from schedulergodx.config import ServiceLimits
+from schedulergodx.service import pruning
+from schedulergodx_testing.killing import RealProgram
+pruning.PRUNE_EVERY_S = 0.1
+[facts] = json.loads(sys.argv[1])
+program = RealProgram("W13")
+
+def show(call, when, _program):
+    if call.name == "transport.ack" and when == "before":
+        print(program.heard[-1].body.decode(), flush=True)
+
+program.calls.hooks.append(show)
+program.service(limits=ServiceLimits(keep_outcomes_s=2.0), **facts).start()
+"""
 CLIENT = """
 import json, sys
-from schedulergodx_testing import HarnessError
 from schedulergodx_testing.killing import RealProgram
 point, facts, message_id, path = json.loads(sys.argv[1])
 
@@ -152,6 +166,13 @@ def bodies(program: RealProgram, message_id: str) -> list[bytes]:
     return [message.body for message in program.heard if json.loads(message.body)["id"] == message_id]
 
 
+def send_again(place: Place, body: bytes, message_id: str) -> None:
+    """Put a message into the queue once more, and return when it has arrived."""
+    with closing(connect_really(place.facts["url"], name="again")) as transport:
+        queue = place.facts["request_queue"]
+        transport.publish(Outgoing(queue=queue, body=body, message_id=message_id, on_settled=lambda _, __: None))
+
+
 def test_k1_a_client_killed_before_it_publishes_leaves_nothing(place: Place) -> None:
     """No id was returned, nothing is anywhere, and the next launch under the same id is the first one."""
     first = place.start(CLIENT, "W1", place.facts, "one", str(place.effects))
@@ -171,10 +192,7 @@ def test_k2_a_launch_whose_confirm_was_not_heard_is_one_row(place: Place) -> Non
     with place.service() as service:
         assert client.result("one", WAIT_S) == "done"
         [body] = bodies(service, "one")
-        with closing(connect_really(place.facts["url"], name="again")) as transport:
-            queue = place.facts["request_queue"]
-            transport.publish(Outgoing(queue=queue, body=body, message_id="one", on_settled=lambda _, __: None))
-            # Behind it, in the same queue, once `close` has seen it arrive.
+        send_again(place, body, "one")  # and behind it, in the same queue:
         assert client.task(note).launch(os.devnull).result(WAIT_S) == "done"
         assert bodies(service, "one") == [body, body]
     assert [task.starts for task in place.tasks() if task.message_id == "one"] == [1]
@@ -293,6 +311,24 @@ def test_13_an_answer_that_died_with_its_client_is_asked_for_by_id(place: Place)
         assert place.client().result("one", WAIT_S) == "done"
     assert place.ran() == ["begun", "ended"]
     assert [task.starts for task in place.tasks()] == [1]
+
+
+def test_w13_the_id_of_a_forgotten_outcome_survives_the_kill(place: Place) -> None:
+    """The service dies when it has forgotten an outcome: the same launch, sent once more, does not run again."""
+    process = place.start(FORGETFUL_SERVICE, {**place.facts, "db": str(place.db)})
+    first = place.start(CLIENT, "", place.facts, "one", str(place.effects))
+    assert first.communicate(timeout=WAIT_S)[0].split() == ["one", "done"]
+    body = process.communicate(timeout=WAIT_S)[0].strip()
+    assert process.returncode == -signal.SIGKILL
+    assert place.tasks() == []
+    with place.service() as service:
+        send_again(place, body.encode(), "one")
+        client = place.client()
+        assert client.task(note).launch(os.devnull).result(WAIT_S) == "done"
+        with pytest.raises(OutcomePruned):
+            client.result("one", WAIT_S)
+        assert bodies(service, "one") == [body.encode()]
+    assert place.ran() == ["begun", "ended"]
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from schedulergodx import Client, DatabaseOutdated, InvalidParameter, TaskInterrupted, UnknownMessageId
+from schedulergodx import (
+    Client,
+    DatabaseOutdated,
+    InvalidParameter,
+    OutcomePruned,
+    TaskInterrupted,
+    UnknownMessageId,
+)
 from schedulergodx.utils.abstractions import Outgoing
 from schedulergodx.utils.storage.backup import backup
 from schedulergodx_testing import ClientCrashed, Harness, HarnessError, LeftBehind, NothingLeftToHappen, invariants
-from schedulergodx_testing.crashing import CALLS, WINDOWS, CrashPoint
+from schedulergodx_testing.crashing import CALLS, NOT_ARMED, WINDOWS, CrashPoint
 
 client = Client(name="shop", task_lifetime=None)
 effects: list[str] = []
@@ -228,10 +235,8 @@ def test_w12_the_next_program_asks_by_id(scheduler) -> None:
     assert queue not in scheduler.broker.queues
 
 
-def test_w13_a_duplicate_that_outlives_its_outcome_does_not_run(scheduler) -> None:
-    """No crash, but a window: an id is known for `keep_ids_s`, and a duplicate later than that is too old."""
-    with pytest.raises(HarnessError, match="W13 cannot be armed: it is no crash"):
-        scheduler.crash_at("W13")
+def bodies_of_launches(scheduler: Harness) -> list[bytes]:
+    """Return a list into which the launches come that the service acks from now on."""
     bodies: list[bytes] = []
 
     def keep(call, when, _program) -> None:
@@ -239,6 +244,40 @@ def test_w13_a_duplicate_that_outlives_its_outcome_does_not_run(scheduler) -> No
             bodies.extend(message.body for message in scheduler.broker.queues["client-service"].unacked)
 
     scheduler.calls.hooks.append(keep)
+    return bodies
+
+
+def send_again(scheduler: Harness, body: bytes) -> None:
+    """Put a launch into the queue once more, as it was."""
+    late = Outgoing(queue="client-service", body=body, message_id="late", on_settled=lambda _sent, _error: None)
+    scheduler.broker.transport("late").publish(late)
+    scheduler.run_all()
+
+
+def prune(scheduler: Harness) -> None:
+    """Let outcomes become old; an idle service prunes at its next turn."""
+    scheduler.advance(seconds=scheduler.service.limits.keep_outcomes_s + 120)
+    work.launch("another")
+
+
+def test_w13_a_crash_after_pruning_leaves_the_id(scheduler) -> None:
+    """The service dies with the outcome forgotten: the id is known, a duplicate runs nothing, and its client hears."""
+    bodies = bodies_of_launches(scheduler)
+    message_id = work.launch("a")
+    scheduler.run_all()
+    crash = scheduler.crash_at("W13")
+    prune(scheduler)
+    restart(scheduler, crash)
+    assert message_id not in [task.message_id for task in scheduler.tasks]
+    send_again(scheduler, bodies[0])
+    with pytest.raises(OutcomePruned):
+        scheduler.new_client(name="other").result(message_id)
+    assert effects.count("a") == 1
+
+
+def test_w13_a_duplicate_that_outlives_its_outcome_does_not_run(scheduler) -> None:
+    """An id is known for `keep_ids_s`, and a duplicate that comes later than that is too old."""
+    bodies = bodies_of_launches(scheduler)
     message_id = work.launch("a")
     scheduler.run_all()
     limits = scheduler.service.limits
@@ -246,11 +285,7 @@ def test_w13_a_duplicate_that_outlives_its_outcome_does_not_run(scheduler) -> No
         scheduler.advance(seconds=after_s + 120)
         work.launch("another").result()  # an idle service prunes at its next turn
         assert (scheduler.outcome(message_id) is not None) is is_known
-        late = Outgoing(
-            queue="client-service", body=bodies[0], message_id=message_id, on_settled=lambda _sent, _error: None
-        )
-        scheduler.broker.transport("late").publish(late)
-        scheduler.run_all()
+        send_again(scheduler, bodies[0])
         assert effects.count("a") == runs
 
 
@@ -293,6 +328,8 @@ def test_no_promise_is_broken_in_any_window_under_a_supervisor(window: str) -> N
             work.launch("a", 5).result()
         except (ClientCrashed, TaskInterrupted):
             scheduler.new_client(name="shop")
+        if window == "W13":
+            prune(scheduler)
         restart(scheduler, crash)
 
 
@@ -391,9 +428,9 @@ def test_unknown_points_are_refused(scheduler) -> None:
 def test_every_row_of_the_table_names_a_test_that_exists() -> None:
     """And every window that can be armed has a row."""
     lines = (Path(__file__).parents[2] / "docs" / "crash-windows.md").read_text().splitlines()
-    rows = {line.split("|")[1].strip(): line for line in lines if re.match(r"\| W\d+ \|", line)}
+    rows = {line.split("|")[1].strip(): line for line in lines if re.match(r"\| W\d+ \|.* → ", line)}
     assert sorted(rows, key=lambda name: int(name[1:])) == [f"W{number}" for number in range(1, 16)]
-    assert set(WINDOWS) <= set(rows)
+    assert {*WINDOWS, *NOT_ARMED} == set(rows)
     for row in rows.values():
         named = re.findall(r"`(test_\w+)`", row)
         assert named

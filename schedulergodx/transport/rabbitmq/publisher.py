@@ -248,7 +248,7 @@ class Publisher:
         headers = outgoing.headers if isinstance(outgoing, DeadLetter) else None
         properties = BasicProperties(delivery_mode=PERSISTENT, message_id=outgoing.message_id, headers=headers)
         try:
-            channel.basic_publish("", outgoing.queue, outgoing.body, properties, mandatory=True)
+            channel.basic_publish("", outgoing.queue, outgoing.body, properties, mandatory=True)  # after: W3
         except Exception as error:  # noqa: BLE001 - pika encodes all of a message before it writes any of it
             outgoing.was_sent = False
             self._settle(outgoing, self._errors.publishing(outgoing, error))

@@ -28,7 +28,7 @@ CHECKED_BYTES_MAX = 32 * 1024 * 1024
 
 _WRITER_SETTINGS: tuple[tuple[str, str, object], ...] = (
     ("journal_mode", "WAL", "wal"),
-    ("synchronous", "FULL", 2),  # NORMAL may forget, at a loss of power, what was acked
+    ("synchronous", "FULL", 2),  # W14: NORMAL may forget, at a loss of power, what was acked
     ("foreign_keys", "ON", 1),
     ("trusted_schema", "OFF", 0),
     ("cell_size_check", "ON", 1),

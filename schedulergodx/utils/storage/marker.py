@@ -115,7 +115,7 @@ def check_newest(connection: Connection, version: int, marker: Progress | None) 
         return
     row = connection.row("SELECT began_at FROM epochs WHERE epoch = ?", (marker.epoch,))
     changes = changes_of(connection) if has_changes else 0
-    if row != (marker.began_at,) or changes < marker.changes:
+    if row != (marker.began_at,) or changes < marker.changes:  # W15
         raise DatabaseOutdated(
             f"the database {path} is an older one than was here: it has seen {changes} changes, and by the file "
             f"{path.name}.marker there were {marker.changes}: a backup was restored, or its -wal was removed. "
