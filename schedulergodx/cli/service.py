@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         request_queue=arguments.request_queue,
         threads=arguments.threads,
         processes=arguments.processes,
-        is_standby=arguments.standby,
+        standby=arguments.standby,
         queue_type=arguments.queue_type,
         keys=arguments.keys,
         allow_unsigned=arguments.allow_unsigned,

@@ -96,7 +96,7 @@ class Service(Loop):
         reply_queue: base name of the queues that answers go to; kept for symmetry, since each launch names its own.
         threads: soft tasks at a time.
         processes: hard tasks at a time.
-        is_standby: wait while another service takes from the queue, or holds the database, instead of refusing to
+        standby: wait while another service takes from the queue, or holds the database, instead of refusing to
             start; take over within seconds when that one ends, however it does.
         queue_type: `classic`, or `quorum` for a queue that survives the loss of a node of a RabbitMQ cluster; its
             clients must say the same, else `QueueMismatch` tells. It means nothing to other brokers.
@@ -127,7 +127,7 @@ class Service(Loop):
         reply_queue: str = "service-client",
         threads: int | None = None,
         processes: int | None = None,
-        is_standby: bool = False,
+        standby: bool = False,
         queue_type: QueueType = "classic",
         keys: KeySource | None = None,
         allow_unsigned: bool = False,
@@ -148,7 +148,7 @@ class Service(Loop):
         self.limits = _limits(limits, threads=threads, processes=processes)
         self._request_queue = queue_name("request_queue", request_queue)
         self._reply_queue = queue_name("reply_queue", reply_queue)
-        self._is_standby = is_standby
+        self._is_standby = flag("standby", standby)
         self._is_quorum = is_quorum("queue_type", queue_type)
         self.keys = Keys(keys)
         self._allow_unsigned = flag("allow_unsigned", allow_unsigned)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import TextIOWrapper
     from pathlib import Path
 
 LINE_FORMAT = "%(asctime)s - %(levelname)s - %(name)s:%(message)s"
@@ -26,6 +27,7 @@ class LoggerConstructor:
     Args:
         name: name of the logger, as for `logging.getLogger`.
         log_file: a file to append lines to; None writes none. One file gets each line once, however often it is named.
+            It is made with mode 0600; one that exists keeps its mode.
         log_level: the least level that is logged; None leaves that to the program's own configuration.
     """
 
@@ -39,7 +41,7 @@ class LoggerConstructor:
         if log_level is not None:
             self.logger.setLevel(log_level)
         if log_file is not None and not self._writes(log_file):
-            handler = FileHandler(log_file, encoding="utf-8")
+            handler = _PrivateFileHandler(log_file, encoding="utf-8")
             handler.setFormatter(Formatter(LINE_FORMAT))
             self.logger.addHandler(handler)
 
@@ -77,6 +79,16 @@ class LoggerConstructor:
         if name == "logger":  # not there yet: while unpickling or copying
             raise AttributeError(name)
         return getattr(self.logger, name)
+
+
+class _PrivateFileHandler(FileHandler):
+    """Makes its file for this user alone: lines name tasks, clients and brokers."""
+
+    def _open(self) -> TextIOWrapper:
+        def private(path: str, flags: int) -> int:
+            return os.open(path, flags, 0o600)
+
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=private)
 
 
 class CoreLogger(LoggerAdapter[Logger]):

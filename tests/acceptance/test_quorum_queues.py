@@ -156,7 +156,7 @@ def test_a_standby_takes_over_when_the_first_service_is_killed(url: str, client:
     """Though a quorum queue knows no exclusive consumers: one service takes from it, until it dies."""
     first = new_service(url=url, queue_type="quorum")
     first.wait_for_line("consuming from")
-    standby = new_service(url=url, queue_type="quorum", is_standby=True, db=str(tmp_path / "standby.db"))
+    standby = new_service(url=url, queue_type="quorum", standby=True, db=str(tmp_path / "standby.db"))
     standby.wait_for_line("waiting for its owner")
     assert client.task(double).launch(1).result(WAIT_S) == 2
     first.kill()

@@ -394,7 +394,7 @@ def test_two_services_cannot_share_a_queue(start, client: Client, broker_url: st
 def test_a_standby_takes_over_when_the_first_service_dies(start, client: Client, tmp_path: Path) -> None:
     """It waits as long as it takes; then it takes from the queue, with a database of its own."""
     first = start()
-    standby = start(is_standby=True, db=str(tmp_path / "standby.db"))
+    standby = start(standby=True, db=str(tmp_path / "standby.db"))
     assert client.task(add).launch(1, 2).result(WAIT_S) == 3
     assert not standby.matching("task .* stored")
     first.kill()
@@ -410,7 +410,7 @@ def test_a_standby_of_the_same_database_takes_it_over_with_the_queue(start, clie
     waiting = client.task(add).options(delay=5, enable_overdue=True).launch(1, 2)
     first.wait_for_line("^I run")
     first.wait_for_line("task .* stored", count=2)
-    standby = start(name="second", is_standby=True, ready="stands by: the database .* is in use by the service 'first@")
+    standby = start(name="second", standby=True, ready="stands by: the database .* is in use by the service 'first@")
     first.kill()
     standby.wait_for_line(READY, timeout_s=10)
     with pytest.raises(TaskInterrupted):
@@ -423,7 +423,7 @@ def test_a_standby_of_the_same_database_takes_it_over_with_the_queue(start, clie
 def test_a_standby_of_the_same_database_can_be_stopped_while_it_waits(start) -> None:
     """It ends in order, and the first goes on."""
     first = start()
-    standby = start(is_standby=True, ready="stands by")
+    standby = start(standby=True, ready="stands by")
     assert standby.stop(timeout_s=10) == 0
     assert first.stop() == 0
 
@@ -431,7 +431,7 @@ def test_a_standby_of_the_same_database_can_be_stopped_while_it_waits(start) -> 
 def test_a_standby_can_be_stopped_while_it_waits(start, tmp_path: Path) -> None:
     """It ends in order, and the first goes on."""
     first = start()
-    standby = start(is_standby=True, db=str(tmp_path / "standby.db"))
+    standby = start(standby=True, db=str(tmp_path / "standby.db"))
     assert standby.stop(timeout_s=10) == 0
     assert first.stop() == 0
 

@@ -29,7 +29,7 @@ def test_a_standby_on_the_same_database_takes_over_within_seconds(scheduler: Har
     """When the first is killed: what ran is interrupted, what waited runs once, what is launched meanwhile runs."""
     running = work.launch("running", 1000)
     waiting = work.options(delay=60).launch("waiting")
-    standby = scheduler.new_service(name="second", db=str(scheduler.services[0].path), is_standby=True)
+    standby = scheduler.new_service(name="second", db=str(scheduler.services[0].path), standby=True)
     scheduler.advance(hours=0.01)
     assert standby.health().is_healthy
     assert standby.health().summary() == "service second waits as a standby; 0 run"
@@ -50,10 +50,10 @@ def test_a_standby_on_the_same_database_takes_over_within_seconds(scheduler: Har
 def test_a_standby_takes_over_from_a_service_that_stops(scheduler: Harness) -> None:
     """In order, and back again: the first comes back as the standby of the second."""
     path = str(scheduler.services[0].path)
-    scheduler.new_service(name="second", db=path, is_standby=True)
+    scheduler.new_service(name="second", db=path, standby=True)
     scheduler.stop_service()
     assert work.launch("a").result() == "a"
-    scheduler.new_service(name="third", db=path, is_standby=True)
+    scheduler.new_service(name="third", db=path, standby=True)
     scheduler.crash_service(1)
     assert work.launch("b").result() == "b"
     assert ran == ["a", "b"]
@@ -61,7 +61,7 @@ def test_a_standby_takes_over_from_a_service_that_stops(scheduler: Harness) -> N
 
 def test_a_standby_that_waits_for_a_database_can_be_stopped(scheduler: Harness) -> None:
     """At once, and the first goes on."""
-    scheduler.new_service(name="second", db=str(scheduler.services[0].path), is_standby=True)
+    scheduler.new_service(name="second", db=str(scheduler.services[0].path), standby=True)
     before = scheduler.clock.monotonic()
     scheduler.stop_service(1)
     assert scheduler.clock.monotonic() == before

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import pickle
 from pathlib import Path
 
@@ -47,6 +48,26 @@ def test_a_file_is_written_when_asked_for(name, tmp_path: Path, level):
     before, line = path.read_text(encoding="utf-8").splitlines()
     assert before == "before"
     assert line.endswith(f" - WARNING - {name}:water é")
+
+
+def test_a_log_file_is_for_this_user_alone(name, tmp_path: Path):
+    """It is made with mode 0600, whatever the umask, also when it is made anew; the mode of an existing one stays."""
+    path, existing = tmp_path / "a.log", tmp_path / "existing.log"
+    existing.touch(0o640)
+    before = os.umask(0)
+    try:
+        made = LoggerConstructor(name, path)
+        made.info("line")
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.unlink()
+        for handler in made.logger.handlers:
+            handler.close()
+        made.info("line")
+        LoggerConstructor(name, existing).info("line")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert existing.stat().st_mode & 0o777 == 0o640
 
 
 def test_two_files(name, tmp_path: Path):
