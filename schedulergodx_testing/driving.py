@@ -119,7 +119,8 @@ class Driving:
                 return
             self.world.run(self._goes_on, max(next_us, self.clock.monotonic_us() + 1), "run_all")
         raise TooManyEvents(
-            f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self.launched)}"
+            f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self.launched)}\n"
+            f"{self.world.describe()}"
         )
 
     def jump_wall(

@@ -26,7 +26,7 @@ class TooManyEvents(HarnessError):
 
 
 class ThreadStuck(HarnessError):
-    """A task, or a thread of it, runs on without any wait that virtual time can see."""
+    """A task, or a thread of it, or the test itself, runs on without any wait that virtual time can see."""
 
 
 class LeftBehind(HarnessError):

@@ -37,6 +37,7 @@ from schedulergodx_testing.timeline import Timeline
 from schedulergodx_testing.world.choices import Choices
 from schedulergodx_testing.world.interpose import interposed
 from schedulergodx_testing.world.scheduler import World
+from schedulergodx_testing.world.watch import watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -78,7 +79,8 @@ class Harness(Driving, Assertions, Crashing):
             copies of its arguments, so that a list or a mock of the test sees what the task did.
         is_capturing: record launches, and run nothing.
         is_strict: at the end, every launch must have an outcome, and nothing may be in the dead letters.
-        patience_s: real seconds that a task may spin before it is reported as stuck.
+        patience_s: real seconds that a task may spin before it is reported as stuck; of the test itself, seconds of
+            processor time that it may use while nothing happens.
         restart_after_s: seconds after which a service that crashed starts again by itself, as under a supervisor; None:
             by `start_service` only.
         replay: choices to repeat, from the line that a failing test prints.
@@ -114,6 +116,7 @@ class Harness(Driving, Assertions, Crashing):
         self.is_capturing = is_capturing
         self._is_strict = is_strict
         self._random = random.Random(f"ids {seed}")
+        self._patience_s = patience_s
         self.clock = FakeClock(start)
         self.choices = Choices(seed, replay)
         self.world = World(self.clock, self.choices, patience_s=patience_s)
@@ -160,6 +163,7 @@ class Harness(Driving, Assertions, Crashing):
             self._exit.callback(self.broker.close)
             self.clock.wait_through(self._wait_for)
             self._exit.callback(self.clock.wait_through, None)
+            self._exit.enter_context(watched(self.world, self._state_of_things, self._patience_s))
             self._exit.enter_context(interposed(self.world, self._time_zone))
             self.world.actors.append(BrokerActor(self.broker, self.calls, self.after_broker_step))
             if not self.is_capturing:
@@ -316,6 +320,10 @@ class Harness(Driving, Assertions, Crashing):
             launch.message_id,
             caused_by="" if parent is None else parent.message_id,
         )
+
+    def _state_of_things(self) -> object:
+        """Return what differs as soon as anything has happened."""
+        return self.clock.monotonic_us(), self.calls.turn, len(self.launched)
 
     def _confirmed(self, message_id: str, client: str) -> None:
         if message_id in self._originals:  # questions and messages of one's own are no launches

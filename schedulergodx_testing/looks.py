@@ -1,20 +1,25 @@
-"""A test that looks again and again, and lets nothing happen in between: it would never end."""
+"""A test, or a task, that looks again and again, and nothing happens in between: it would never end."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.errors import HarnessError, TooManyEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LOOKS_MAX = 100_000
 """Looks at launches, with nothing in between, after which they count as a loop without an end."""
 CLOCK_LOOKS_MAX = 1_000_000
 """The same of looks at a clock, which are many in an honest program too."""
-_HELP = "Nothing happens by itself: advance(…), run_until_idle() or run_until(id) lets it"
+POLLS_MAX = 100_000
+"""Turns of threads in one wait without a limit, with nothing else in between, after which they count as endless."""
+FRUITLESS_MAX = 100_000
+"""Waits of a test that ended by their own time, with nothing in between, after which they count as endless."""
+_WITH_THREADS = 10  # so many times as often, where threads of the program go on meanwhile
+HELP = "Nothing happens by itself: advance(…), run_until_idle() or run_until(id) lets it"
 
 
 class Looks:
@@ -44,7 +49,7 @@ class Looks:
             self._count = 0
             raise HarnessError(
                 f"the test has asked {LOOKS_MAX} times for outcomes, at last for that of {message_id}, and let nothing "
-                f"happen. {_HELP}"
+                f"happen. {HELP}"
             )
 
 
@@ -64,5 +69,43 @@ class ClockLooks:
             self._count = 0
             raise HarnessError(
                 f"the test has looked at the clock {CLOCK_LOOKS_MAX} times at one instant: it waits in a loop for time "
-                f"that does not pass. {_HELP}; time.sleep(…) lets time pass, too"
+                f"that does not pass. {HELP}; time.sleep(…) lets time pass, too"
             )
+
+
+class Polls:
+    """Counts waits that end by their own time only, while neither a service nor the broker does anything.
+
+    Attributes:
+        turns: of threads, since one of those has done something, or since the wait of the driver began.
+    """
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self._fruitless = 0
+
+    def happened(self) -> None:
+        """Note that a service or the broker has done something."""
+        self.turns = self._fruitless = 0
+
+    def going_on(self, what: str, is_anything_due: Callable[[], bool], describe: Callable[[], str]) -> None:
+        """Note that time passes in a wait without a limit. Raises TooManyEvents when only threads look, for ever."""
+        if self.turns <= POLLS_MAX or is_anything_due():
+            return
+        self.turns = 0
+        raise TooManyEvents(
+            f"{what}: threads waited for a moment and looked again {POLLS_MAX} times, and nothing else is left that "
+            f"could happen.\n{describe()}"
+        )
+
+    def ended(self, is_anything_due: Callable[[], bool]) -> None:
+        """Note that a wait of the driver has ended by its time. Raises HarnessError for a loop of such."""
+        self._fruitless += 1 if self.turns else _WITH_THREADS
+        if self._fruitless <= FRUITLESS_MAX * _WITH_THREADS or is_anything_due():
+            return
+        self._fruitless = 0
+        raise HarnessError(
+            f"the test has let time pass, or waited, {FRUITLESS_MAX} times or more, and nothing is left that could "
+            "happen: it waits in a loop for what never comes. Whatever is to bring it was not launched, has ended, or "
+            "waits for something itself"
+        )

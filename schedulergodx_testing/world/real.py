@@ -14,6 +14,10 @@ RLOCK = type(threading.RLock())
 acquire = LOCK.acquire
 """`acquire(lock, blocking, timeout)`, really waiting."""
 monotonic = time.monotonic
+thread_clock = getattr(time, "pthread_getcpuclockid", None)
+"""Returns the clock of the processor time of a thread, for `clock_s`; None where systems have no such thing."""
+clock_s = getattr(time, "clock_gettime", None)
+process_s = time.process_time
 sleep = time.sleep
 time_s = time.time
 start_thread = threading.Thread.start

@@ -10,12 +10,12 @@ from __future__ import annotations
 import _thread
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.clock import FakeClock, microseconds_up
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
-from schedulergodx_testing.looks import ClockLooks
+from schedulergodx_testing.looks import ClockLooks, Polls
 from schedulergodx_testing.world import outside, real, telling
 from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
 from schedulergodx_testing.world.turns import Turns
@@ -39,22 +39,6 @@ _FOREIGN: Any = object()  # a thread that lives in real time
 _LOOKS_MAX = 1000
 
 
-class Actor(Protocol):
-    """Something that the driver steps: a broker, or a service."""
-
-    name: str
-    is_first: bool
-
-    def is_ready(self) -> bool:
-        """Return whether it has something to do now."""
-
-    def step(self) -> None:
-        """Do one thing."""
-
-    def next_us(self) -> int | None:
-        """Return the monotonic moment of its next timer in microseconds, or None."""
-
-
 class World:
     """The threads, the clock, and what else can happen. The thread that makes it drives it.
 
@@ -68,6 +52,7 @@ class World:
 
     Attributes:
         leaks: where the code under test took something from the real world; each place once.
+        watch: the ident of the thread that watches over the driver, if there is one; it is none of the code under test.
         is_driving: whether the driver is inside a turn of an actor, or hands the baton over: it cannot drive then.
     """
 
@@ -92,8 +77,10 @@ class World:
         self._driver = _thread.get_ident()
         self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
+        self.watch = 0
         self._looks: dict[int, tuple[int, int]] = {}
         self._clock_looks = ClockLooks()
+        self._polls = Polls()
         self._lost: list[VirtualThread] = []
         self._idle: list[Worker] = []
         self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
@@ -107,7 +94,7 @@ class World:
 
     def _is_own(self, ident: int) -> bool:
         """Return whether a thread lives in virtual time, or rests until it is to."""
-        return self.is_mine(ident) or any(worker.thread.ident == ident for worker in self._idle)
+        return self.is_mine(ident) or ident == self.watch or any(worker.thread.ident == ident for worker in self._idle)
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
@@ -235,7 +222,7 @@ class World:
     def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
         foreign_clocks.refuse()
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
-        at_instant = 0
+        at_instant = self._polls.turns = 0
         self._turns.begin(until)
         for _ in range(self._events_max):
             if until():
@@ -249,19 +236,28 @@ class World:
                 continue
             next_us = self.next_us()
             if not may_time_pass or (deadline_us is not None and (next_us is None or next_us > deadline_us)):
-                if may_time_pass and deadline_us is not None:
-                    self.clock.forward_to_us(deadline_us)
+                self._end_by_time(deadline_us if may_time_pass else None)
                 return until()
             if next_us is None:
                 if self._comes_at_last(parked):
                     continue
                 raise NothingLeftToHappen(f"{what}: nothing is left that could ever end this wait.\n{self.describe()}")
-            # An actor's timer that is due and not done yet: floats of seconds differ by less than a microsecond.
-            self.clock.forward_to_us(max(next_us, self.clock.monotonic_us() + 1))
+            self._go_on_at(next_us, parked)
             at_instant = 0
         else:
             at_instant = self._events_max
         raise TooManyEvents(f"{what}: {at_instant} things happened without an end.\n{self.describe()}")
+
+    def _end_by_time(self, deadline_us: int | None) -> None:
+        if deadline_us is not None:
+            self.clock.forward_to_us(deadline_us)
+        self._polls.ended(self._is_anything_due)
+
+    def _go_on_at(self, moment_us: int, own: Parked) -> None:
+        if own.deadline_us is None:
+            self._polls.going_on(own.what, self._is_anything_due, self.describe)
+        # An actor's timer that is due and not done yet: floats of seconds differ by less than a microsecond.
+        self.clock.forward_to_us(max(moment_us, self.clock.monotonic_us() + 1))
 
     def next_us(self) -> int | None:
         """Return the monotonic moment of the next timer, or None."""
@@ -269,14 +265,20 @@ class World:
         moments += [thread.parked.deadline_us for thread in self.threads if thread.parked]
         return min((moment for moment in moments if moment is not None), default=None)
 
+    def _is_anything_due(self) -> bool:
+        """Return whether a service, or the broker, has a timer."""
+        return any(actor.next_us() is not None for actor in self.actors)
+
     def _do_one(self) -> bool:
         """Do one of the things that can be done now; False when there is none."""
         was_driving, self.is_driving = self.is_driving, True  # as `_driving`, which costs more than many a step
         try:
             chosen = self._turns.next()
             if isinstance(chosen, VirtualThread):
+                self._polls.turns += 1
                 self.resume(chosen, may_be_followed=True)
             elif chosen is not None:
+                self._polls.happened()
                 chosen.step()
             return chosen is not None
         finally:

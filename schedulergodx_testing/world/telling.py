@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from schedulergodx_testing.clock import FakeClock
-    from schedulergodx_testing.world.scheduler import Actor
+    from schedulergodx_testing.world.turns import Actor
 
 
 def refuse_deadlock(holder: Callable[[Any], VirtualThread | None], thread: VirtualThread) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from schedulergodx_testing.world.scheduler import World
 
-_OWN_FILES = str(Path(__file__).parent)
+_WORLD = Path(__file__).parent
 _LINES_MAX = 8
 
 
@@ -289,6 +289,9 @@ def stack_text(frame: Any) -> str:
 
 def _is_machinery(head: str) -> bool:
     """Return whether a line of a traceback is of this package, or leads to the body of any thread or task."""
-    return f'File "{_OWN_FILES}' in head or (
-        head.endswith((" in _bootstrap", " in _bootstrap_inner", " in run")) and f'File "{threading.__file__}"' in head
+    file = Path(head.split('"')[1])
+    return (
+        _WORLD in file.parents
+        or file.parent == _WORLD.parent
+        or (head.endswith((" in _bootstrap", " in _bootstrap_inner", " in run")) and str(file) == threading.__file__)
     )

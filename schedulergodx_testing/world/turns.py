@@ -7,7 +7,7 @@ itself. The choices, and so everything that happens, are the same as if the driv
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from schedulergodx_testing.world.threads import VirtualThread
 
@@ -16,7 +16,22 @@ if TYPE_CHECKING:
 
     from schedulergodx_testing.clock import FakeClock
     from schedulergodx_testing.world.choices import Choices
-    from schedulergodx_testing.world.scheduler import Actor
+
+
+class Actor(Protocol):
+    """Something that the driver steps: a broker, or a service."""
+
+    name: str
+    is_first: bool
+
+    def is_ready(self) -> bool:
+        """Return whether it has something to do now."""
+
+    def step(self) -> None:
+        """Do one thing."""
+
+    def next_us(self) -> int | None:
+        """Return the monotonic moment of its next timer in microseconds, or None."""
 
 
 class Turns:
