@@ -164,7 +164,10 @@ def span_s(
     """Return a length of time in seconds. Raises InvalidParameter when it is negative, NaN or infinite."""
     total_s = _together_s(seconds, minutes, hours, days) + _delta_s(delta, "advance")
     if not math.isfinite(total_s) or total_s < 0:
-        raise InvalidParameter(f"time passes forward only, by a finite number of seconds; got {total_s!r}")
+        raise InvalidParameter(
+            f"time passes forward only, by a finite number of seconds; got {total_s!r}. jump_wall(…) sets the wall "
+            "clock back"
+        )
     return total_s
 
 
@@ -174,7 +177,7 @@ def jump_s(
     """Return by how many seconds a wall clock is set, forward or back. Raises InvalidParameter for NaN or infinite."""
     by_s = _together_s(seconds, minutes, hours, days) + _delta_s(delta, "jump_wall")
     if not math.isfinite(by_s):
-        raise InvalidParameter(f"a clock cannot be set by {by_s!r} seconds")
+        raise InvalidParameter(f"a clock is set by a finite number of seconds, forward or back; got {by_s!r}")
     return by_s
 
 

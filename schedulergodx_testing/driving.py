@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from schedulergodx import config
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx_testing.assertions import CAPTURES
 from schedulergodx_testing.chains import Chains, most
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 RUN_ALL_LIMIT = 10_000
 """Timers that `run_all` runs through before it gives up."""
+LIMIT_MAX = 10**9
 _TIMERS_OF_A_LAUNCH = 10
 
 
@@ -105,8 +107,10 @@ class Driving:
 
         Raises:
             TooManyEvents: `limit` timers were not enough, or a tenth as many launches in a row, each made by the task
-                before it; the message says which tasks keep launching.
+                before it; the message says which tasks keep launching, and who waits for what.
+            InvalidParameter: `limit` is no whole number above 0.
         """
+        config.whole_number("limit", limit, least=1, most=LIMIT_MAX)
         self._must_drive()
         self._chains.begin()
         self.run_until_idle()
@@ -142,10 +146,12 @@ class Driving:
     @property
     def tasks(self) -> list[TaskState]:
         """What the services' databases hold: each task, and where it is; the newest last."""
+        self._must_be_open()
         return [state for served in self._services for state in reversed(served.tasks())]
 
     def outcome(self, message_id: str) -> Outcome | None:
         """Return how a launch ended, as the service recorded it; None until it has. HarnessError: asked in a loop."""
+        self._must_be_open()
         found = (served.find(message_id) for served in self._services)
         outcome = next((state.outcome for state in found if state is not None), None)
         if outcome is None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
-from schedulergodx import redirection
+from schedulergodx import config, redirection
 from schedulergodx.client import Client
 from schedulergodx.context import current_task
 from schedulergodx.errors import InvalidParameter
@@ -108,6 +108,11 @@ class Harness(Driving, Assertions, Crashing):
         transport: str = MEMORY,
     ) -> None:
         super().__init__()
+        if isinstance(seed, bool) or not isinstance(seed, int):
+            raise InvalidParameter(f"seed must be a whole number, got {type(seed).__name__}")
+        config.seconds("patience_s", patience_s, is_least_allowed=False)
+        if restart_after_s is not None:
+            config.seconds("restart_after_s", restart_after_s)
         self.seed = seed
         self._time_zone: tzinfo = UTC if time_zone == "UTC" else _zone(time_zone)
         self._client_parameters = dict(client or {})

@@ -117,6 +117,7 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
 
     options: dict[str, Any] = {}
     for marker in request.node.iter_markers("scheduler"):
+        _refuse_unnamed(marker, Harness)
         options = marker.kwargs | options
     options.setdefault("transport", _scheduler_transport)
     if wanted := replay.wanted():
@@ -126,6 +127,7 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
     request.node.stash[_HARNESS] = harness
     began_s = harness.clock.monotonic()
     with harness:
+        harness.opened = f"opened by the fixture `scheduler` of {request.node.nodeid}"
         yield harness
         if leaks := harness.world.leaks:
             request.node.user_properties.append((_LEAKS, [str(leak) for leak in leaks]))
@@ -136,10 +138,21 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
     _compare(request, harness)
 
 
-def _refuse_unknown(options: dict[str, Any], harness: type["Harness"]) -> None:
+def _refuse_unnamed(marker: pytest.Mark, harness: type["Harness"]) -> None:
+    if marker.args:
+        got = ", ".join(map(repr, marker.args))
+        known = ", ".join(_options(harness))
+        pytest.fail(f"@pytest.mark.scheduler takes options by name, and got {got}; there are {known}", pytrace=False)
+
+
+def _options(harness: type["Harness"]) -> list[str]:
     from inspect import signature
 
-    known = list(signature(harness).parameters)
+    return list(signature(harness).parameters)
+
+
+def _refuse_unknown(options: dict[str, Any], harness: type["Harness"]) -> None:
+    known = _options(harness)
     if unknown := ", ".join(name for name in options if name not in known):
         pytest.fail(f"@pytest.mark.scheduler has no option {unknown}; there are {', '.join(known)}", pytrace=False)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.world.scheduler import World
 
 _WORLD = Path(__file__).parent
+_RUNNERS = frozenset({"_pytest", "pluggy"})
 _LINES_MAX = 8
 
 
@@ -288,10 +289,11 @@ def stack_text(frame: Any) -> str:
 
 
 def _is_machinery(head: str) -> bool:
-    """Return whether a line of a traceback is of this package, or leads to the body of any thread or task."""
+    """Return whether a line of a traceback is of this package, or leads to the body of any test or thread."""
     file = Path(head.split('"')[1])
     return (
         _WORLD in file.parents
         or file.parent == _WORLD.parent
+        or not _RUNNERS.isdisjoint(file.parts)
         or (head.endswith((" in _bootstrap", " in _bootstrap_inner", " in run")) and str(file) == threading.__file__)
     )

@@ -7,7 +7,7 @@ import threading
 import time
 import weakref
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -46,7 +46,9 @@ def again(number: int) -> None:
 def test_time_passes_forward_only(scheduler: Harness, span: dict[str, float]) -> None:
     """By a finite number; nothing has happened, and the next advance works."""
     before = scheduler.clock.now()
-    with pytest.raises(InvalidParameter, match="time passes forward only, by a finite number of seconds; got"):
+    with pytest.raises(
+        InvalidParameter, match=r"time passes forward only, by a finite number of seconds; got .*jump_wall"
+    ):
         scheduler.advance(**span)
     with pytest.raises(InvalidParameter, match="time passes forward only"):
         scheduler.advance(timedelta(seconds=-1))
@@ -135,12 +137,20 @@ def test_use_before_and_after(use: Callable[[Harness], object], state: str) -> N
 
 
 def test_what_was_found_can_be_read_after_the_end() -> None:
-    """Launches and the timeline stay."""
+    """Launches and the timeline stay; outcomes are in a database, and that is gone."""
     with Harness() as harness:
-        double.launch(1)
+        message_id = double.launch(1)
         harness.run_all()
     harness.assert_launched(double, args=(1,))
     assert "launch" in str(harness.timeline)
+    for look in (
+        lambda: harness.tasks,
+        lambda: harness.outcome(message_id),
+        lambda: harness.assert_completed(double),
+        lambda: harness.assert_failed(message_id),
+    ):
+        with pytest.raises(HarnessError, match=r"this harness is closed: .*inside `with Harness\(\) as scheduler:`"):
+            look()
 
 
 def test_a_real_service_inside_a_harness(scheduler: Harness, tmp_path) -> None:
@@ -406,6 +416,58 @@ def test_an_unknown_time_zone(name: str) -> None:
     """Is refused with an example of what there is."""
     with pytest.raises(InvalidParameter, match=r"time_zone: .*Europe/Berlin"):
         Harness(time_zone=name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"patience_s": 0},
+        {"patience_s": -1},
+        {"patience_s": float("nan")},
+        {"restart_after_s": -1},
+        {"seed": "7"},
+        {"seed": None},
+    ],
+    ids=str,
+)
+def test_an_option_outside_its_range(options: dict[str, Any]) -> None:
+    """Is refused where it is written, by its name."""
+    with pytest.raises(InvalidParameter, match=rf"^{next(iter(options))} must be"):
+        Harness(**options)
+
+
+def test_a_limit_outside_its_range(scheduler: Harness) -> None:
+    """No timer at all is no limit to run to."""
+    with pytest.raises(InvalidParameter, match=r"^limit must be a whole number from 1"):
+        scheduler.run_all(limit=0)
+
+
+def test_an_option_without_its_name(pytester: pytest.Pytester) -> None:
+    """Would mean nothing: it is refused, with the names that there are."""
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.scheduler(7)
+        def test_it(scheduler): pass
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*scheduler takes options by name, and got 7; there are start, time_zone, seed, *"])
+
+
+def test_a_harness_beside_the_fixture_is_told_whose_the_open_one_is(pytester: pytest.Pytester) -> None:
+    """It was opened by the fixture of this test, not somewhere within pytest."""
+    pytester.makepyfile(
+        """
+        from schedulergodx_testing import Harness
+        def test_both(scheduler):
+            Harness().open()
+        """
+    )
+    result = pytester.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*that one was opened by the fixture `scheduler` of *::test_both*"])
 
 
 def test_an_unknown_option(pytester: pytest.Pytester) -> None:
