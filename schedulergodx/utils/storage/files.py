@@ -55,7 +55,9 @@ def check_folder(path: Path) -> None:
         reason = "is not a folder" if folder.exists() else "does not exist"
         raise not_usable(path, f"the folder {folder} {reason}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise not_usable(path, f"this user may not write into the folder {folder}")
+        is_read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+        is_on = "the disk is mounted read-only that holds" if is_read_only else "this user may not write into"
+        raise not_usable(path, f"{is_on} the folder {folder}")
 
 
 def check_place(path: Path) -> bool:
