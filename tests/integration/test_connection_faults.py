@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from schedulergodx import BrokerBlocked, BrokerUnavailable, Client, LaunchUncertain, Service
+from schedulergodx import BrokerBlocked, BrokerUnavailable, Client, LaunchUncertain, Service, TaskOverdue
 from schedulergodx.clock import SystemClock
 from schedulergodx.config import ServiceLimits
 from schedulergodx.utils.abstractions import ConnectionState
 from schedulergodx.utils.rmq_property import RmqConnect
 from schedulergodx.utils.storage.reader import reader
 from schedulergodx_testing.rabbitmq.waiting import wait_until
+from tests.acceptance.helpers.programs import Program
 from tests.integration.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+
+    from pika.adapters.blocking_connection import BlockingChannel
 
     from schedulergodx_testing.rabbitmq import RabbitMQ
 
 WAIT_S = 40.0
 """Bound of what takes a second or two; the machine may be busy."""
+RUN_LIMITED = Path(__file__).parents[1] / "acceptance" / "helpers" / "run_limited_service.py"
 
 
 @contextmanager
@@ -154,6 +161,42 @@ def test_a_connection_that_misses_its_heartbeats(rabbitmq_vhost_url: str, tmp_pa
         assert meanwhile.result(WAIT_S) == "bb"
         assert task.launch("c").result(WAIT_S) == "cc"
         assert starts_of(tmp_path, meanwhile) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.rabbitmq
+def test_a_service_that_is_frozen_until_the_broker_gives_it_up(rabbitmq_vhost_url: str, tmp_path: Path) -> None:
+    """By SIGSTOP, for more than its heartbeats: it connects anew, late tasks follow their policy, and all start once."""
+    parameters = json.dumps({"url": f"{rabbitmq_vhost_url}?heartbeat=1", "db": "tasks.db"})
+    limits = json.dumps({"overdue_grace_s": 0.5})
+    channel = RmqConnect.from_url(rabbitmq_vhost_url).get_channel("client-service.dead")
+    with (
+        Program(RUN_LIMITED, parameters, limits, cwd=tmp_path) as service,
+        Client(url=rabbitmq_vhost_url) as client,
+        closing(channel.connection),
+    ):
+        task = client.task(double)
+        assert task.launch("a").result(WAIT_S) == "aa"
+        skipped = task.options(delay=3.0).launch("b")
+        late = task.options(delay=3.0, enable_overdue=True).launch("c")
+        overdue_at = SystemClock().monotonic() + 4.0
+        until(lambda: starts_of(tmp_path, late) == 0, "both to be stored")
+        os.kill(service.pid, signal.SIGSTOP)
+        meanwhile = task.launch("d")
+        until(lambda: consumers(channel, "client-service") == 0, "the broker to give it up")
+        until(lambda: SystemClock().monotonic() > overdue_at, "both to be overdue")
+        assert starts_of(tmp_path, late) == 0
+        os.kill(service.pid, signal.SIGCONT)
+        assert (late.result(WAIT_S), meanwhile.result(WAIT_S)) == ("cc", "dd")
+        with pytest.raises(TaskOverdue):
+            skipped.result(WAIT_S)
+        assert [starts_of(tmp_path, one) for one in (skipped, late, meanwhile)] == [0, 1, 1]
+        assert service.stop() == 0
+
+
+def consumers(channel: BlockingChannel, queue: str) -> int:
+    """Return how many consumers the broker knows of a queue."""
+    return int(channel.queue_declare(queue, passive=True).method.consumer_count)
 
 
 @pytest.mark.slow
