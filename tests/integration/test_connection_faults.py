@@ -166,7 +166,7 @@ def test_a_connection_that_misses_its_heartbeats(rabbitmq_vhost_url: str, tmp_pa
 @pytest.mark.slow
 @pytest.mark.rabbitmq
 def test_a_service_that_is_frozen_until_the_broker_gives_it_up(rabbitmq_vhost_url: str, tmp_path: Path) -> None:
-    """By SIGSTOP, for more than its heartbeats: it connects anew, late tasks follow their policy, and all start once."""
+    """By SIGSTOP, for more than its heartbeats: it connects anew, late tasks follow their policy, all start once."""
     parameters = json.dumps({"url": f"{rabbitmq_vhost_url}?heartbeat=1", "db": "tasks.db"})
     limits = json.dumps({"overdue_grace_s": 0.5})
     channel = RmqConnect.from_url(rabbitmq_vhost_url).get_channel("client-service.dead")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
 from contextlib import closing, contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import pika
 import pytest
 
-from schedulergodx import Client, KeyRing
+from schedulergodx import BrokerRefused, Client, KeyRing, TaskFailed
 from schedulergodx.clock import SystemClock
 from schedulergodx.rules.lifecycle import Code
 from schedulergodx.transport import connect_really
@@ -30,7 +32,8 @@ from tests.acceptance.helpers.programs import Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from schedulergodx_testing.rabbitmq import RabbitMQ
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
@@ -41,6 +44,17 @@ REASON = "x-schedulergodx-reason"
 
 def double(number: int) -> int:
     return 2 * number
+
+
+def commands(_argument: str) -> list[str]:
+    """Return the command line of every process of this machine, as anybody sees it."""
+    from pathlib import Path
+
+    return [path.read_text(errors="replace") for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+
+
+def fail(_argument: str) -> None:
+    raise RuntimeError("it fails")
 
 
 @contextmanager
@@ -129,6 +143,39 @@ def test_a_signed_launch_is_answered_and_all_others_are_refused(
     for why, count in (("it has none", 1), ("it is wrong", 4), ("is unknown here", 1), ("launch it anew", 1)):
         assert sum(why in reason for reason in reasons) == count, (why, reasons)
     assert starts(tmp_path) == {launched: 1, last: 1}
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system shows no command lines as files")
+def test_no_secret_is_seen_from_outside(
+    rabbitmq: RabbitMQ, rabbitmq_vhost_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither password, keys nor arguments: in process lists, logs of both sides, dead letters, errors, reprs."""
+    if not rabbitmq.is_controllable:
+        pytest.skip("this broker belongs to somebody else")
+    caplog.set_level(logging.DEBUG)
+    vhost, ring = rabbitmq_vhost_url.rpartition("/")[2], KeyRing([Key(key_id="k", secret=b"planted-key" * 3)])
+    user, password, argument = f"user-of-{vhost}", "planted-password", "planted-argument"
+    rabbitmq.add_user(user, password)
+    rabbitmq.set_permissions(user, vhost=vhost)
+    url, nowhere = (rabbitmq.url_for(name, user=user, password=password) for name in (vhost, "none"))
+    shown: list[str] = []
+    env = {"SCHEDULERGODX_KEYS": ring.text(), "SCHEDULERGODX_LOG_LEVEL": "debug"}
+    with serving(url, tmp_path, **env) as service, Client("shop", url=url, keys=ring, task_lifetime=WAIT_S) as client:
+        hard = client.task(commands, hard=True, hard_task_lifetime=WAIT_S).launch(argument)
+        shown += hard.result(WAIT_S)
+        assert any("schedulergodx" in command for command in shown)
+        with pytest.raises(TaskFailed) as failed:
+            client.task(fail).launch(argument).result(WAIT_S)
+        with Client("shop", url=url, keys=KeyRing([Key(key_id="k", secret=b"planted-other" * 3)])) as stranger:
+            stranger.task(commands).launch(argument)
+            shown += [repr(client), repr(stranger), str(failed.value), repr(hard), *dead_letters(url, 1)]
+        with pytest.raises(BrokerRefused) as refused, Client(url=nowhere, keys=ring) as lost:
+            lost.task(fail).launch(argument)
+        shown.append(str(refused.value))
+    shown += [service.text, caplog.text, *(repr(record.args) for record in caplog.records)]
+    assert len(service.lines) > 10
+    secrets = [ring.keys[0].line().split()[1], "planted", b"planted".hex()]
+    assert [text for text in shown if any(secret in text for secret in secrets)] == []
 
 
 class Load:
