@@ -57,6 +57,7 @@ class ServiceLimits:
         overdue_grace_s: by how much a delayed task may be late before it counts as overdue.
         keep_outcomes_s: how long outcomes can be asked for after the end.
         max_age_s: an older launch that is not known is refused, since it may be a repetition; `keep_ids_s` is not less.
+            A launch that waits in the queue for a stopped service gets older meanwhile, hence 30 days and not one.
         keep_ids_s: how long after its end the id of a task is known, at least as long as its outcome; until then
             a late duplicate of its launch does not run again.
         keep_replies_s: how long an answer is offered to a queue that is full or absent. Its outcome stays.
@@ -101,8 +102,8 @@ class ServiceLimits:
             seconds(name, getattr(self, name), least=1.0)
         if self.keep_ids_s < self.max_age_s:
             raise InvalidParameter(
-                f"keep_ids_s ({self.keep_ids_s:g}) must not be less than max_age_s ({self.max_age_s:g}): a launch that "
-                "is taken again after its id is forgotten runs twice"
+                f"keep_ids_s ({self.keep_ids_s:.9g}) must not be less than max_age_s ({self.max_age_s:.9g}): a "
+                "launch that is taken again after its id is forgotten runs twice"
             )
         message_bytes("message_bytes_max", self.message_bytes_max)
         whole_number("task_output_bytes_max", self.task_output_bytes_max, least=0, most=2**60)

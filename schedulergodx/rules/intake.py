@@ -50,7 +50,9 @@ def staleness(issued_at: datetime, now: datetime, *, max_age_s: float) -> str:
     """
     age_s = (now - issued_at).total_seconds()
     if age_s > max_age_s:
-        return f"it was issued {age_s:.0f} s ago, and this service takes launches for {max_age_s:g} s; launch it anew"
+        return (
+            f"it was issued {age_s:.0f} s ago, and this service takes launches for {max_age_s:.10g} s; launch it anew"
+        )
     if age_s < -AHEAD_MAX_S:
         return (
             f"it is issued {-age_s:.0f} s in the future of this service, more than {AHEAD_MAX_S:g} s: the clock of the "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.rabbitmq]
 
 WAIT_S = 30.0
 QUEUE = QueueSpec(name="client-service", has_dead_letters=True, is_quorum=True)
+SECONDS = 10.0
+"""In which a standby takes over; it looks once a second."""
 LOSSES = 25
 """More than the 20 after which RabbitMQ from 4.0 on drops a message by default."""
 
@@ -152,13 +155,27 @@ def test_client_and_service_must_say_the_same(url: str, first: str, new_service)
         assert client.task(double).launch(1).result(WAIT_S) == 2
 
 
+def test_a_second_service_is_refused_and_told_who_has_the_queue(
+    url: str, client: Client, new_service, tmp_path
+) -> None:
+    """Its process ends with an error that names the first one, which goes on."""
+    first = new_service(url=url, queue_type="quorum", name="first")
+    first.wait_for_line("consuming from")
+    db = str(tmp_path / "second.db")
+    second = new_service(url=url, queue_type="quorum", db=db, ready="^schedulergodx.errors.QueueInUse")
+    assert second.wait() != 0
+    [line] = second.matching("^schedulergodx.errors.QueueInUse")
+    assert re.search(rf"client-service.* is taken by first \(p\w+ {first.pid} on ", line)
+    assert client.task(double).launch(1).result(WAIT_S) == 2
+
+
 def test_a_standby_takes_over_when_the_first_service_is_killed(url: str, client: Client, new_service, tmp_path) -> None:
-    """Though a quorum queue knows no exclusive consumers: one service takes from it, until it dies."""
+    """Though a quorum queue knows no exclusive consumers: one service takes from it, and seconds after that another."""
     first = new_service(url=url, queue_type="quorum")
     first.wait_for_line("consuming from")
     standby = new_service(url=url, queue_type="quorum", standby=True, db=str(tmp_path / "standby.db"))
     standby.wait_for_line("waiting for its owner")
     assert client.task(double).launch(1).result(WAIT_S) == 2
     first.kill()
-    assert client.task(double).launch(2).result(WAIT_S) == 4
+    assert client.task(double).launch(2).result(SECONDS) == 4
     assert len(standby.matching("task .* stored")) == 1

@@ -1,10 +1,10 @@
-"""Clients that are away for long: their answers are kept for a stated time, and can be asked for by id after it."""
+"""Clients and services that are away for long: launches and answers wait for a stated time, and what comes after it."""
 
 from __future__ import annotations
 
 import pytest
 
-from schedulergodx import Client, TaskStatus
+from schedulergodx import Client, TaskRefused, TaskStatus
 
 client = Client(name="shop", reply_expires_s=3600.0)
 
@@ -42,3 +42,19 @@ def test_a_client_that_is_cut_off_for_a_day_hears_all_by_itself(scheduler) -> No
     scheduler.advance(days=1, hours=1)
     assert [message_id.result() for message_id in ids] == ["0", "1", "2"]
     assert [(task.starts, task.status) for task in scheduler.tasks] == [(1, TaskStatus.COMPLETED)] * 3
+
+
+@pytest.mark.parametrize(("days", "is_taken"), [(7, True), (29, True), (31, False)])
+def test_a_launch_waits_for_a_service_that_is_away_for_weeks(scheduler, days: int, *, is_taken: bool) -> None:
+    """In its queue, and no longer than `max_age_s`: then it could be a repetition, and its client hears STALE."""
+    scheduler.stop_service()
+    message_id = work.launch("waits")
+    scheduler.advance(days=days)
+    scheduler.start_service()
+    if is_taken:
+        assert message_id.result() == "waits"
+        return
+    with pytest.raises(TaskRefused, match=r"STALE: .* takes launches for 2592000 s"):
+        message_id.result()
+    [letter] = scheduler.broker.queues["client-service"].dead_letters
+    assert letter.reason.startswith("STALE")
