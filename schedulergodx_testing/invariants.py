@@ -142,7 +142,8 @@ def _starts(served: Served) -> Iterator[Violation]:
         if any(moment < record.task.run_at for moment in record.starts):
             yield Violation("I3", f"a task was started before its moment, {record.task.run_at}", message_id)
         if record.starts and record.task.is_delayed and not record.task.is_overdue_enabled:
-            late_s = (record.starts[0] - record.task.run_at).total_seconds()  # a further start is no overdue one
+            first = next(iter(record.counted_starts), record.starts[0])  # a further start is no overdue one
+            late_s = (first - record.task.run_at).total_seconds()
             if late_s > grace_s:
                 yield Violation("I3", f"a task was started {late_s:g} s late, and was to be skipped then", message_id)
 

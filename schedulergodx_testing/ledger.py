@@ -29,6 +29,8 @@ class TaskRecord:
         statuses: the states that it came into, in order.
         outcomes: the ends that were recorded; there should be at most one.
         starts: when its run was started, each time.
+        counted_starts: when each start was decided that counts on disk, whether its run then began or was prevented
+            by a crash.
         late_starts: how many of them came after an end was on disk.
     """
 
@@ -36,6 +38,7 @@ class TaskRecord:
     statuses: list[TaskStatus] = field(default_factory=lambda: [TaskStatus.WAITING])
     outcomes: list[Outcome] = field(default_factory=list)
     starts: list[datetime] = field(default_factory=list)
+    counted_starts: list[datetime] = field(default_factory=list)
     late_starts: int = 0
 
 
@@ -104,13 +107,16 @@ class DatabaseLedger:
             record = self.tasks[args[0].message_id] = TaskRecord(args[0])
             record.starts += self.early_starts.pop(args[0].message_id, [])
 
-    def _start(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+    def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if result and args[0] in self.tasks:
             self.tasks[args[0]].statuses.append(TaskStatus.WORK)
+            self.tasks[args[0]].counted_starts.append(kwargs["now"])
 
-    def _put_back(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+    def _put_back(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if result and args[0] in self.tasks:
             self.tasks[args[0]].statuses.append(TaskStatus.WAITING)
+            if not kwargs["has_run"]:
+                self.tasks[args[0]].counted_starts.pop()
 
     def _finish(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         if result is not None and args[0] in self.tasks:

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from schedulergodx import Client
+from schedulergodx.rules import due
 from schedulergodx.utils.abstractions import Delivery, Outgoing, QueueSpec
 from schedulergodx_testing import Harness, invariants
 
@@ -76,6 +77,30 @@ def test_a_second_start_is_named(scheduler) -> None:
     ledger = scheduler.services[0].ledger
     ledger.run(ledger.tasks[message_id].task, scheduler.clock.now())
     assert numbers(scheduler) == ["I3", "I3"]
+
+
+def test_a_start_that_was_on_disk_in_time_is_never_overdue(scheduler) -> None:
+    """Not if the service was killed before the run began either: it counts, and the next one may come late."""
+    work.options(delay=60, on_crash="retry", max_starts=2).launch()
+    scheduler.crash_at("runner.start")
+    scheduler.advance(hours=6)
+    scheduler.start_service()
+    scheduler.run_all()
+    [record] = scheduler.services[0].ledger.tasks.values()
+    assert len(record.starts) == 1
+    assert invariants.check(scheduler) == []
+
+
+def test_a_late_start_is_named(scheduler, monkeypatch) -> None:
+    """I3, when the first start of a task that was to be skipped then comes late."""
+    work.options(delay=60).launch()
+    scheduler.run_until_idle()
+    scheduler.stop_service()
+    scheduler.advance(hours=6)
+    monkeypatch.setattr("schedulergodx.service.runs.due.decide", lambda *_args, **_options: due.Run(late_s=0))
+    scheduler.start_service()
+    scheduler.run_all()
+    assert numbers(scheduler) == ["I3"]
 
 
 def test_a_row_that_goes_back_is_named(scheduler) -> None:
