@@ -1,4 +1,4 @@
-"""Hand-made doubles of the four seams, and a `Bench` that steps a service over them by hand: no threads, no real time.
+"""A `Bench` that steps a service by hand: a fake clock, and doubles that write down what it asks of the other seams.
 
 Everything that matters in order is written into one list, `Bench.calls`: commits, acks, rejects, publishes, starts.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx.config import ServiceLimits
@@ -28,6 +27,7 @@ from schedulergodx.utils.abstractions import (
 from schedulergodx.utils.message import answers, envelope, launches, payload
 from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.storage import DB
+from schedulergodx_testing import FakeClock
 from schedulergodx_testing.specs import EPOCH
 
 if TYPE_CHECKING:
@@ -41,33 +41,8 @@ if TYPE_CHECKING:
 
 Call = tuple[str, Any]
 
+MICROSECOND_S = 1e-6
 REPLIES = "service-client.shop.1"
-
-
-class HandClock:
-    """A clock that only moves when told to, or when somebody waits on it."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.wall_offset_s = 0.0
-
-    def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.seconds + self.wall_offset_s)
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def advance(self, seconds: float) -> None:
-        self.seconds += seconds
-
-    def wait_for(self, inbox: SimpleQueue[Any], timeout_s: float | None) -> Any:
-        """Pop the inbox, or jump: nobody else could bring anything."""
-        try:
-            return inbox.get_nowait()
-        except Empty:
-            assert timeout_s is not None, "a wait without end, and nobody who could end it"
-            self.advance(timeout_s)
-            return None
 
 
 class HandTransport:
@@ -220,7 +195,8 @@ class Bench:
 
     def __init__(self, path: Path, **limits: Any) -> None:
         self.path = path
-        self.clock = HandClock()
+        self.clock = FakeClock(EPOCH)
+        self._began_us = self.clock.monotonic_us()
         self.calls: list[Call] = []
         self.limits = limits
         self.can_hard = True
@@ -298,19 +274,25 @@ class Bench:
 
     def wait(self, *, seconds: float) -> None:
         """Let time pass, in the steps that the service itself wants, doing a turn at each and at every event."""
-        until = self.clock.seconds + seconds
+        until = self.elapsed_s + seconds
         for _ in range(10_000):
             if self.service.has_events():
                 self.turn()
                 continue
             wait_s = self.service.wait_s()
-            left_s = until - self.clock.seconds
+            left_s = until - self.elapsed_s
             if wait_s is None or wait_s > left_s:
-                self.clock.advance(left_s)
+                self.clock.advance(seconds=left_s)
                 return
-            self.clock.advance(wait_s)
+            self.doze()
             self.turn()
         raise AssertionError("the service never sleeps")
+
+    def doze(self) -> None:
+        """Let time pass as long as the service wants to wait, and not a rounding of its floats less."""
+        self.clock.advance(seconds=self.service.wait_s() or 0.0)
+        if 0 < (self.service.wait_s() or 0.0) < MICROSECOND_S:
+            self.clock.advance(seconds=MICROSECOND_S)
 
     def run(self) -> StopReport:
         """Do what `start` does until the service is done, time jumping as it pleases; then close it."""
@@ -319,6 +301,11 @@ class Bench:
                 return self.close()
             self.service.step(self.clock.wait_for(self.service._inbox, self.service.wait_s()))
         raise AssertionError("the service never stops")
+
+    @property
+    def elapsed_s(self) -> float:
+        """How much time has passed since the bench was made."""
+        return (self.clock.monotonic_us() - self._began_us) / 1e6
 
     @property
     def is_done(self) -> bool:

@@ -8,7 +8,6 @@ import pytest
 from schedulergodx.client.consumer import Answers, Consumer, Waiting
 from schedulergodx.client.places import Way
 from schedulergodx.client.trust import Trust
-from schedulergodx.clock import SystemClock
 from schedulergodx.errors import BrokerRefused, Closed, OutcomePruned, UnknownMessageId
 from schedulergodx.rules.lifecycle import Code, Outcome, Report
 from schedulergodx.utils.abstractions import (
@@ -23,12 +22,13 @@ from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger
 from schedulergodx.utils.message import answers as messages
 from schedulergodx.utils.message import envelope
+from schedulergodx_testing import FakeClock
 
 
 def trust() -> Trust:
     """Return the trust of a client of one file without keys."""
     way = Way("sqlite:///unused", Keys(None, {}))
-    return Trust(way, SystemClock(), client="shop", request_queue="requests", allow_unsigned=False)
+    return Trust(way, FakeClock(), client="shop", request_queue="requests", allow_unsigned=False)
 
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

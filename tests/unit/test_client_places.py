@@ -11,14 +11,7 @@ from schedulergodx.client import places
 from schedulergodx.client.places import Connections
 from schedulergodx.client.travel import Travelled
 from schedulergodx.utils.id_generators import CurrentIds, autoincrement, ulid_generator
-
-
-class HandClock:
-    def __init__(self):
-        self.time = 0.0
-
-    def monotonic(self):
-        return self.time
+from schedulergodx_testing import FakeClock
 
 
 class HandConnection:
@@ -40,7 +33,7 @@ class HandConnection:
 
 @pytest.fixture
 def clock():
-    return HandClock()
+    return FakeClock()
 
 
 def connections_of(clock):
@@ -52,7 +45,7 @@ def test_an_idle_connection_rests_and_the_next_use_makes_another(clock):
     connections = connections_of(clock)
     first = connections.current()
     assert not connections.rest()
-    clock.time = 11.0
+    clock.advance(seconds=11)
     first.in_use = True
     assert not connections.rest()
     first.in_use = False
@@ -67,7 +60,7 @@ def test_a_closed_connection_stays(clock):
     connections = connections_of(clock)
     first = connections.current()
     first.close(1.0)
-    clock.time = 11.0
+    clock.advance(seconds=11)
     assert connections.rest()
     assert connections.current() is first
 
@@ -76,7 +69,7 @@ def test_travelled_clients_let_go_of_the_longest_unused(clock):
     """Of a hundred names, two stay connected; one that is in use does not count as unused."""
     travelled, all_of_them = Travelled(connected_max=2), []
     for number in range(100):
-        clock.time += 11.0
+        clock.advance(seconds=11)
         connections = connections_of(clock)
         connections.on_made = travelled.connected
         all_of_them.append((connections, connections.current()))

@@ -4,7 +4,6 @@ import asyncio
 import contextvars
 import gc
 import threading
-from queue import Empty
 
 import pytest
 
@@ -26,25 +25,9 @@ from schedulergodx.errors import (
     SchedulerError,
 )
 from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus, Outgoing
+from schedulergodx_testing import FakeClock
 
 BROKER = "amqp://guest@broker:5672/"
-
-
-class JumpingClock:
-    """Never waits: where there is nothing, the time has passed."""
-
-    def __init__(self):
-        self.time = 0.0
-
-    def monotonic(self):
-        return self.time
-
-    def wait_for(self, inbox, timeout_s):
-        try:
-            return inbox.get_nowait()
-        except Empty:
-            self.time += timeout_s
-            return None
 
 
 class StubTransport:
@@ -84,7 +67,7 @@ class StubTransport:
 def publisher_of(transport, failed=None):
     failures = [] if failed is None else failed
     return Publisher(
-        lambda: transport, JumpingClock(), timeout_s=5.0, on_failed=lambda out, error: failures.append((out, error))
+        lambda: transport, FakeClock(), timeout_s=5.0, on_failed=lambda out, error: failures.append((out, error))
     )
 
 
@@ -328,7 +311,7 @@ def test_asyncio_waits_on_an_event():
     asyncio.run(main())
 
 
-class InterruptedClock(JumpingClock):
+class InterruptedClock(FakeClock):
     """Where others wait, Ctrl-C comes."""
 
     def wait_for(self, inbox, timeout_s):

@@ -201,6 +201,45 @@ def test_a_todo_has_a_number(path: Path, tree: ast.AST) -> None:
         assert "TODO" not in line or "TODO #" in line, f"{short(path)}:{number}"
 
 
+VIRTUAL = [
+    pytest.param(path, ast.parse(path.read_text()), id=short(path))
+    for folder in ("unit", "simulation", "model")
+    for path in sorted((ROOT / "tests" / folder).rglob("*.py"))
+]
+OTHER_CLOCKS = {"freezegun", "time_machine"}
+ABOUT_OTHER_CLOCKS = {"tests/simulation/test_portable.py", "tests/simulation/world/test_virtual_clocks.py"}
+IN_A_WORLD = {"Harness", "scheduler", "world", "check_redelivery_safe"}
+
+
+def own_clocks_and_brokers(tree: ast.AST) -> list[str]:
+    """Return the classes that are clocks or brokers, but for those made from the ones that users get."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    return [
+        node.name
+        for node in classes
+        if node.name.endswith(("Clock", "Broker"))
+        and not {"FakeClock", "MemoryBroker"} & set(map(ast.unparse, node.bases))
+    ]
+
+
+def names(tree: ast.AST) -> set[str]:
+    """Return every name that is used, of arguments too."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} | {
+        node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)
+    }
+
+
+@pytest.mark.parametrize(("path", "tree"), VIRTUAL)
+def test_our_own_tests_use_the_clock_and_the_broker_that_users_get(path: Path, tree: ast.AST) -> None:
+    """Unit tests, simulations and models never really sleep: they have no other clock, and sleep in a harness only."""
+    modules = {module.split(".")[0] for _, module, _ in imports(tree)}
+    used = names(tree) | {name for _, _, name in imports(tree)}
+    assert own_clocks_and_brokers(tree) == []
+    assert not modules & OTHER_CLOCKS or short(path) in ABOUT_OTHER_CLOCKS
+    assert "SystemClock" not in used
+    assert "time" not in modules or IN_A_WORLD & used, f"{short(path)} uses the system's time"
+
+
 def test_the_rules_see_a_breach() -> None:
     """The checks themselves find what they are for."""
     assert not may_import("schedulergodx.client.core", "schedulergodx.service.core")

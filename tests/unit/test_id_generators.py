@@ -6,13 +6,14 @@ import itertools
 import pickle
 import re
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from schedulergodx.errors import SchedulerError
 from schedulergodx.utils import id_generators
 from schedulergodx.utils.id_generators import MessageId, autoincrement, ulid_generator
+from schedulergodx_testing import FakeClock
 
 
 def test_ulids_have_the_form_of_the_specification():
@@ -36,27 +37,19 @@ def test_ulids_of_one_generator_sort_by_order():
 
 def test_ulids_sort_although_the_clock_goes_back(monkeypatch):
     """A clock that is set back makes no id smaller, and no id twice."""
-
-    class Clock:
-        moments = itertools.cycle([10, 10, 5, 5, 11, 3])
-
-        def now(self):
-            return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(self.moments))
-
-    monkeypatch.setattr(id_generators, "CurrentClock", Clock)
-    ulids = list(itertools.islice(ulid_generator(), 30))
+    clock = FakeClock()
+    monkeypatch.setattr(id_generators, "CurrentClock", lambda: clock)
+    generator, ulids = ulid_generator(), []
+    for step_s in [0, 0, -5, 0, 6, -8] * 5:
+        clock.jump_wall(seconds=step_s)
+        ulids.append(next(generator))
     assert ulids == sorted(set(ulids))
 
 
 def test_ulids_go_on_where_the_random_part_ends(monkeypatch):
     """The largest random number is followed by a larger id, not by a smaller one or an error."""
     monkeypatch.setattr(id_generators.secrets, "randbits", lambda bits: 2**bits - 1)
-
-    class Clock:
-        def now(self):
-            return datetime(2026, 1, 1, tzinfo=UTC)
-
-    monkeypatch.setattr(id_generators, "CurrentClock", Clock)
+    monkeypatch.setattr(id_generators, "CurrentClock", FakeClock)
     first, second = itertools.islice(ulid_generator(), 2)
     assert first < second
     assert len(second) == 26

@@ -19,6 +19,7 @@ from schedulergodx.service.health import STUCK_S, UNANSWERED_S, Health
 from schedulergodx.service.health_file import HealthFile, health_path
 from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus, ConsumingStatus
 from schedulergodx.utils.logger import CoreLogger
+from schedulergodx_testing import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -125,38 +126,48 @@ def test_a_service_tells_its_state(make_bench: Callable[..., Bench]) -> None:
     assert bench.service.health().phase == "done"
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The clock of health files."""
+    fake = FakeClock()
+    monkeypatch.setattr(health_file, "_clock", fake)
+    return fake
+
+
 def written(database: Path, health: Health) -> Path:
     """Write a health file as a running service does; return its path."""
     HealthFile(database, CoreLogger(logging.getLogger("test"), "core")).beat(lambda: health)
     return health_path(database)
 
 
-def test_the_file_says_the_same_and_grows_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_says_the_same_and_grows_older(tmp_path: Path, clock: FakeClock) -> None:
     """A loop that does not write any more is seen to be stuck."""
     path = written(tmp_path / "tasks.db", WELL)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    now = health_file._clock.monotonic()
-    monkeypatch.setattr(health_file._clock, "monotonic", lambda: now + 100, raising=False)
+    clock.advance(seconds=100)
     health = health_file.read(path)
     assert health is not None
     assert health.turned_s_ago is not None
     assert health.consuming is not None
-    assert health.turned_s_ago == pytest.approx(100.1, abs=5)
-    assert health.consuming.answered_s_ago == pytest.approx(103, abs=5)
+    assert health.turned_s_ago == pytest.approx(100.1)
+    assert health.consuming.answered_s_ago == pytest.approx(103)
     assert replace(health, turned_s_ago=0.1, consuming=WELL.consuming) == WELL
     assert not health.is_alive
 
 
-def test_a_file_from_before_a_restart_of_the_machine_is_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_from_before_a_restart_of_the_machine_is_old(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The monotonic clock begins anew there."""
+    clock.advance(hours=1)
     path = written(tmp_path / "tasks.db", WELL)
-    monkeypatch.setattr(health_file._clock, "monotonic", lambda: 1.0, raising=False)
+    monkeypatch.setattr(health_file, "_clock", FakeClock())
     health = health_file.read(path)
     assert health is not None
     assert not health.is_alive
 
 
-def test_the_file_is_not_written_all_the_time(tmp_path: Path) -> None:
+def test_the_file_is_not_written_all_the_time(tmp_path: Path, clock: FakeClock) -> None:
     """A busy loop asks at each turn; the health is made once in a while."""
     made: list[Health] = []
     file = HealthFile(tmp_path / "tasks.db", CoreLogger(logging.getLogger("test"), "core"))

@@ -227,7 +227,7 @@ def test_a_launch_under_the_id_of_a_pruned_task_runs_nothing(make_bench) -> None
     bench.turn()
     bench.runner.finish("a")
     bench.settle_down()
-    bench.clock.advance(100)
+    bench.clock.advance(seconds=100)
     bench.turn()
     assert bench.status("a") is None
     tags = [

@@ -16,6 +16,7 @@ from schedulergodx.errors import KeysRefused, MessageRejected
 from schedulergodx.utils.keys.ring import Key, KeyRing
 from schedulergodx.utils.message import envelope
 from schedulergodx.utils.message.signature import Direction, Opened, Signatures
+from schedulergodx_testing import FakeClock
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 OLD, NEW = (Key(key_id=name, secret=name.encode() * 16) for name in ("k1", "k2"))
@@ -23,17 +24,10 @@ BODY = b'{"id":"1","client":"shop","type":1,"arguments":{}}'
 REQUEST, ANSWER = Direction.REQUEST, Direction.ANSWER
 
 
-class Noon:
-    """A clock that stands still."""
-
-    def now(self) -> datetime:
-        return NOON
-
-
 def signatures(*keys: Key, queue: str = "requests", allow_unsigned: bool = False) -> Signatures:
     """Return the signatures of a party with these keys."""
     ring = KeyRing(keys) if keys else None
-    return Signatures(lambda: ring, queue=queue, clock=Noon(), allow_unsigned=allow_unsigned)
+    return Signatures(lambda: ring, queue=queue, clock=FakeClock(NOON), allow_unsigned=allow_unsigned)
 
 
 def reason(party: Signatures, message: bytes, direction: Direction = REQUEST) -> str:
@@ -141,7 +135,7 @@ def test_the_newest_key_signs_and_a_key_to_come_verifies_already():
 def test_a_clients_own_key_signs_as_that_client_alone():
     """The service knows it from its own key; another client's messages and answers are closed to it."""
     service = signatures(OLD)
-    shop = Signatures(lambda: KeyRing([OLD]).for_client("shop"), queue="requests", clock=Noon())
+    shop = Signatures(lambda: KeyRing([OLD]).for_client("shop"), queue="requests", clock=FakeClock(NOON))
     assert service.open(REQUEST, shop.sign(REQUEST, "shop", BODY)).signer == "shop"
     assert shop.open(ANSWER, service.sign(ANSWER, "shop", BODY, is_service=True)).signer == "shop"
     assert "for another client" in reason(shop, service.sign(ANSWER, "farm", BODY, is_service=True), ANSWER)
@@ -191,7 +185,7 @@ def test_names_of_many_senders_do_not_fill_the_memory():
 def test_a_ring_that_was_read_again_counts_at_once():
     """Also when it has another key under the same id."""
     rings = [KeyRing([OLD])]
-    party = Signatures(lambda: rings[-1], queue="requests", clock=Noon())
+    party = Signatures(lambda: rings[-1], queue="requests", clock=FakeClock(NOON))
     assert party.open(REQUEST, SIGNED).signer == "shop"
     rings.append(KeyRing([replace(OLD, secret=b"another secret another secret !!")]))
     assert "it is wrong" in reason(party, SIGNED)
