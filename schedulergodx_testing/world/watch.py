@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import ctypes
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ class _Watch:
         self._used_s = _cpu_clock(self._driver)
         self._ending = _thread.allocate_lock()
         self._ended = _thread.allocate_lock()
+        self._process = os.getpid()
 
     def start(self) -> None:
         real.acquire(self._ending)
@@ -63,7 +65,8 @@ class _Watch:
 
     def end(self) -> None:
         self._ending.release()
-        real.acquire(self._ended)
+        if os.getpid() == self._process:  # the child of a fork has no such thread
+            real.acquire(self._ended)
 
     def _look(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -104,6 +105,16 @@ def test_no_watch_is_left_behind() -> None:
     with Harness():
         assert threading.enumerate() == threads
     assert _thread._count() == before
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_ends_its_harness_without_a_watch() -> None:
+    """Of the threads only the one that forks is in the child, which waits for no other."""
+    with Harness():
+        child = os.fork()
+    if not child:
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 STEPS: dict[str, Callable[[Harness], None]] = {
