@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -327,3 +328,19 @@ def test_an_info_message_is_logged_and_acked(bench: Bench, caplog: pytest.LogCap
     assert bench.facts("ack") == [[tag]]
     assert "info message from client shop (message note)" in caplog.text
     assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["a\nCRITICAL - service - forged", "a\rb", "a\x1b[2Jb", "a\u2028b", "a\x00b"])
+def test_no_message_forges_a_line_of_the_log(bench: Bench, caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """Whatever field holds control characters, also as its name: each line of the log stays one line."""
+    caplog.set_level(logging.DEBUG)
+    fields = json.loads(launch_body("a"))
+    arguments = fields["arguments"]
+    changed = [fields | {name: text} for name in (*fields, text)]
+    changed += [fields | {"arguments": arguments | {name: text}} for name in (*arguments, text)]
+    for one in changed:
+        bench.deliver(json.dumps(one).encode())
+    bench.settle_down()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) > 10
+    assert [line for line in lines if not line.isprintable()] == []

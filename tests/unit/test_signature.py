@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -72,6 +73,22 @@ def test_every_changed_byte_is_noticed():
         changed = bytearray(SIGNED)
         changed[place] ^= 1
         reason(party, bytes(changed))
+
+
+@pytest.mark.parametrize("message", [SIGNED, SIGNED.replace(b" shop\n", b" farm\n")], ids=["right", "wrong"])
+def test_how_long_the_comparison_takes_tells_nothing(message: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right or wrong, it is made by `hmac.compare_digest`, of two whole digests."""
+    compared: list[tuple[int, int]] = []
+    really = hmac.compare_digest
+
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        compared.append((len(one), len(other)))
+        return really(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    with suppress(MessageRejected):
+        signatures(OLD).open(REQUEST, message)
+    assert compared == [(64, 64)]
 
 
 @given(cut=st.integers(0, len(SIGNED) - 1))

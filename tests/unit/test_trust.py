@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from schedulergodx import Client, KeyRing, KeysRefused, Service, TaskFailed
 from schedulergodx import transport as transports
 from schedulergodx.service import unproven
 from schedulergodx.utils.keys.ring import Key
+from schedulergodx.utils.message import payload
 from schedulergodx.utils.rmq_property import RmqConnect
 from schedulergodx_testing import Harness
 
@@ -123,3 +125,19 @@ def test_no_secret_is_shown_anywhere(caplog: pytest.LogCaptureFixture) -> None:
     shown += [repr(record) + record.getMessage() + repr(record.args) for record in caplog.records]
     assert len(caplog.records) > 5
     assert [text for text in shown if "planted" in text or "706c616e746564" in text] == []
+
+
+def test_a_client_that_travels_takes_no_secret_along() -> None:
+    """Captured by a function, in its arguments, or pickled: neither its password nor its keys are in the bytes."""
+    ring = KeyRing([Key(key_id="k", secret=b"planted-key-planted-key-planted-k")])
+    client = Client(name="shop", url="amqp://me:planted-password@127.0.0.1/", keys=ring)
+    task = client.task(len)
+
+    def launch_more() -> object:
+        return client, task.launch
+
+    packed = payload.pack(launch_more, (client, task), {}, by="value")
+    secret = ring.keys[0].line().split()[1].encode()
+    for data in (packed.function, packed.arguments, packed.arguments_by_value, pickle.dumps(client)):
+        assert data is None or not any(one in data for one in (b"planted", secret, b"planted".hex().encode()))
+    assert packed.function is not None
