@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
 from schedulergodx import Client, InvalidParameter, ResultTimeout, TaskInterrupted, TaskRaised, TaskTimedOut
 from schedulergodx_testing import ANY, Harness, HarnessError, NothingLeftToHappen
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 client = Client(name="shop")
 outbox: list[str] = []
@@ -234,6 +240,25 @@ def test_a_module_level_client_is_as_before_afterwards() -> None:
         divide.launch(1, 2)
         assert len(scheduler.launched) == 1
     assert client.rmq_consumer_que == before
+
+
+def test_a_connected_client_is_redirected_too(tmp_path: Path) -> None:
+    """What it launches while a harness is open stays there; before and after, it goes where it always does."""
+
+    def sent() -> int:
+        with closing(sqlite3.connect(tmp_path / "broker.db")) as database:
+            return int(database.execute("SELECT count(*) FROM message").fetchone()[0])
+
+    with Client(name="connected", url=f"sqlite:///{tmp_path / 'broker.db'}") as mine:
+        add = mine.task(lambda a, b: a + b)
+        add.launch(1, 2)
+        before = sent()
+        with Harness() as scheduler:
+            assert add.launch(3, 4).result() == 7
+            assert [launch.args for launch in scheduler.launched] == [(3, 4)]
+        assert sent() == before == 1
+        add.launch(5, 6)
+        assert sent() == 2
 
 
 def test_no_thread_is_left_behind() -> None:
