@@ -39,6 +39,19 @@ def test_the_loop_searches_by_an_index(db: DB, sql: str, expected: str) -> None:
     assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
 
 
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (sqlite.PRUNABLE_IDS, "SEARCH forgotten USING COVERING INDEX forgotten_ended (ended_at<?)"),
+        (sqlite.OLD_REPLIES, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
+        (sqlite.FIRST_REPLY, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
+    ],
+)
+def test_what_is_forgotten_or_offered_again_is_searched_by_an_index(db: DB, sql: str, expected: str) -> None:
+    """However many ids are kept, and however many queues do not take their answers."""
+    assert plan(db, sql) == [expected]
+
+
 def test_the_index_of_what_waits_holds_nothing_else(db: DB) -> None:
     """The indexes for due and for prunable tasks are partial ones: rows of the past do not slow down the next task."""
     are_partial = {row[1]: row[4] for row in db._opened().rows("PRAGMA index_list(tasks)")}

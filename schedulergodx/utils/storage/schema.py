@@ -124,5 +124,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # The signature of a task's row, with which it is seen that nobody changed it; empty: the service has no keys.
         "ALTER TABLE tasks ADD COLUMN seal TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        # A thousand clients that are gone leave a thousand queues, each of which is asked for by itself.
+        "CREATE INDEX outbox_by_queue ON outbox (queue)",
+    ),
 )
 """Entry n leads from schema n to schema n + 1, statement by statement. Never change one that was released: add one."""
