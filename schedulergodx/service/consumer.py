@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.errors import MessageRejected
 from schedulergodx.rules.intake import Intake, Question, on_launch, on_question, staleness
-from schedulergodx.rules.lifecycle import Code
+from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.rules.tasks import Added
 from schedulergodx.service.unproven import DROPPED, Unproven
 from schedulergodx.utils.message import envelope, launches
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 QUESTIONS_MAX = 1000
 """How many ids one ASK may name."""
-_TOLD = {code.value: code for code in (Code.STALE, Code.NOT_ALLOWED)}
-"""Reasons that its client hears as they are; every other one is INVALID_TASK."""
 
 
 class Consumer:
@@ -71,13 +69,13 @@ class Consumer:
             self._take_message(message, turn, now)
         except MessageRejected as error:
             self._reject(delivery, error, turn)
-            if message.kind is Message.TASK:
+            if message.kind is Message.TASK and error.reason != Code.STALE.value:  # that is its outcome
                 self._outcomes.refuse(
                     message.message_id,
                     message.reply_to,
                     turn,
                     client=message.client,
-                    code=_TOLD.get(error.reason, Code.INVALID_TASK),
+                    code=Code.NOT_ALLOWED if error.reason == Code.NOT_ALLOWED.value else Code.INVALID_TASK,
                     message=str(error),
                 )
             return
@@ -109,7 +107,7 @@ class Consumer:
 
     def _take_launch(self, message: Envelope, turn: Turn, now: datetime) -> None:
         task = self._admission.take(launches.task_of(message, received_at=now))
-        self._check_age(task, now)
+        self._refuse_stale(task, turn, now)
         added = self._storage.add(task, now=now)
         state = None if added is Added.NEW else self._storage.find(task.message_id)
         match on_launch(added, is_ended=state is not None and state.outcome is not None):
@@ -128,11 +126,16 @@ class Consumer:
                 turn.say(logging.INFO, "launched again long after its end; not run again (message %s)", task.message_id)
                 self._say_pruned(task.message_id, message, turn)
 
-    def _check_age(self, task: TaskSpec, now: datetime) -> None:
-        """Refuse an old launch, unless it is known: then it is only answered again. Raises MessageRejected."""
+    def _refuse_stale(self, task: TaskSpec, turn: Turn, now: datetime) -> None:
+        """Refuse an old launch, unless it is known: then it is only answered again. Raises MessageRejected.
+
+        That becomes its outcome: after a crash it comes again, and may seem young enough to a clock that was set.
+        """
         why = staleness(task.issued_at, now, max_age_s=self._max_age_s)
         message_id = task.message_id
         if why and self._storage.find(message_id) is None and not self._storage.is_forgotten(message_id):
+            self._storage.add(task, now=now)
+            self._outcomes.end(message_id, Report(code=Code.STALE, message=why), turn, client=task.client, now=now)
             raise MessageRejected(why, reason=Code.STALE.value)
 
     def _refuse_conflict(self, message_id: str, message: Envelope, turn: Turn) -> None:

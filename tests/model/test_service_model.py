@@ -122,7 +122,7 @@ class ServiceModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, 100.0, 1000.0]))
     def it_is_held_up(self, seconds: float) -> None:
         """Time passes without the service."""
-        self.bench.clock.advance(seconds)
+        self.bench.clock.advance(seconds=seconds)
 
     @precondition(lambda self: self.bench.runner.running or self.bench.runner.given_up)
     @rule(data=st.data(), report=st.sampled_from(REPORTS))
@@ -224,9 +224,9 @@ class ServiceModel(RuleBasedStateMachine):
             waiting, bench.transport.waiting[:] = list(bench.transport.waiting), []
             for outgoing in waiting:
                 self._settle(outgoing, None)
-            if not waiting and bench.service._inbox.empty() and bench.clock.seconds > 10**4:
+            if not waiting and bench.service._inbox.empty() and bench.elapsed_s > 10**4:
                 break
-            bench.clock.advance(100)
+            bench.clock.advance(seconds=100)
         self.promises_hold()
         assert not self.unacked, "neither acked nor rejected"
         assert list(bench.storage.database.replies(after=0, limit=10)) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from schedulergodx import Client, TaskRefused, TaskStatus
+from schedulergodx_testing import invariants
 
 client = Client(name="shop", reply_expires_s=3600.0)
 
@@ -58,3 +59,19 @@ def test_a_launch_waits_for_a_service_that_is_away_for_weeks(scheduler, days: in
         message_id.result()
     [letter] = scheduler.broker.queues["client-service"].dead_letters
     assert letter.reason.startswith("STALE")
+
+
+def test_a_launch_that_was_refused_stays_refused(scheduler) -> None:
+    """Its client has heard STALE: after a crash before the dead letter it comes again, and the clock is right again."""
+    message_id = work.launch("from an hour ahead")
+    scheduler.jump_wall(hours=-1)
+    scheduler.crash_at("transport.reject")
+    scheduler.run_until_idle()
+    scheduler.jump_wall(hours=1)
+    scheduler.start_service()
+    scheduler.run_until_idle()
+    with pytest.raises(TaskRefused, match="STALE"):
+        message_id.result()
+    [task] = scheduler.tasks
+    assert (task.starts, task.status) == (0, TaskStatus.ERROR)
+    assert invariants.check(scheduler) == []
