@@ -95,6 +95,9 @@ class FakeSide:
         """Raise the alarm, or end it."""
         (self._broker.faults.block if is_on else self._broker.faults.unblock)()
 
+    def delete(self, name: str) -> None:
+        """Do nothing: the broker ends with its scene."""
+
     def wait_until_expired(self, name: str) -> None:
         """Let so much time pass."""
         self._clock.advance(seconds=EXPIRES_AFTER_S)

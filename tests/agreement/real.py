@@ -96,6 +96,10 @@ class RealSide:
             return closed.reply_code
         return [found.message_count, found.consumer_count]
 
+    def delete(self, name: str) -> None:
+        """Ask the broker: one that keeps the queues of some hundred walks runs out of descriptors."""
+        self._channel.queue_delete(name)
+
     def wait_until_expired(self, name: str) -> None:
         """Ask until it is gone; not too often, since whoever asks for a queue keeps it alive."""
         pause = threading.Event()

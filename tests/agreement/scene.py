@@ -52,6 +52,9 @@ class Side(Protocol):
     def stat(self, name: str) -> list[int] | None:
         """Return how many messages of a queue wait and how many consumers it has; None: it does not exist."""
 
+    def delete(self, name: str) -> None:
+        """Delete a queue, if it exists."""
+
     def cut(self, scene: Scene, person: str) -> None:
         """Cut both connections of a person."""
 
@@ -184,9 +187,11 @@ class Scene:
         return found[:1] if found is not None and self.is_quorum(queue) else found
 
     def close(self) -> None:
-        """End it."""
+        """End it, and leave no queue behind."""
         for transport in self.transports():
             transport.close(0.0)
+        for queue in self.known:
+            self.side.delete(self.long(queue))
 
     def _declare(self, person: str, queue: str, *how: str) -> None:
         self._know(queue)
