@@ -54,7 +54,8 @@ class FileLock:
         Ask it after `acquire` returned False: a process that died leaves its text behind.
         """
         try:
-            return self.path.read_bytes()[:CONTENT_BYTES_MAX].decode(errors="replace")
+            with self.path.open("rb") as file:
+                return file.read(CONTENT_BYTES_MAX).decode(errors="replace")
         except FileNotFoundError:
             return ""
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 BEAT_S = 2.0
 """How often the file is written."""
+_BYTES_MAX = 64 * 1024
+"""More is no health file."""
 _READS = 5
 """Tries to read it; one that meets the moment of a write is half old and half new."""
 _clock = SystemClock()
@@ -72,7 +74,8 @@ def read(path: Path) -> Health | None:
     """
     for _ in range(_READS):
         try:
-            text = path.read_bytes().split(b"\n", 1)[0].decode()
+            with path.open("rb") as file:
+                text = file.readline(_BYTES_MAX).rstrip(b"\n").decode()
         except FileNotFoundError:
             return None
         checksum, _, content = text.partition(" ")

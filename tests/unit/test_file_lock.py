@@ -48,6 +48,15 @@ def test_the_holder_is_named(path: Path):
     assert second.holder() == ""
 
 
+def test_a_file_that_somebody_made_huge_is_not_read_whole(path: Path):
+    """A terabyte behind the text, which a sparse file has for nothing, is left where it is."""
+    first = FileLock(path)
+    first.acquire("process 17")
+    os.truncate(path, 2**40)
+    assert FileLock(path).holder().rstrip("\0") == "process 17"
+    first.release()
+
+
 def test_taking_and_releasing_twice_is_harmless(path: Path):
     """Acquire of what is held is True; release of what is not held does nothing to the real holder."""
     first, second = FileLock(path), FileLock(path)

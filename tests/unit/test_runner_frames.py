@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.service.runner import frames
-from schedulergodx.service.runner.hard_run import HardRun
+from schedulergodx.service.runner.hard_run import PIECE_BYTES, HardRun
 from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
 from schedulergodx.utils.rmq_property import RmqConnect
 from schedulergodx_testing.specs import changed, make_task
@@ -94,6 +94,45 @@ def test_a_frame_above_the_limit_is_not_kept():
     reader.feed(b"x" * 5000)
     assert not reader.is_complete
     assert len(reader._data) == 0
+
+
+def test_what_follows_a_frame_is_not_kept():
+    """A task that writes on behind its report fills nobody's memory."""
+    reader = frames.FrameReader(length_max=LIMIT)
+    reader.feed(struct.pack(">Q", 3) + b"abc")
+    reader.feed(b"x" * 5000)
+    assert reader.body() == b"abc"
+    assert len(reader._data) == 11
+
+
+class Endless:
+    """A pipe whose other end never stops writing."""
+
+    def __init__(self, head):
+        self.count = 0
+        self._head = head
+
+    def setblocking(self, _is_blocking):
+        pass
+
+    def fileno(self):
+        return 1000
+
+    def recv(self, size):
+        self.count += 1
+        assert self.count < 10_000, "it reads for ever"
+        head, self._head = self._head, b""
+        return head + b"x" * (size - len(head))
+
+
+@pytest.mark.parametrize("head", [b"", struct.pack(">Q", 3)], ids=["no report", "behind its report"])
+def test_a_worker_that_never_stops_writing_holds_up_nobody(ends, head):
+    """One look at its pipe has an end, so that other runs have their turn, and keeps a bounded part of it."""
+    (channel, _), _ = ends
+    run = HardRun(TASK, channel, Endless(head), b"", report_bytes_max=LIMIT)
+    for _ in range(3):
+        assert run.read_pipe()
+    assert len(run._report._data) <= PIECE_BYTES
 
 
 @pytest.fixture

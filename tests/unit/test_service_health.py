@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import stat
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -190,8 +191,11 @@ def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pyt
 
 @pytest.mark.parametrize("content", [b"", b"Dear Sir or Madam", b"00000000 {}\n", b"\xff\xfe"])
 def test_a_file_of_another_kind_is_refused(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Also one that is half old and half new, by its checksum."""
-    health_path(tmp_path / "tasks.db").write_bytes(content)
+    """Also one that is half old and half new, by its checksum, and one of a terabyte, of which little is read."""
+    path = health_path(tmp_path / "tasks.db")
+    path.write_bytes(content)
+    if content.startswith(b"Dear"):
+        os.truncate(path, 2**40)
     assert cli.main(["health", "--db", str(tmp_path / "tasks.db")]) == exits.EXIT_UNHEALTHY
     assert "cannot be read" in capsys.readouterr().out
 

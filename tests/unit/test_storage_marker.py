@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sqlite3
 from contextlib import closing, contextmanager
@@ -150,6 +151,20 @@ def test_what_a_killed_service_left_is_the_newest(path: Path, tmp_path: Path) ->
             shutil.copy(path.with_name(name), left / name)
     with opened(left / path.name) as db:
         assert ids(db.tasks(limit=9)) == ["1"]
+
+
+def test_a_marker_that_somebody_made_huge_is_not_read_whole(path: Path) -> None:
+    """What stands at its beginning counts."""
+    with opened(path) as db:
+        add(db, make_task())
+    marker = Path(f"{path}.marker")
+    before = marker.read_bytes()
+    os.truncate(marker, 2**40)
+    path.unlink()
+    with pytest.raises(DatabaseOutdated, match="is gone"):
+        DB(path).open(owner="tests", now=NOON)
+    os.truncate(marker, len(before))
+    assert marker.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 64, b"what?"])

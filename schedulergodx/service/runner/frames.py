@@ -46,8 +46,8 @@ class FrameReader:
         self.is_broken = False
 
     def feed(self, piece: bytes) -> None:
-        """Take the next piece."""
-        if self.is_broken:
+        """Take the next piece; what comes behind the frame is not kept."""
+        if self.is_broken or self.is_complete:
             return
         self._data += piece
         length = self._length()

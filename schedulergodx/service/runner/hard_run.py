@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from schedulergodx.utils.message.seals import Verified
 
 PIECE_BYTES = 1024 * 1024
+PIECES_AT_ONCE_MAX = 32
+"""More than a socket holds; a task that never stops writing must leave time for the others."""
 
 
 class HardRun:
@@ -74,8 +76,10 @@ class HardRun:
             self._order = memoryview(b"")
 
     def read_pipe(self) -> bool:
-        """Read what has come from the worker. Returns False when no more will come."""
-        while self.pipe.fileno() != -1:
+        """Read what has come from the worker, in a bounded look. Returns False when no more will come."""
+        for _ in range(PIECES_AT_ONCE_MAX):
+            if self.pipe.fileno() == -1:
+                return False
             try:
                 piece = self.pipe.recv(PIECE_BYTES)
             except BlockingIOError:
@@ -85,7 +89,7 @@ class HardRun:
             if not piece:
                 return False
             self._report.feed(piece)
-        return False
+        return True
 
     def read_channel(self) -> None:
         """Read what has come from the supervisor."""

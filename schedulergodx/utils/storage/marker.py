@@ -60,7 +60,8 @@ class Marker:
     def read(self) -> Progress | None:
         """Return what was written last, or None if there is no file, or it cannot be understood."""
         try:
-            epoch, began_at, changes = self.path.read_bytes()[:BYTES].split()
+            with self.path.open("rb") as file:
+                epoch, began_at, changes = file.read(BYTES).split()
             return Progress(int(epoch), int(began_at), int(changes))
         except FileNotFoundError:
             return None
