@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import _thread
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ import pytest
 
 from schedulergodx import Client
 from schedulergodx_testing import Harness, HarnessError, NothingLeftToHappen, ThreadStuck, TooManyEvents, looks
+from schedulergodx_testing.world import outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,10 +102,11 @@ def test_the_test_is_shown_with_who_waits(scheduler: Harness) -> None:
 
 def test_no_watch_is_left_behind() -> None:
     """It is a thread of the system, gone with the harness, and none that the test can see."""
-    before, threads = _thread._count(), threading.enumerate()
-    with Harness():
+    threads = threading.enumerate()
+    with Harness() as scheduler:
         assert threading.enumerate() == threads
-    assert _thread._count() == before
+        assert scheduler.world.watch in sys._current_frames()
+    assert outside.poll(lambda: scheduler.world.watch not in sys._current_frames(), 10)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
