@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 RUN_ALL_LIMIT = 10_000
 """Timers that `run_all` runs through before it gives up."""
 LIMIT_MAX = 10**9
+_LOOKS_OF_TASKS = 5  # a look at all of them counts for so many at one: it takes longer, and is done less often
 _TIMERS_OF_A_LAUNCH = 10
 
 
@@ -147,6 +148,7 @@ class Driving:
     def tasks(self) -> list[TaskState]:
         """What the services' databases hold: each task, and where it is; the newest last."""
         self._must_be_open()
+        self._look("the tasks", weight=_LOOKS_OF_TASKS)
         return [state for served in self._services for state in reversed(served.tasks())]
 
     def outcome(self, message_id: str) -> Outcome | None:
@@ -160,8 +162,11 @@ class Driving:
 
     def looking(self, message_id: str) -> None:
         """Count a look of the test at a launch that has not ended. Raises HarnessError for a loop without an end."""
+        self._look(f"outcomes, at last for that of {message_id}")
+
+    def _look(self, what: str, *, weight: int = 1) -> None:
         if self.world.is_driver():
-            self._looks.at(message_id, (self.clock.monotonic_us(), len(self.timeline.entries)))
+            self._looks.at(what, (self.clock.monotonic_us(), len(self.timeline.entries)), weight=weight)
 
     def note(self, lane: Any, what: str, message_id: str = "") -> None:
         """Add a line to the timeline."""

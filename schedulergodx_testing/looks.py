@@ -39,17 +39,20 @@ class Looks:
         finally:
             self._waits -= 1
 
-    def at(self, message_id: str, state: object) -> None:
-        """Note a look at a launch that has not ended, the world being in `state`. Raises HarnessError for a loop."""
+    def at(self, what: str, state: object, *, weight: int = 1) -> None:
+        """Note a look at `what`, the world being in `state`. Raises HarnessError for a loop.
+
+        `weight`: for how many looks at a launch that has not ended it counts.
+        """
         if self._waits:
             return
-        self._count = self._count + 1 if state == self._state else 1
+        self._count = self._count + weight if state == self._state else weight
         self._state = state
         if self._count > LOOKS_MAX:
             self._count = 0
             raise HarnessError(
-                f"the test has asked {LOOKS_MAX} times for outcomes, at last for that of {message_id}, and let nothing "
-                f"happen. {HELP}"
+                f"the test has asked again and again for {what}, {LOOKS_MAX // weight} times, and let nothing happen. "
+                f"{HELP}"
             )
 
 

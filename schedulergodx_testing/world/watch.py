@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from schedulergodx_testing.world.scheduler import World
 
 _LOOKS = 10  # within the patience
-_RUNNERS = frozenset({"_pytest", "coverage", "execnet", "hypothesis", "pluggy", "pytest", "xdist"})
+_TRIES, _TRY_S = 2000, 0.001
+_OURS = frozenset({"schedulergodx", "schedulergodx_testing"})
 _IMPORTS = "importlib._bootstrap"
+_RUNNERS = frozenset({"_pytest", "coverage", "execnet", "hypothesis", "pluggy", "pytest", "xdist", _IMPORTS})
 
 
 @contextmanager
@@ -73,31 +75,44 @@ class _Watch:
             since_s, state = self._used_s(), self._state()
             while not real.acquire(self._ending, True, self._patience_s / _LOOKS):
                 now_s, now = self._used_s(), self._state()
-                if self._world.is_driving or now != state or self._is_at_work():
+                if self._is_going_on(state):
                     since_s, state = now_s, now
                 elif now_s - since_s > self._patience_s:
-                    since_s = now_s
-                    self._interrupt()
+                    self._interrupt(state)
+                    since_s = self._used_s()
         finally:
             self._ended.release()
 
-    def _is_at_work(self) -> bool:
-        """Return whether the thread is where a test does not wait: in an import, or in whatever runs the test."""
+    def _is_going_on(self, state: object) -> bool:
+        """Return whether anything has happened since `state`, or the thread is where a test does not wait."""
+        return self._world.is_driving or self._state() != state or self._place() in _RUNNERS
+
+    def _place(self) -> str:
+        """Return whose code the thread is in: the package, not counting what it calls of the standard library."""
         frame: FrameType | None = sys._current_frames().get(self._driver)  # noqa: SLF001 - as in threads.py
-        inner = ""
+        place = ""
         while frame is not None:
             name = str(frame.f_globals.get("__name__", ""))
-            root = name.split(".", 1)[0]
             if name == _IMPORTS:
-                return True
-            if not inner and root not in sys.stdlib_module_names:
-                inner = root
+                return name
+            root = name.split(".", 1)[0]
+            if not place and root not in sys.stdlib_module_names:
+                place = root
             frame = frame.f_back
-        return inner in _RUNNERS
+        return place
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, state: object) -> None:
+        """Raise in the thread while it is in code of the test: in the library's, it could leave a lock behind."""
         error = ctypes.py_object(_stuck(self._patience_s))
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._driver), error)
+        for _ in range(_TRIES):
+            if self._is_going_on(state):
+                return
+            if self._place() not in _OURS:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._driver), error)
+                return
+            if real.acquire(self._ending, True, _TRY_S):
+                self._ending.release()
+                return
 
 
 def _stuck(patience_s: float) -> type[ThreadStuck]:
