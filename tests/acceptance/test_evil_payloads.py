@@ -72,6 +72,7 @@ def test_bytes_that_explode_are_a_bad_payload(
     service: Program, client: Client, broker_url: str, request_queue: str
 ) -> None:
     """A table of 2 GB, a text of 1 TiB, a million levels: its outcome says so, and the next task runs."""
+    assert client.task(len).launch("a").result(WAIT_S) == 1  # the service is there, and its queue
     for number, data in enumerate((MEMO_OF_2_GB, TEXT_OF_1_TIB, NESTED)):
         message_id = bomb(client, data, broker_url, request_queue, f"bomb-{number}-{request_queue}")
         with pytest.raises(TaskFailed) as failed:
