@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import uuid
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -153,8 +154,10 @@ def test_no_secret_is_seen_from_outside(
     if not rabbitmq.is_controllable:
         pytest.skip("this broker belongs to somebody else")
     caplog.set_level(logging.DEBUG)
-    vhost, ring = rabbitmq_vhost_url.rpartition("/")[2], KeyRing([Key(key_id="k", secret=b"planted-key" * 3)])
-    user, password, argument = f"user-of-{vhost}", "planted-password", "planted-argument"
+    mark = uuid.uuid4().hex  # of this run alone: the process list shows other runs, too
+    ring, other = (KeyRing([Key(key_id="k", secret=f"{kind}-{mark}".encode())]) for kind in ("key", "other"))
+    vhost = rabbitmq_vhost_url.rpartition("/")[2]
+    user, password, argument = f"user-of-{vhost}", f"password-{mark}", f"argument-{mark}"
     rabbitmq.add_user(user, password)
     rabbitmq.set_permissions(user, vhost=vhost)
     url, nowhere = (rabbitmq.url_for(name, user=user, password=password) for name in (vhost, "none"))
@@ -166,7 +169,7 @@ def test_no_secret_is_seen_from_outside(
         assert any("schedulergodx" in command for command in shown)
         with pytest.raises(TaskFailed) as failed:
             client.task(fail).launch(argument).result(WAIT_S)
-        with Client("shop", url=url, keys=KeyRing([Key(key_id="k", secret=b"planted-other" * 3)])) as stranger:
+        with Client("shop", url=url, keys=other) as stranger:
             stranger.task(commands).launch(argument)
             shown += [repr(client), repr(stranger), str(failed.value), repr(hard), *dead_letters(url, 1)]
         with pytest.raises(BrokerRefused) as refused, Client(url=nowhere, keys=ring) as lost:
@@ -174,7 +177,7 @@ def test_no_secret_is_seen_from_outside(
         shown.append(str(refused.value))
     shown += [service.text, caplog.text, *(repr(record.args) for record in caplog.records)]
     assert len(service.lines) > 10
-    secrets = [ring.keys[0].line().split()[1], "planted", b"planted".hex()]
+    secrets = [ring.keys[0].line().split()[1], mark, mark.encode().hex()]
     assert [text for text in shown if any(secret in text for secret in secrets)] == []
 
 
