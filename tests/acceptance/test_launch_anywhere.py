@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 from helpers.programs import Program
 
-from schedulergodx import Client, SchedulerError
+from schedulergodx import Client, LaunchRefused, SchedulerError
 from schedulergodx.client.connection import Connection
 from schedulergodx.utils.abstractions import Outgoing
 
@@ -62,18 +63,18 @@ def test_a_collector_that_runs_in_the_thread_of_the_connection(client: Client, b
     """A launch there would wait for itself: it is refused at once, and the connection goes on."""
     task = client.task(len)
     assert task.launch("a").result(20) == 1
-    heard: list[SchedulerError] = []
+    heard: SimpleQueue[SchedulerError] = SimpleQueue()
 
     def launch_there(*_anything: object) -> None:
         try:
             task.launch("b")
         except SchedulerError as error:
-            heard.append(error)
+            heard.put(error)
 
     connection = client._current()
     connection.publisher._transport().publish(_outgoing(connection, launch_there))
     assert task.launch("c").result(20) == 1
-    assert [type(error).__name__ for error in heard] == ["LaunchRefused"]
+    assert isinstance(heard.get(timeout=20), LaunchRefused)
 
 
 def _outgoing(connection: Connection, on_settled: Callable[..., None]) -> Outgoing:

@@ -382,6 +382,7 @@ def test_two_services_cannot_share_a_queue(start, client: Client, broker_url: st
     from helpers.programs import Program
 
     first = start(name="first")
+    assert client.task(add).launch(0, 1).result(WAIT_S) == 1  # it has the queue
     parameters = {"url": broker_url, "request_queue": request_queue, "db": str(tmp_path / "other.db")}
     with Program(RUN_LIMITED, json.dumps(parameters), "{}", cwd=tmp_path) as second:
         assert second.wait() != 0
@@ -394,6 +395,7 @@ def test_two_services_cannot_share_a_queue(start, client: Client, broker_url: st
 def test_a_standby_takes_over_when_the_first_service_dies(start, client: Client, tmp_path: Path) -> None:
     """It waits as long as it takes; then it takes from the queue, with a database of its own."""
     first = start()
+    assert client.task(add).launch(0, 1).result(WAIT_S) == 1  # it has the queue
     standby = start(standby=True, db=str(tmp_path / "standby.db"))
     assert client.task(add).launch(1, 2).result(WAIT_S) == 3
     assert not standby.matching("task .* stored")

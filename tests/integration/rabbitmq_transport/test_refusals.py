@@ -48,7 +48,8 @@ def test_a_refusal_is_named_at_once(  # noqa: PLR0913, PLR0917 - fixtures and pa
     again = Sending(transport, queue.name, b"").error()
     assert isinstance(again, BrokerRefused)
     states = recorder.changes_so_far()
-    assert states.count(ConnectionState.REFUSED) == 3
+    # Once for each of the three; a connection may be refused before it knows what to consume, and then again.
+    assert 3 <= states.count(ConnectionState.REFUSED) <= 4
     assert ConnectionState.RECOVERING not in states
 
 
