@@ -7,13 +7,13 @@ threads are everywhere. So a thread counts as busy while it is anywhere but wher
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from schedulergodx_testing.world import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
 GRACE_S = 0.05
 """Real seconds for which time stands still while something is awaited from the real world."""
@@ -61,7 +61,8 @@ class ForeignThreads:
 
 def _place(frame: FrameType | None) -> list[int]:
     place: list[int] = []
-    while frame is not None and len(place) < 2 * _DEPTH:
+    # The thread runs on meanwhile: then CPython 3.11 has, once, called something else than a frame its `f_back`.
+    while isinstance(frame, FrameType) and len(place) < 2 * _DEPTH:
         place += (id(frame.f_code), frame.f_lasti)
         frame = frame.f_back
     return place

@@ -11,6 +11,7 @@ import ctypes
 import os
 import sys
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx_testing.errors import ThreadStuck
@@ -19,7 +20,6 @@ from schedulergodx_testing.world import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import FrameType
 
     from schedulergodx_testing.world.scheduler import World
 
@@ -91,7 +91,7 @@ class _Watch:
         """Return whose code the thread is in: the package, not counting what it calls of the standard library."""
         frame: FrameType | None = sys._current_frames().get(self._driver)  # noqa: SLF001 - as in threads.py
         place = ""
-        while frame is not None:
+        while isinstance(frame, FrameType):  # as in outside.py
             name = str(frame.f_globals.get("__name__", ""))
             if name == _IMPORTS:
                 return name
