@@ -38,6 +38,12 @@ def broker_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield url
 
 
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """The URL of a queue file of this test alone."""
+    return f"sqlite:///{tmp_path}/queues.db"
+
+
 @pytest.fixture(scope="module")
 def request_queue() -> str:
     """The name of a queue of requests that no other module uses, also where the virtual host is shared."""

@@ -18,11 +18,6 @@ Start = Callable[..., AbstractContextManager[Program]]
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/queues.db"
-
-
-@pytest.fixture
 def command(tmp_path: Path, url: str) -> Start:
     """Return what runs a command of the library on `tasks.db`, its working folder being the test's."""
 

@@ -81,11 +81,6 @@ def service(*options: str, **variables: str) -> Iterator[Service]:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/queues.db"
-
-
-@pytest.fixture
 def db(tmp_path: Path) -> str:
     return str(tmp_path / "tasks.db")
 

@@ -19,7 +19,7 @@ from schedulergodx.cli import exits
 from schedulergodx.clock import SystemClock
 from schedulergodx.utils.storage import DB
 from schedulergodx_testing.rabbitmq.waiting import wait_until
-from tests.acceptance.helpers.functions import add
+from tests.acceptance.helpers.functions import add, long_for
 from tests.acceptance.helpers.programs import Program
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ OWN_MOUNTS = ("unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-
 """What a program mounts is seen by that program alone, and goes with it."""
 SMALL = 'mount -t tmpfs -o size=8m small "$0" && head -c 6000000 /dev/zero >"$0/ballast" && exec "$@"'
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
-
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/queues.db"
 
 
 @pytest.fixture
@@ -64,10 +59,6 @@ def on(disk: Path, mount: str, *arguments: str | Path) -> Program:
     return Program("-c", EXECUTE, *OWN_MOUNTS, mount, disk, sys.executable, *arguments, cwd=disk.parent)
 
 
-def long_for(text: str) -> int:
-    return len(text)
-
-
 def test_a_disk_of_a_few_megabytes_that_is_full(disk: Path, url: str, client: Client) -> None:
     """What finds no room stays with the broker and is not acked; with room all of it runs, by itself."""
     parameters = json.dumps({"url": url, "db": str(disk / "tasks.db")})
@@ -82,7 +73,7 @@ def test_a_disk_of_a_few_megabytes_that_is_full(disk: Path, url: str, client: Cl
         late = client.task(add).launch(1, 2)
         with pytest.raises(ResultTimeout):
             late.result(0.2)
-        seen_by_it = Path(f"/proc/{service.pid}/root/{disk}")
+        seen_by_it = Path("/proc", str(service.pid), "root") / disk.relative_to("/")
         (seen_by_it / "ballast").unlink()
         assert late.result(WAIT_S) == 3
         assert [one.result(WAIT_S) for one in launched] == [300_000] * len(launched)

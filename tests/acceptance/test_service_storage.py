@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from schedulergodx import Client, ResultTimeout, TaskInterrupted, TaskOverdue, TaskTimedOut
-from tests.acceptance.helpers.functions import add, nap
+from tests.acceptance.helpers.functions import add, long_for, nap
 from tests.acceptance.helpers.programs import Program
 
 pytestmark = pytest.mark.slow
@@ -41,11 +41,6 @@ Service(url=sys.argv[1], db="tasks.db").start()
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/queues.db"
-
-
-@pytest.fixture
 def client(url: str) -> Iterator[Client]:
     with Client("tester", url=url, task_lifetime=None) as client:
         yield client
@@ -65,10 +60,6 @@ def start(url: str, tmp_path: Path) -> Iterator[Start]:
     yield start
     for program in programs:
         program.__exit__(None, None, None)
-
-
-def long_for(text: str) -> int:
-    return len(text)
 
 
 def health_of(folder: Path) -> Iterator[str]:
