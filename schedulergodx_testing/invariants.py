@@ -111,9 +111,10 @@ def _rows(served: Served, all_rows: list[TaskState]) -> Iterator[Violation]:
                 yield Violation("I2", f"a task has {count} rows in {served.path.name}", message_id)
     for message_id, record in served.ledger.tasks.items():
         steps = list(zip(record.statuses, record.statuses[1:], strict=False))
+        again = record.unbegun if record.task.max_starts == 1 else len(steps)
         for before, after in steps:
-            is_again = (before, after) == (TaskStatus.WORK, TaskStatus.WAITING)
-            if not may_advance(before, after) or (is_again and record.task.max_starts == 1):
+            again -= (before, after) == (TaskStatus.WORK, TaskStatus.WAITING)
+            if not may_advance(before, after) or again < 0:
                 yield Violation("I2", f"a task went from {before.name} to {after.name}", message_id)
         row = rows.get(message_id)
         if row is None and not served.ledger.is_pruned(message_id):
@@ -132,6 +133,8 @@ def _starts(served: Served) -> Iterator[Violation]:
         if len(record.starts) > record.task.max_starts:
             moments = ", ".join(f"{moment:%H:%M:%S}" for moment in record.starts)
             yield Violation("I3", f"a task was started {len(record.starts)} times: {moments}", message_id)
+        if record.denied:
+            yield Violation("I3", "a task was put back as if it had not begun, and it had", message_id)
         claims = record.statuses.count(TaskStatus.WORK)
         if len(record.starts) > claims:
             yield Violation(

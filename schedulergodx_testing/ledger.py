@@ -28,10 +28,12 @@ class TaskRecord:
         task: as it was stored.
         statuses: the states that it came into, in order.
         outcomes: the ends that were recorded; there should be at most one.
-        starts: when its run was started, each time.
+        starts: when its run began, each time.
         counted_starts: when each start was decided that counts on disk, whether its run then began or was prevented
             by a crash.
         late_starts: how many of them came after an end was on disk.
+        unbegun: how many claims were put back before their run began.
+        denied: how many claims were put back as if their run had not begun, though it had.
     """
 
     task: TaskSpec
@@ -40,6 +42,8 @@ class TaskRecord:
     starts: list[datetime] = field(default_factory=list)
     counted_starts: list[datetime] = field(default_factory=list)
     late_starts: int = 0
+    unbegun: int = 0
+    denied: int = 0
 
 
 class DatabaseLedger:
@@ -82,7 +86,7 @@ class DatabaseLedger:
         self._pending.clear()
 
     def run(self, task: TaskSpec, now: datetime) -> None:
-        """A run was started."""
+        """A run begins."""
         record = self.tasks.get(task.message_id)
         if record is None:
             self.early_starts[task.message_id].append(now)
@@ -113,10 +117,15 @@ class DatabaseLedger:
             self.tasks[args[0]].counted_starts.append(kwargs["now"])
 
     def _put_back(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        if result and args[0] in self.tasks:
-            self.tasks[args[0]].statuses.append(TaskStatus.WAITING)
-            if not kwargs["has_run"]:
-                self.tasks[args[0]].counted_starts.pop()
+        if not result or args[0] not in self.tasks:
+            return
+        record = self.tasks[args[0]]
+        if not kwargs["has_run"]:
+            has_begun = record.statuses.count(TaskStatus.WORK) <= len(record.starts) + record.unbegun
+            record.denied += has_begun
+            record.unbegun += not has_begun
+            record.counted_starts.pop()
+        record.statuses.append(TaskStatus.WAITING)
 
     def _finish(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         if result is not None and args[0] in self.tasks:

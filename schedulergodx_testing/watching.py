@@ -64,8 +64,11 @@ class ServiceWatcher:
         return Watched(inner, "runner", RUNNER_CALLS, self)
 
     def on_run(self, task: TaskSpec, what: str) -> None:
-        """Note the start, end or kill of a run."""
-        self._note("worker", f"{what} {task.name}", task.message_id)
+        """Note the beginning, start, end or kill of a run."""
+        if what == "begin":
+            self._ledger.run(task, self._clock.now())
+        else:
+            self._note("worker", f"{what} {task.name}", task.message_id)
 
     def before(self, name: str, args: tuple[Any, ...]) -> SeamCall:
         """Count a call, and let it happen, unless the service is dead or dies here."""
@@ -79,8 +82,6 @@ class ServiceWatcher:
         counted = self._calls.begin(name, self._name, self._program, changes)
         if name == "transport.publish":
             self._listen(args[0])
-        elif name == "runner.start":
-            self._ledger.run(args[0], self._clock.now())
         return counted
 
     def after(self, note: SeamCall, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
@@ -88,14 +89,14 @@ class ServiceWatcher:
         name = note.name
         if name in _CHANGES:
             self._ledger.change(_CHANGES[name], args, kwargs, result)
-            self._stored(name, args, result)
+            self._stored(name, args, kwargs, result)
         elif name == "storage.commit":
             self._ledger.commit()
         elif name == "transport.reject":
             self._note("service", f"reject: {args[1]:.60}", "")
         self._calls.end(note, self._program)
 
-    def _stored(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+    def _stored(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if name == "storage.add":
             task = args[0]
             due = f", due in {duration(task.run_at - task.issued_at)}" if task.is_delayed else ""
@@ -103,7 +104,8 @@ class ServiceWatcher:
         elif name == "storage.start" and result:
             self._note("service", "due: take it for its run", args[0])
         elif name == "storage.put_back" and result:
-            self._note("storage", "put it back: it starts again", args[0])
+            why = "it starts again" if kwargs["has_run"] else "it had not begun"
+            self._note("storage", f"put it back: {why}", args[0])
         elif name == "storage.finish" and result is not None:
             self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
 

@@ -86,11 +86,13 @@ class Ending(Enum):
 
     ENDED: by its function, or since the service wished it. CRASHED: its process was killed from outside, or broke; the
     task may start again where it allows that. NOT_STARTED: there was no thread or process to be had; it did not run.
+    NOT_BEGUN: when its turn came it was not to run any more, and did not.
     """
 
     ENDED = "ended"
     CRASHED = "crashed"
     NOT_STARTED = "not started"
+    NOT_BEGUN = "not begun"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

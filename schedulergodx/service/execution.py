@@ -9,7 +9,7 @@ from traceback import TracebackException, format_tb
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx import context
-from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.utils.keys.access import broker_and_keys
 from schedulergodx.utils.message import payload, results
 
@@ -25,7 +25,18 @@ HEAD_BYTES = TEXT_BYTES_MAX // 4
 """What is kept of the beginning of a longer text; the rest is kept of its end, where the reason stands."""
 CUT = "\n[… cut …]\n"
 
+_TOO_LATE = Report(code=Code.OVERDUE_SKIPPED, message="The task was not to run any more when a thread came to it.")
 _PACKAGE = Path(__file__).parents[1]
+
+
+def not_begun(on_begin: Callable[[], bool]) -> tuple[Report, Ending] | None:
+    """Ask whether a run begins now; see `Runner.start`. Returns None if so, else what is to be told of it."""
+    try:
+        begins = on_begin()
+    except OSError as error:
+        what = bounded(f"It could not be noted that the task begins: {error}. It did not run.")
+        return Report(code=Code.ERROR_IN_TASK, message=what), Ending.NOT_STARTED
+    return None if begins else (_TOO_LATE, Ending.NOT_BEGUN)
 
 
 def run_payload(  # noqa: PLR0913 - what a run needs, and three hooks

@@ -167,6 +167,7 @@ class Loop(AbstractionCore):
                     self._runs.finish(event, turn, now=now)
                 case ReplySettled():
                     self._publisher.settle(event, turn)
+        self._runs.put_back(turn)
         self._runs.give_up_overtime(turn, now=now)
         if turn.is_grace_over:
             self._runs.give_up_all(turn, now=now)
@@ -199,7 +200,7 @@ class Loop(AbstractionCore):
             self._publisher.send_waiting()
         except StorageError as error:
             self._storage_failed(error, [])  # the turn itself is on disk
-        self._stopping.advance(is_working=bool(self._runs.running), is_sending=self._is_sending())
+        self._stopping.advance(is_working=not self._runs.are_over, is_sending=self._is_sending())
 
     def _is_sending(self) -> bool:
         """Whether an answer is left that the broker may take soon."""
@@ -214,6 +215,7 @@ class Loop(AbstractionCore):
             running = len(self._runs.running)
             self._log_lines.info("service %s stops: takes no more; %d tasks run", self.name, running)
             self._transport.stop_consuming()
+            self._runs.take_back()
         self._stopping.drain(grace_s)
 
     def _give_up(self, error: SchedulerError) -> None:

@@ -4,36 +4,55 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules import due
 from schedulergodx.rules.lifecycle import Code, Ending, Report
+from schedulergodx.rules.pace import CLAIM_WAIT_S, Pace
 from schedulergodx.service.start_pause import StartPause
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Callable, Container
     from datetime import datetime
 
     from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.service.admission import Admission
     from schedulergodx.service.outcomes import Outcomes
     from schedulergodx.service.turn import Turn
-    from schedulergodx.utils.abstractions import Clock, Finished, Runner, Storage
+    from schedulergodx.utils.abstractions import Capacity, Clock, Finished, Runner, Storage
     from schedulergodx.utils.logger import CoreLogger
+    from schedulergodx.utils.message.seals import Verified
 
 
 @dataclass(slots=True)
 class _Run:
+    """A claimed task that the runner has; moments are on the monotonic clock.
+
+    Attributes:
+        given_at: when the runner got it.
+        begun_at: when it began, set by its own thread; None: it waits for a thread, behind others.
+    """
+
     client: str
     is_hard: bool
     lifetime_s: float | None
-    deadline: float | None  # on the monotonic clock
     starts: int
     max_starts: int
+    given_at: float
+    begun_at: float | None
 
     def is_over(self, moment: float) -> bool:
         """Whether it has had its lifetime at `moment`."""
-        return self.deadline is not None and self.deadline <= moment
+        return self.lifetime_s is not None and self.begun_at is not None and self.begun_at + self.lifetime_s <= moment
+
+    def wait_s(self, moment: float) -> float:
+        """Return for how many seconds from `moment` on it needs no look: it neither overruns nor waits for too long."""
+        if self.begun_at is None:  # it may begin now, and nobody would say so
+            wait_s = self.given_at + CLAIM_WAIT_S - moment
+            return wait_s if self.lifetime_s is None else min(wait_s, self.lifetime_s)
+        return inf if self.lifetime_s is None else self.begun_at + self.lifetime_s - moment
 
     @property
     def may_start_again(self) -> bool:
@@ -63,6 +82,10 @@ class Runs:
         self._admission = admission
         self._logger = logger
         self._overdue_grace_s = overdue_grace_s
+        self._overdue_grace = timedelta(seconds=overdue_grace_s)
+        self._pace = Pace()
+        self._is_marking = False  # whether it is on disk which runs have begun: else none is claimed before it can
+        self._taken_back: list[str] = []
         self._pause = StartPause(clock, logger)
         self._abandoned_max = abandoned_max  # soft runs that go on after that: with so many, no other one starts
         self._is_out_of_threads = False
@@ -71,8 +94,13 @@ class Runs:
 
     @property
     def running(self) -> tuple[str, ...]:
-        """The ids of the runs under way."""
-        return tuple(self._running)
+        """The ids of the runs under way: without those that have not begun."""
+        return tuple(message_id for message_id, run in list(self._running.items()) if run.begun_at is not None)
+
+    @property
+    def are_over(self) -> bool:
+        """Whether the runner has nothing more of this service."""
+        return not self._running
 
     # Within a transaction:
 
@@ -80,7 +108,7 @@ class Runs:
         """Start, or skip, the tasks whose moment has come, as many as there is room for."""
         if self._pause.is_on or turn.lacking:
             return
-        capacity = self._runner.capacity()
+        capacity = self._capacity()
         can_run_hard = self._runner.can_run_hard()
         for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
             decision = due.decide(
@@ -96,6 +124,10 @@ class Runs:
                 self._end(task, _NO_HARD, turn, now)
             elif isinstance(decision, due.Run):
                 self._start(task, turn, now)
+
+    def _capacity(self) -> Capacity:
+        """Return how many tasks may be claimed now: more soft ones than there are threads, while they end quickly."""
+        return self._runner.capacity(self._pace.ahead(self._clock.monotonic()) if self._is_marking else 0)
 
     def _start(self, task: TaskSpec, turn: Turn, now: datetime) -> None:
         admitted = self._admission.admit(task)
@@ -116,6 +148,8 @@ class Runs:
         if finished.ending is Ending.NOT_STARTED:
             self._storage.put_back(finished.message_id, has_run=False)
             turn.lacking = turn.lacking or finished.report.message
+        elif finished.ending is Ending.NOT_BEGUN:
+            self._storage.put_back(finished.message_id, has_run=False)
         elif finished.ending is Ending.CRASHED and run.may_start_again:
             self._start_again(finished.message_id, run.starts, run.max_starts, finished.report.message, turn)
         else:
@@ -125,6 +159,12 @@ class Runs:
         self._storage.put_back(message_id, has_run=True)
         what = "start %d of %d ended in a crash, the task starts again: %s (message %s)"
         turn.say(logging.WARNING, what, starts, max_starts, why, message_id)
+
+    def put_back(self, turn: Turn) -> None:
+        """Let what was taken back from the runner wait again, as if it had not been claimed."""
+        for message_id in self._taken_back:
+            self._storage.put_back(message_id, has_run=False)
+        turn.ended += self._taken_back
 
     def give_up_overtime(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_TIMEOUT for every run that is over its lifetime."""
@@ -155,7 +195,11 @@ class Runs:
             state = self._storage.find(message_id)
             if state is None:
                 continue
-            if state.may_start_again:
+            if not self._storage.has_begun(message_id):
+                self._storage.put_back(message_id, has_run=False)
+                what = "a task was to start when the service ended, and had not begun: it waits again (message %s)"
+                turn.say(logging.INFO, what, message_id)
+            elif state.may_start_again:
                 self._start_again(message_id, state.starts, state.max_starts, _DIED.message, turn)
             else:
                 self._outcomes.end(message_id, _DIED, turn, client=state.client, now=now)
@@ -164,11 +208,14 @@ class Runs:
 
     def after_commit(self, turn: Turn) -> None:
         """Do what the turn decided."""
-        for message_id in turn.ended:
-            self._running.pop(message_id, None)
+        ended = [run for message_id in turn.ended if (run := self._running.pop(message_id, None)) is not None]
+        self._taken_back.clear()
+        begun = [run for run in ended if run.begun_at is not None]
+        moment = self._clock.monotonic()
+        self._pace.ended(sum(not run.is_hard for run in begun), moment)
         if turn.lacking:
             self._pause.begin(turn.lacking)
-        elif turn.ended:
+        elif begun:
             self._pause.over()
         for message_id in turn.abandoned:
             run = self._running.pop(message_id)
@@ -180,14 +227,47 @@ class Runs:
                 self._say_that_it_goes_on(message_id)
         if turn.abandoned or self._is_out_of_threads:
             self._watch_threads()
+        self._take_back_late(moment)
         for task in turn.starts:
-            deadline = None if task.lifetime_s is None else self._clock.monotonic() + task.lifetime_s
-            number = task.starts + 1
-            self._running[task.message_id] = _Run(
-                task.client, task.is_hard, task.lifetime_s, deadline, number, task.max_starts
-            )
-            self._logger.info("task %s started (message %s)", task.name, task.message_id)
-            self._runner.start(task, start_number=number)  # before: W8
+            self._give(task, moment)
+
+    def _give(self, task: Verified, moment: float) -> None:
+        number = task.starts + 1
+        begun_at = moment if task.is_hard else None
+        run = _Run(task.client, task.is_hard, task.lifetime_s, number, task.max_starts, moment, begun_at)
+        self._running[task.message_id] = run
+        self._logger.info("task %s started (message %s)", task.name, task.message_id)
+        on_begin = self._beginning(task, run)
+        self._runner.start(task, start_number=number, on_begin=on_begin)  # before: W8
+
+    def _beginning(self, task: Verified, run: _Run) -> Callable[[], bool]:
+        """Return what a soft run does in its thread just before its function is entered; see `Runner.start`."""
+        mark = None if task.is_hard else self._storage.beginning(task.message_id)
+        self._is_marking = mark is not None or (task.is_hard and self._is_marking)
+        is_to_be_skipped = task.can_be_overdue and not task.is_overdue_enabled
+        last_moment = task.run_at + self._overdue_grace if is_to_be_skipped else None
+
+        def on_begin() -> bool:
+            if last_moment is not None and self._clock.now() > last_moment:
+                return False  # it waits again, and the next turn ends it
+            if mark is not None:
+                mark()
+            run.begun_at = self._clock.monotonic()
+            return True
+
+        return on_begin
+
+    def take_back(self) -> None:
+        """Take all claims back from the runner that have not begun. The next turn puts them back."""
+        self._taken_back += self._runner.take_back()
+
+    def _take_back_late(self, moment: float) -> None:
+        """Take claims back when one waits for too long: what is before it has become slow."""
+        late = [run for run in self._running.values() if run.begun_at is None and run.wait_s(moment) <= 0]
+        for run in late:
+            run.given_at = moment  # should one not be taken back, since it begins now: not again at once
+        if late:
+            self.take_back()
 
     def _say_that_it_goes_on(self, message_id: str) -> None:
         self._logger.warning(
@@ -228,13 +308,15 @@ class Runs:
         if is_starting and (pause_s := self._pause.wait_s()) is not None:
             waits.append(pause_s)
         elif is_starting:
-            capacity = self._runner.capacity()
+            capacity = self._capacity()
             run_at = self._storage.next_run_at(is_soft_wanted=capacity.soft > 0, is_hard_wanted=capacity.hard > 0)
             if run_at is not None:
                 waits.append(max(0.0, (run_at - now).total_seconds()))
-        deadlines = [run.deadline for run in self._running.values() if run.deadline is not None]
-        if deadlines:
-            waits.append(max(0.0, min(deadlines) - self._clock.monotonic()))
+        if self._taken_back:
+            return 0.0
+        moment = self._clock.monotonic()
+        if (look_s := min((run.wait_s(moment) for run in self._running.values()), default=inf)) < inf:
+            waits.append(max(0.0, look_s))
         return min(waits, default=None)
 
     def _end(self, task: TaskSpec, report: Report, turn: Turn, now: datetime) -> None:

@@ -346,8 +346,17 @@ class Storage(Protocol):
     def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
         """Record the outcome of a task that has not ended. Returns None, and changes nothing, if there is none such."""
 
+    def beginning(self, message_id: str) -> Callable[[], None] | None:
+        """Return what the thread of a soft task, in WORK on disk, calls just before it enters the function, or None.
+
+        It notes, for `has_begun`, that the task begins; it raises OSError when it cannot. None: nothing can be noted.
+        """
+
     def interrupted(self) -> list[str]:
         """Return the ids of tasks that an older epoch left in WORK."""
+
+    def has_begun(self, message_id: str) -> bool:
+        """Return whether such a task may have begun: False only if it is certain that it had not."""
 
     def find(self, message_id: str) -> TaskState | None:
         """Return where the task is, or None when it is unknown."""
@@ -409,7 +418,7 @@ class Storage(Protocol):
 
 @dataclass(kw_only=True, slots=True)
 class Finished:
-    """An event: the run of a task has ended. Comes exactly once for each run, also after `Runner.abandon`."""
+    """An event: a run has ended. Comes exactly once for each that was not taken back, also after `Runner.abandon`."""
 
     message_id: str
     report: Report
@@ -436,11 +445,18 @@ class Runner(Protocol):
     def can_run_hard(self) -> bool:
         """Return whether hard tasks can be run, and killed, on this system."""
 
-    def capacity(self) -> Capacity:
-        """Return how many more runs can start now."""
+    def capacity(self, ahead: int = 0) -> Capacity:
+        """Return how many more runs can start now; with `ahead`, so many more soft ones, which wait for a thread."""
 
-    def start(self, task: Verified, *, start_number: int) -> None:
-        """Start the run of `task`. Never raises for anything in the task: its `Finished` tells."""
+    def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
+        """Start the run of `task`. Never raises for anything in the task: its `Finished` tells.
+
+        A soft one calls `on_begin` in its thread, just before its function is entered. It does not run if that returns
+        False (`Ending.NOT_BEGUN`) or raises OSError (`Ending.NOT_STARTED`).
+        """
+
+    def take_back(self) -> list[str]:
+        """Give up all soft runs that have not begun, and return their ids. They do not run; no `Finished` comes."""
 
     def abandon(self, message_id: str) -> None:
         """Stop caring about a run that is over time, or that the service cannot wait for.

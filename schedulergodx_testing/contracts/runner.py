@@ -385,6 +385,7 @@ class RunnerContract:
         watched = open_runner()
         gate = make_gate("after")
         late = watched.start(pass_gate, "after")
+        gate.wait_until_reached()
         watched.runner.close()
         gate.open()
         assert watched.finished().message_id == late

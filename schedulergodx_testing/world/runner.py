@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from schedulergodx.context import TaskOverrun
 from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import Code, Ending, Report
-from schedulergodx.service.execution import run_payload
+from schedulergodx.service.execution import not_begun, run_payload
 from schedulergodx.utils.abstractions import Capacity, Finished
 from schedulergodx.utils.message import payload
 from schedulergodx_testing.world.threads import VirtualKill
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 _ABANDONED_MAX_PER_THREAD = 4  # as in production: further abandoned runs take room from others
 
 
+class _Waiting(NamedTuple):
+    task: Verified
+    start_number: int
+    on_begin: Callable[[], bool]
+
+
 class VirtualRunner:
     """Runs soft tasks on threads of the world, and hard ones on threads that stand for processes, which can be killed.
 
@@ -35,7 +41,8 @@ class VirtualRunner:
         result_bytes_max: a larger result is told as RESULT_TOO_LARGE.
         access: what the service lends to clients inside of its tasks.
         load: makes a function and arguments of a stored task.
-        on_run: told when a run starts and ends, with the task and "start", "end" or "kill".
+        on_run: told when a run begins, when its thread starts, and when it ends, with the task and "begin", "start",
+            "end" or "kill". A run begins as soon as there is room for it: a thread may be that quick.
     """
 
     def __init__(  # noqa: PLR0913 - bounds of a service, and two hooks
@@ -59,6 +66,7 @@ class VirtualRunner:
         self._on_finished: Callable[[Finished], None] = lambda _finished: None
         self._running: dict[str, tuple[Verified, VirtualThread]] = {}
         self._abandoned: dict[str, tuple[Verified, VirtualThread]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._is_closed = False
         self._is_gone = False
 
@@ -70,21 +78,48 @@ class VirtualRunner:
         """Return True: virtual processes can be killed on every system."""
         return True
 
-    def capacity(self) -> Capacity:
-        """Return how many more runs can start now."""
-        soft = sum(not task.is_hard for task, _ in self._running.values())
-        hard = len(self._running) - soft
-        beyond = max(0, len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads)
-        return Capacity(soft=max(0, self._threads - soft - beyond), hard=max(0, self._processes - hard))
+    def capacity(self, ahead: int = 0) -> Capacity:
+        """Return how many more runs can start now; with `ahead`, so many more soft ones, which wait for a thread."""
+        hard = sum(task.is_hard for task, _ in self._running.values())
+        threads = self._strength()
+        soft = threads + (ahead if threads else 0) - (len(self._running) - hard) - len(self._waiting)
+        return Capacity(soft=max(0, soft), hard=max(0, self._processes - hard))
 
-    def start(self, task: Verified, *, start_number: int) -> None:
-        """Add the run to the world; its first turn comes later.
+    def _strength(self) -> int:
+        """Return how many soft runs that are not abandoned can go on at a time."""
+        return max(0, self._threads - max(0, len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads))
+
+    def _has_thread(self) -> bool:
+        return sum(not task.is_hard for task, _ in self._running.values()) < self._strength()
+
+    def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
+        """Add the run to the world; its first turn comes later. A soft one waits where every thread has a run.
 
         Raises:
             Closed: the runner was closed.
         """
         if self._is_closed:
             raise Closed(f"the runner is closed: task {task.message_id} was not started")
+        if task.is_hard:
+            self._spawn(task, start_number)
+        else:
+            self._waiting[task.message_id] = _Waiting(task, start_number, on_begin)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Begin what waits, as far as there are threads."""
+        while self._waiting and self._has_thread() and not self._is_closed:
+            message_id = next(iter(self._waiting))
+            task, start_number, on_begin = self._waiting.pop(message_id)
+            told = not_begun(on_begin)
+            if told is None:
+                self._spawn(task, start_number)
+            else:
+                report, ending = told
+                self._on_finished(Finished(message_id=message_id, report=report, ending=ending))
+
+    def _spawn(self, task: Verified, start_number: int) -> None:
+        self._on_run(task, "begin")
         kind = "process" if task.is_hard else "thread"
         thread = self._world.spawn(
             f"{kind} of {task.name} {task.message_id}", lambda: self._run(task, start_number, thread)
@@ -123,6 +158,7 @@ class VirtualRunner:
         self._on_run(task, "kill" if thread.is_killed else "end")
         if not self._is_gone:
             self._on_finished(Finished(message_id=task.message_id, report=report, ending=ending))
+            self._go_on()
 
     def abandon(self, message_id: str) -> None:
         """Kill a virtual process where it waits; ask a soft run to stop when its wait is over, and let go of it."""
@@ -134,6 +170,13 @@ class VirtualRunner:
         else:
             self._abandoned[message_id] = self._running.pop(message_id)
             thread.asked = TaskOverrun()
+            self._go_on()
+
+    def take_back(self) -> list[str]:
+        """Give up what waits, and return the ids."""
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        return waiting
 
     def _kill(self, task: Verified, thread: VirtualThread) -> None:
         self._world.kill(thread)
@@ -149,8 +192,12 @@ class VirtualRunner:
         return {thread.name: thread.thread for _, thread in runs if thread.thread is not None}
 
     def close(self, timeout_s: float = 5.0) -> None:  # noqa: ARG002 - nothing here takes real time
-        """Kill what runs in processes. Soft runs go on, and are told, as long as the service's process would live."""
+        """Kill what runs in processes. Soft runs go on, and are told, as long as the service's process would live.
+
+        What waits does not begin.
+        """
         self._is_closed = True
+        self._waiting.clear()
         for task, thread in list(self._running.values()):
             if task.is_hard:
                 self._kill(task, thread)
@@ -158,6 +205,7 @@ class VirtualRunner:
     def crash(self) -> None:
         """End every run, as the end of the service's process does. Nothing is told to anybody."""
         self._is_closed = self._is_gone = True
+        self._waiting.clear()
         for task, thread in [*self._running.values(), *self._abandoned.values()]:
             self._kill(task, thread)
 

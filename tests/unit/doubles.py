@@ -124,11 +124,15 @@ class HandRunner:
     def can_run_hard(self) -> bool:
         return self.can_hard
 
-    def capacity(self) -> Capacity:
+    def capacity(self, ahead: int = 0) -> Capacity:
         taken = {kind: sum(task.is_hard is kind for task in self.running.values()) for kind in (False, True)}
         return Capacity(soft=self.room[False] - taken[False], hard=self.room[True] - taken[True])
 
-    def start(self, task: TaskSpec, *, start_number: int) -> None:
+    def take_back(self) -> list[str]:
+        return []
+
+    def start(self, task: TaskSpec, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
+        assert on_begin()
         assert self.room[task.is_hard] > sum(one.is_hard is task.is_hard for one in self.running.values())
         self.calls.append(("start", task.message_id))
         self.running[task.message_id] = task

@@ -80,20 +80,28 @@ class LocalRunner:
         if can_run_hard() and not self._is_closed:
             self._hard.warm_up()
 
-    def capacity(self) -> Capacity:
-        """Return how many more runs can start now."""
-        return Capacity(soft=self._soft.capacity(), hard=self._hard.capacity())
+    def capacity(self, ahead: int = 0) -> Capacity:
+        """Return how many more runs can start now; with `ahead`, so many more soft ones, which wait for a thread."""
+        return Capacity(soft=self._soft.capacity(ahead), hard=self._hard.capacity())
 
-    def start(self, task: Verified, *, start_number: int) -> None:
+    def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
         """Start the run of `task`; its `Finished` tells how it ended, or why it could not start.
+
+        A soft one calls `on_begin` in its thread, just before its function is entered; see `Runner.start`.
 
         Raises:
             Closed: the runner was closed; nothing was started.
         """
         if self._is_closed:
             raise Closed("the runner is closed; it starts no more tasks")
-        pool = self._hard if task.is_hard else self._soft
-        pool.start(task, start_number=start_number)
+        if task.is_hard:
+            self._hard.start(task, start_number=start_number)
+        else:
+            self._soft.start(task, start_number=start_number, on_begin=on_begin)
+
+    def take_back(self) -> list[str]:
+        """Give up all soft runs that have not begun, and return their ids. They do not run; no `Finished` comes."""
+        return self._soft.take_back()
 
     def abandon(self, message_id: str) -> None:
         """Stop caring about a run. A hard one is killed with its children; a soft one is asked to stop.
@@ -112,10 +120,11 @@ class LocalRunner:
         return {thread.name: thread for thread in (*self._soft.threads(), *self._hard.threads())}
 
     def close(self, timeout_s: float = 5.0) -> None:
-        """Kill hard runs, end idle threads, and wait at most `timeout_s` seconds for that.
+        """Kill hard runs, end idle threads, and wait at most `timeout_s` seconds for that. What waits does not begin.
 
         Hard runs get their grace within that time; what is not gone by then is killed without. Every hard run has had
-        its `Finished` when this returns; that of a soft run comes when it returns. Closing twice does nothing.
+        its `Finished` when this returns; that of a soft run comes when it returns, if it had begun. Closing twice does
+        nothing.
         """
         if self._is_closed:
             return

@@ -15,11 +15,12 @@ from schedulergodx.utils.storage import reader, rows
 from schedulergodx.utils.storage.connection import open_writer
 from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
 from schedulergodx.utils.storage.marker import Marker, Progress, changes_of, check_newest, check_there
-from schedulergodx.utils.storage.surroundings import network_kind
+from schedulergodx.utils.storage.marks import Begun, Marks
+from schedulergodx.utils.storage.surroundings import boot_id, network_kind
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -56,6 +57,7 @@ WATCHERS = (
     "WHERE message_id = ? ORDER BY queue"
 )
 INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
+CLAIM = "SELECT is_hard, epoch, began_at FROM tasks JOIN epochs USING (epoch) WHERE message_id = ?"
 
 
 class DB:
@@ -89,6 +91,8 @@ class DB:
         self._changes = 0
         self._last_function: tuple[bytes, int] | None = None
         self._earliest: dict[bool, int | None] = {}
+        self._left: Begun | None = None
+        self._ended: list[str] = []
 
     def __repr__(self) -> str:
         """Show the file."""
@@ -98,7 +102,8 @@ class DB:
         """Take the database, create or migrate it, and begin a new epoch. Opening an open one raises RuntimeError.
 
         The file is readable for this user alone. `<path>.lock` beside it is locked until `close`, or until this
-        process dies, and names the process, host, owner and moment. `<path>.marker` says how far the database has come.
+        process dies, and names the process, host, owner and moment. `<path>.marker` says how far the database has come,
+        `<path>.begun` which of the tasks in WORK have begun.
 
         Raises what `Storage.open` says, and:
             DatabaseOutdated: it is an older database than was here; nothing was changed.
@@ -119,6 +124,8 @@ class DB:
             resources.callback(let_go, lock)
             self._marker = Marker(path)
             resources.callback(self._marker.close)
+            self._marks = Marks(path, boot=boot_id() if kind is None else "")
+            resources.callback(self._marks.close)
             connection = self._open_writer(path)
             resources.callback(connection.close)
             self._begin_epoch(connection, owner, rows.to_microseconds(now))
@@ -129,6 +136,9 @@ class DB:
     def _open_writer(self, path: Path) -> Connection:
         """Open the file, unless it is an older one than was here."""
         marked = self._marker.read()
+        # Of a database that may be older than they are, marks tell nothing.
+        self._left = self._marks.read() if marked is not None and not self.accepts_older else None
+        self._is_marking = False
         if self.accepts_older:
             return open_writer(path)
         if not path.exists():
@@ -169,7 +179,11 @@ class DB:
                 self._identity.check()
         except BaseException:
             self._forget()  # it may have been stored in this very transaction
+            self._ended.clear()
             raise
+        for message_id in self._ended:
+            self._marks.release(message_id)
+        self._ended.clear()
         if changes != self._changes:
             self._changes = changes
             self._marker.write(Progress(self._epoch, self._began_at, changes))
@@ -212,6 +226,9 @@ class DB:
 
     def start(self, message_id: str, *, now: datetime) -> bool:
         """Make a WAITING task WORK, in this epoch. Returns False, and changes nothing, if it is not WAITING."""
+        if not self._is_marking:  # not earlier: what an older epoch has left is of use until it is dealt with
+            self._is_marking = True
+            self._marks.begin(self._epoch, self._began_at)
         changed = self._changing().change(
             "UPDATE tasks SET status = 1, started_at = ?, starts = starts + 1, epoch = ?, owner = ? "
             "WHERE message_id = ? AND status = 0",
@@ -229,6 +246,7 @@ class DB:
             (0 if has_run else 1, message_id),
         )
         self._earliest.clear()
+        self._ended.append(message_id)
         return changed == 1
 
     def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
@@ -246,6 +264,7 @@ class DB:
         number, _status, run_at, started_at = row
         if status is TaskStatus.WAITING:
             self._earliest.clear()
+        self._ended.append(message_id)
         kept = rows.storable(report)
         ended_at = rows.to_microseconds(now)
         connection.change(
@@ -259,6 +278,17 @@ class DB:
         """Return the ids of tasks that an older epoch left in WORK, the oldest task first."""
         found = self._opened().rows(INTERRUPTED, (self._epoch,))
         return [message_id for (message_id,) in found]
+
+    def has_begun(self, message_id: str) -> bool:
+        """Return False only if it is certain that an interrupted task had not begun. Hard ones count as begun."""
+        left = self._left
+        if left is None or left.has(message_id):
+            return True
+        return self._opened().row(CLAIM, (message_id,)) != (0, left.epoch, left.began_at)
+
+    def beginning(self, message_id: str) -> Callable[[], None] | None:
+        """Return what a soft task's thread calls just before it enters the function; None: nothing is kept of it."""
+        return self._marks.take(message_id)
 
     def find(self, message_id: str) -> TaskState | None:
         """Return where the task is, or None when it is unknown."""

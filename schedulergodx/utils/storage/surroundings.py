@@ -1,4 +1,4 @@
-"""What the system knows around a database: who keeps it locked, and which kind of file system it is on. Linux only."""
+"""What the system knows around a database: who keeps it locked, where it is, and which boot this is. Linux only."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 LOCKS = Path("/proc/locks")
 MOUNTS = Path("/proc/self/mountinfo")
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 NETWORK_KINDS = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.glusterfs", "fuse.s3fs", "fuse.sshfs", "glusterfs", "lustre", "nfs", "nfs4"}
     | {"ncpfs", "ocfs2", "smb3", "smbfs", "virtiofs"}
@@ -45,6 +46,14 @@ def network_kind(path: Path) -> str | None:
         if (kind := kinds.get(str(folder))) is not None:
             return kind if kind in NETWORK_KINDS else None
     return None
+
+
+def boot_id() -> str:
+    """Return what names this boot of the system, another one after each; "": that is not known."""
+    try:
+        return BOOT.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _mount(line: str) -> tuple[str, str]:
