@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from schedulergodx.context import TaskOverrun, current_task
-from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.utils.abstractions import Capacity, Finished, Runner
 from schedulergodx.utils.message import results
 from schedulergodx_testing.specs import changed, make_task
@@ -114,10 +114,17 @@ class Watched:
         self.capacities.append(self.runner.capacity())
         self._inbox.put(finished)
 
-    def start(self, function: Callable[..., Any], *args: Any, is_hard: bool = False, number: int = 1) -> str:
+    def start(
+        self,
+        function: Callable[..., Any],
+        *args: Any,
+        is_hard: bool = False,
+        number: int = 1,
+        on_begin: Callable[[], bool] = lambda: True,
+    ) -> str:
         """Start a run. Returns its id."""
         task = make_task(function, *args, is_hard=is_hard, by="reference")
-        self.runner.start(task, start_number=number)
+        self.runner.start(task, start_number=number, on_begin=on_begin)
         return task.message_id
 
     def finished(self) -> Finished:
@@ -292,6 +299,86 @@ class RunnerContract:
             watched.start(add, 1, 2, is_hard=True)
             watched.finished()
             assert watched.capacities == [Capacity(soft=1, hard=1)] * 2
+
+    # --- Waiting for a thread
+
+    def test_more_soft_runs_than_threads_wait_in_order(self, open_runner: Open, make_gate: MakeGate) -> None:
+        """Asked for room ahead, a runner takes more soft runs, and begins each when there is a thread for it."""
+        self._needs_concurrency()
+        watched = open_runner(soft=1)
+        gate = make_gate("first")
+        begun: list[str] = []
+        first = watched.start(pass_gate, "first", on_begin=lambda: begun.append("first") is None)
+        gate.wait_until_reached()
+        assert watched.runner.capacity(ahead=2) == Capacity(soft=2, hard=2)
+        for name in "ab":
+            watched.start(add, 1, 2, on_begin=lambda name=name: begun.append(name) is None)
+        assert (watched.runner.capacity(ahead=2).soft, watched.runner.capacity().soft) == (0, 0)
+        assert begun == ["first"]
+        gate.open()
+        assert watched.finished().message_id == first
+        assert [watched.result(), watched.result()] == [3, 3]
+        assert begun == ["first", "a", "b"]
+
+    def test_what_has_not_begun_can_be_taken_back(self, open_runner: Open, make_gate: MakeGate) -> None:
+        """It does not run, nobody is told, and its place is free; what has begun goes on."""
+        self._needs_concurrency()
+        watched = open_runner(soft=1)
+        gate = make_gate("first")
+        first = watched.start(pass_gate, "first")
+        gate.wait_until_reached()
+        waiting = [watched.start(add, 1, 2) for _ in range(3)]
+        assert watched.runner.take_back() == waiting
+        assert watched.runner.take_back() == []
+        assert watched.runner.capacity(ahead=1).soft == 1
+        last = watched.start(add, 2, 2)
+        gate.open()
+        assert [watched.finished().message_id for _ in "12"] == [first, last]
+
+    def test_an_abandoned_run_holds_up_nobody(self, open_runner: Open, make_gate: MakeGate) -> None:
+        """What waits behind it begins in its place."""
+        self._needs_concurrency()
+        watched = open_runner(soft=1)
+        gate = make_gate("late")
+        late = watched.start(pass_gate, "late")
+        gate.wait_until_reached()
+        watched.start(add, 1, 2)
+        watched.runner.abandon(late)
+        assert watched.result() == 3
+        gate.open()
+        assert watched.finished().message_id == late
+
+    def test_what_waits_when_the_runner_is_closed_does_not_begin(self, open_runner: Open, make_gate: MakeGate) -> None:
+        """Also when a thread becomes free for it later."""
+        self._needs_concurrency()
+        watched = open_runner(soft=1)
+        gate = make_gate("first")
+        first = watched.start(pass_gate, "first")
+        gate.wait_until_reached()
+        begun: list[int] = []
+        watched.start(add, 1, 2, on_begin=lambda: begun.append(1) is None)
+        watched.runner.close(0.1)
+        gate.open()
+        assert watched.finished().message_id == first
+        for thread in watched.runner.threads().values():
+            thread.join(WAIT_S)
+        assert begun == []
+
+    def test_a_run_may_refuse_to_begin(self, open_runner: Open) -> None:
+        """When its turn comes and it is too late, or that it begins cannot be noted. The next one runs."""
+
+        def fail_to_note() -> bool:
+            raise OSError(28, "No space left on device")
+
+        watched = open_runner(soft=1)
+        watched.start(add, 1, 2, on_begin=lambda: False)
+        assert watched.finished().ending is Ending.NOT_BEGUN
+        watched.start(add, 1, 2, on_begin=fail_to_note)
+        finished = watched.finished()
+        assert finished.ending is Ending.NOT_STARTED
+        assert "No space left on device" in finished.report.message
+        watched.start(add, 1, 2)
+        assert watched.result() == 3
 
     # --- Abandoning
 

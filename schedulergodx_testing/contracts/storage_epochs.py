@@ -60,6 +60,31 @@ class StorageEpochContract:
             assert outcome.started_at == NOON
             assert again.interrupted() == ["b"]
 
+    def test_what_had_begun_is_known_or_feared(self, storage: Storage, make_storage: Callable[[], Storage]) -> None:
+        """A task that noted its beginning had begun; one that could note it and did not had not. Else it may have."""
+        hard = make_task("hard", is_hard=True)
+        add(storage, make_task("ended"), make_task("begun"), make_task("claimed"), hard)
+        for name in ("ended", "begun", "claimed", "hard"):
+            start(storage, name)
+        notes = {name: storage.beginning(name) for name in ("ended", "begun", "claimed")}
+        for name in ("ended", "begun"):
+            if (note := notes[name]) is not None:
+                note()
+        with storage.transaction():
+            storage.finish("ended", DONE, now=NOON)
+        for _ in range(2):  # it is still known when the first to look was killed before it could change anything
+            with reopened(storage, make_storage) as storage:  # noqa: PLR1704 - the next one on the same place
+                assert sorted(storage.interrupted()) == ["begun", "claimed", "hard"]
+                assert storage.has_begun("begun")
+                assert storage.has_begun("hard")
+                assert storage.has_begun("claimed") is (notes["claimed"] is None)
+        with reopened(storage, make_storage) as again:
+            for name in again.interrupted():
+                with again.transaction():
+                    assert again.put_back(name, has_run=again.has_begun(name))
+            start(again, "claimed")
+            assert again.has_begun("claimed")  # this epoch's claims are nobody's to judge
+
     def test_a_task_can_be_put_back(self, storage: Storage, make_storage: Callable[[], Storage]) -> None:
         """A task in WORK waits again, knows how often it was started, and a start that was none does not count."""
         task = replace(make_task("1"), max_starts=3)

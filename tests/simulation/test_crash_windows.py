@@ -19,6 +19,7 @@ from schedulergodx import (
 )
 from schedulergodx.utils.abstractions import Outgoing
 from schedulergodx.utils.storage.backup import backup
+from schedulergodx.utils.storage.surroundings import boot_id
 from schedulergodx_testing import ClientCrashed, Harness, HarnessError, LeftBehind, NothingLeftToHappen, invariants
 from schedulergodx_testing.crashing import CALLS, NOT_ARMED, WINDOWS, CrashPoint
 
@@ -146,28 +147,56 @@ def test_w7_the_stored_task_is_found_at_the_start(scheduler, enable_overdue: boo
     assert effects == (["a", "a done"] if enable_overdue else [])
 
 
-@pytest.mark.parametrize(
-    ("window", "left"), [("W8", []), ("W9", ["a", "a done"])], ids=["it never ran", "it ran to its end"]
-)
-def test_w8_w9_cannot_be_told_apart(scheduler, window: str, left: list[str]) -> None:
-    """The service dies between claim and outcome: TASK_INTERRUPTED, whether the function ran or not."""
-    crash = scheduler.crash_at(window)
+def test_w8_a_claim_that_had_not_begun_waits_again(scheduler) -> None:
+    """The service dies before the run begins: that is known, and the task runs as if it had not been claimed."""
+    crash = scheduler.crash_at("W8")
     message_id = work.launch("a")
+    restart(scheduler, crash)
+    assert message_id.result() == "a"
+    assert effects == ["a", "a done"]
+    assert [task.starts for task in scheduler.tasks] == [1]
+
+
+def lose_power(scheduler: Harness) -> None:
+    """The system starts anew: what a thread noted last may be lost."""
+    marks = Path(f"{scheduler.services[0].path}.begun")
+    marks.write_text(marks.read_text().replace(boot_id(), "f" * 36))
+
+
+def remove_the_marks(scheduler: Harness) -> None:
+    """Somebody removes the file in which it is noted what has begun."""
+    Path(f"{scheduler.services[0].path}.begun").unlink()
+
+
+def keep_all(_scheduler: Harness) -> None:
+    """Everything is as the crash left it."""
+
+
+@pytest.mark.parametrize(
+    ("window", "is_hard", "forget"),
+    [("W8", False, lose_power), ("W8", False, remove_the_marks), ("W8", True, keep_all), ("W9", False, keep_all)],
+)
+def test_w8_w9_cannot_be_told_apart_without_a_mark(scheduler, window: str, is_hard: bool, forget) -> None:
+    """The service dies between claim and outcome, and nothing says that the task had not begun: TASK_INTERRUPTED."""
+    crash = scheduler.crash_at(window)
+    message_id = work.options(hard=is_hard).launch("a")
+    scheduler.run_until_idle()
+    forget(scheduler)
     restart(scheduler, crash)
     with pytest.raises(TaskInterrupted):
         message_id.result()
-    assert effects == left
+    assert effects == ([] if window == "W8" else ["a", "a done"])
 
 
 @pytest.mark.parametrize(
-    ("window", "left"),
-    [("W8", ["a", "a done"]), ("W9", ["a", "a done", "a", "a done"])],
+    ("options", "window", "left"),
+    [({"hard": True}, "W8", ["a", "a done"]), ({}, "W9", ["a", "a done", "a", "a done"])],
     ids=["it never ran", "it ran to its end"],
 )
-def test_w8_w9_a_task_that_may_start_again_does(scheduler, window: str, left: list[str]) -> None:
+def test_w8_w9_a_task_that_may_start_again_does(scheduler, options, window: str, left: list[str]) -> None:
     """With `on_crash="retry"` it is started again after the crash, so that its effects may have come twice."""
     crash = scheduler.crash_at(window)
-    message_id = work.options(on_crash="retry", max_starts=2).launch("a")
+    message_id = work.options(on_crash="retry", max_starts=2, **options).launch("a")
     restart(scheduler, crash)
     assert message_id.result() == "a"
     assert effects == left

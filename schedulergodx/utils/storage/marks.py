@@ -27,6 +27,8 @@ logger = logging.getLogger("schedulergodx.storage")
 
 HEADER_BYTES = 96
 """Of the first line: boot, epoch, and when that began; padded."""
+BYTES_MAX = 2 * 1024 * 1024
+"""Of the whole file, which has a place for each soft task that a service has claimed at a time."""
 MARK_BYTES = 16
 """A mark is a digest of the task's id. What a kill leaves of a mark half written is the mark of no task."""
 
@@ -69,12 +71,13 @@ class Marks:
     def read(self) -> Begun | None:
         """Return what an earlier epoch has left, or None when nothing can be taken from it."""
         try:
-            content = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                content = file.read(BYTES_MAX + 1)
             boot, epoch, began_at = content[:HEADER_BYTES].decode("ascii").split()
             numbers = int(epoch), int(began_at)
         except (OSError, ValueError):
             return None
-        if len(content) < HEADER_BYTES or boot != self._boot:
+        if not HEADER_BYTES <= len(content) <= BYTES_MAX or boot != self._boot:
             return None
         places = range(HEADER_BYTES, len(content), MARK_BYTES)
         return Begun(*numbers, frozenset(content[place : place + MARK_BYTES] for place in places))
