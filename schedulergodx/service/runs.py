@@ -108,6 +108,9 @@ class Runs:
         """Start, or skip, the tasks whose moment has come, as many as there is room for."""
         if self._pause.is_on or turn.lacking:
             return
+        ended = [run for message_id in turn.ended if (run := self._running.get(message_id)) is not None]
+        quick = sum(not run.is_hard and run.begun_at is not None for run in ended)
+        self._pace.ended(quick, self._clock.monotonic())
         capacity = self._capacity()
         can_run_hard = self._runner.can_run_hard()
         for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
@@ -212,7 +215,6 @@ class Runs:
         self._taken_back.clear()
         begun = [run for run in ended if run.begun_at is not None]
         moment = self._clock.monotonic()
-        self._pace.ended(sum(not run.is_hard for run in begun), moment)
         if turn.lacking:
             self._pause.begin(turn.lacking)
         elif begun:

@@ -101,6 +101,16 @@ def describe_run() -> Any:
     return None if task is None else [task.message_id, task.start_number, task.client]
 
 
+def noting(begun: list[str], name: str) -> Callable[[], bool]:
+    """Return an `on_begin` that notes the name of its run."""
+
+    def on_begin() -> bool:
+        begun.append(name)
+        return True
+
+    return on_begin
+
+
 class Watched:
     """A runner together with what it has told."""
 
@@ -308,11 +318,11 @@ class RunnerContract:
         watched = open_runner(soft=1)
         gate = make_gate("first")
         begun: list[str] = []
-        first = watched.start(pass_gate, "first", on_begin=lambda: begun.append("first") is None)
+        first = watched.start(pass_gate, "first", on_begin=noting(begun, "first"))
         gate.wait_until_reached()
         assert watched.runner.capacity(ahead=2) == Capacity(soft=2, hard=2)
         for name in "ab":
-            watched.start(add, 1, 2, on_begin=lambda name=name: begun.append(name) is None)
+            watched.start(add, 1, 2, on_begin=noting(begun, name))
         assert (watched.runner.capacity(ahead=2).soft, watched.runner.capacity().soft) == (0, 0)
         assert begun == ["first"]
         gate.open()
@@ -355,8 +365,8 @@ class RunnerContract:
         gate = make_gate("first")
         first = watched.start(pass_gate, "first")
         gate.wait_until_reached()
-        begun: list[int] = []
-        watched.start(add, 1, 2, on_begin=lambda: begun.append(1) is None)
+        begun: list[str] = []
+        watched.start(add, 1, 2, on_begin=noting(begun, "late"))
         watched.runner.close(0.1)
         gate.open()
         assert watched.finished().message_id == first

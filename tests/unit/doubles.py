@@ -110,13 +110,17 @@ class HandTransport:
 class HandRunner:
     """Starts nothing: a test says how each run ends."""
 
-    def __init__(self, calls: list[Call], *, soft: int, hard: int, can_hard: bool = True) -> None:
+    def __init__(
+        self, calls: list[Call], *, soft: int, hard: int, can_hard: bool = True, takes_ahead: bool = False
+    ) -> None:
         self.calls = calls
         self.room = {False: soft, True: hard}
         self.can_hard = can_hard
+        self.takes_ahead = takes_ahead
         self.running: dict[str, TaskSpec] = {}
         self.given_up: dict[str, TaskSpec] = {}
         self.start_numbers: list[tuple[str, int]] = []
+        self.waiting: dict[str, Callable[[], bool]] = {}  # given ahead, until `begin`
 
     def listen(self, on_finished: Callable[[Finished], None]) -> None:
         self.on_finished = on_finished
@@ -126,14 +130,28 @@ class HandRunner:
 
     def capacity(self, ahead: int = 0) -> Capacity:
         taken = {kind: sum(task.is_hard is kind for task in self.running.values()) for kind in (False, True)}
-        return Capacity(soft=self.room[False] - taken[False], hard=self.room[True] - taken[True])
+        ahead = ahead if self.takes_ahead else 0
+        return Capacity(soft=self.room[False] + ahead - taken[False], hard=self.room[True] - taken[True])
 
     def take_back(self) -> list[str]:
-        return []
+        taken, self.waiting = list(self.waiting), {}
+        for message_id in taken:
+            del self.running[message_id]
+        return taken
+
+    def begin(self, message_id: str) -> bool:
+        """Let a run begin that waits. Returns whether it does."""
+        begins = self.waiting.pop(message_id)()
+        if not begins:
+            self.finish(message_id, Report(code=Code.OVERDUE_SKIPPED), Ending.NOT_BEGUN)
+        return begins
 
     def start(self, task: TaskSpec, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
-        assert on_begin()
-        assert self.room[task.is_hard] > sum(one.is_hard is task.is_hard for one in self.running.values())
+        if self.room[task.is_hard] > sum(one.is_hard is task.is_hard for one in self.running.values()):
+            assert on_begin()
+        else:
+            assert not task.is_hard
+            self.waiting[task.message_id] = on_begin
         self.calls.append(("start", task.message_id))
         self.running[task.message_id] = task
         self.start_numbers.append((task.message_id, start_number))
@@ -204,6 +222,7 @@ class Bench:
         self.calls: list[Call] = []
         self.limits = limits
         self.can_hard = True
+        self.takes_ahead = False
         self.confirms = True
         self._tags = 0
         self.make()
@@ -213,7 +232,13 @@ class Bench:
         limits = ServiceLimits(**self.limits)
         self.transport = HandTransport(self.calls, confirms=self.confirms)
         self.storage = HandStorage(self.path, self.calls)
-        self.runner = HandRunner(self.calls, soft=limits.threads, hard=limits.processes, can_hard=self.can_hard)
+        self.runner = HandRunner(
+            self.calls,
+            soft=limits.threads,
+            hard=limits.processes,
+            can_hard=self.can_hard,
+            takes_ahead=self.takes_ahead,
+        )
         self.service = Service(
             url="sqlite:///unused",
             limits=limits,

@@ -121,15 +121,19 @@ class ThreadPool:
                 run.is_abandoned = True
                 self._abandoned += 1
                 self._ask([*self._to_ask, run])
-                self._has_thread_for_one_more()  # for what waits behind it
+                if self._waiting():  # behind it
+                    self._has_thread_for_one_more()
 
     def take_back(self) -> list[str]:
         """Give up the runs that have not begun, and return their ids. They do not run, and are not told of."""
         with self._lock:
-            waiting = [message_id for message_id, run in self._running.items() if run.interruption is None]
+            waiting = self._waiting()
             for message_id in waiting:
                 self._running.pop(message_id).is_taken_back = True
         return waiting
+
+    def _waiting(self) -> list[str]:
+        return [message_id for message_id, run in self._running.items() if run.interruption is None]
 
     def _ask(self, runs: Sequence[_Run]) -> None:
         if runs:
