@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -82,7 +81,6 @@ class Runs:
         self._admission = admission
         self._logger = logger
         self._overdue_grace_s = overdue_grace_s
-        self._overdue_grace = timedelta(seconds=overdue_grace_s)
         self._pace = Pace()
         self._is_marking = False  # whether it is on disk which runs have begun: else none is claimed before it can
         self._taken_back: list[str] = []
@@ -114,19 +112,22 @@ class Runs:
         capacity = self._capacity()
         can_run_hard = self._runner.can_run_hard()
         for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
-            decision = due.decide(
-                task.run_at,
-                now,
-                is_delayed=task.can_be_overdue,
-                is_overdue_enabled=task.is_overdue_enabled,
-                overdue_grace_s=self._overdue_grace_s,
-            )
+            decision = self._decide(task, now)
             if isinstance(decision, due.Skip):
                 self._end(task, _skipped(decision, self._overdue_grace_s), turn, now)
             elif task.is_hard and not can_run_hard:
                 self._end(task, _NO_HARD, turn, now)
             elif isinstance(decision, due.Run):
                 self._start(task, turn, now)
+
+    def _decide(self, task: TaskSpec, now: datetime) -> due.Wait | due.Run | due.Skip:
+        return due.decide(
+            task.run_at,
+            now,
+            is_delayed=task.can_be_overdue,
+            is_overdue_enabled=task.is_overdue_enabled,
+            overdue_grace_s=self._overdue_grace_s,
+        )
 
     def _capacity(self) -> Capacity:
         """Return how many tasks may be claimed now: more soft ones than there are threads, while they end quickly."""
@@ -246,12 +247,10 @@ class Runs:
         """Return what a soft run does in its thread just before its function is entered; see `Runner.start`."""
         mark = None if task.is_hard else self._storage.beginning(task.message_id)
         self._is_marking = mark is not None or (task.is_hard and self._is_marking)
-        is_to_be_skipped = task.can_be_overdue and not task.is_overdue_enabled
-        last_moment = task.run_at + self._overdue_grace if is_to_be_skipped else None
 
         def on_begin() -> bool:
-            if last_moment is not None and self._clock.now() > last_moment:
-                return False  # it waits again, and the next turn ends it
+            if task.is_delayed and not isinstance(self._decide(task, self._clock.now()), due.Run):
+                return False  # it waits again, and the next turn decides
             if mark is not None:
                 mark()
             run.begun_at = self._clock.monotonic()
