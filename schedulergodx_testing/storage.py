@@ -35,6 +35,7 @@ READS = frozenset(
         "is_forgotten",
         "tasks",
         "counts",
+        "count_waiting",
         "watchers",
         "replies",
         "first_reply",

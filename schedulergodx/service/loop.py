@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.clock import SystemClock
 from schedulergodx.errors import DatabaseDamaged, DatabaseUnsupported, KeysRefused, SchedulerError, StorageError
-from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.service.stopping import Phase, Stopping
 from schedulergodx.service.turn import Turn
 from schedulergodx.utils.abstractions import (
@@ -180,7 +179,7 @@ class Loop(AbstractionCore):
             self._count_waiting()
 
     def _count_waiting(self) -> None:
-        self._waiting = self._storage.counts()[TaskStatus.WAITING]
+        self._waiting = self._storage.count_waiting()
         self._count_at = self._clock.monotonic() + COUNT_EVERY_S
 
     def _log(self, turn: Turn) -> None:

@@ -347,10 +347,7 @@ class Storage(Protocol):
         """Record the outcome of a task that has not ended. Returns None, and changes nothing, if there is none such."""
 
     def beginning(self, message_id: str) -> Callable[[], None] | None:
-        """Return what the thread of a soft task, in WORK on disk, calls just before it enters the function, or None.
-
-        It notes, for `has_begun`, that the task begins; it raises OSError when it cannot. None: nothing can be noted.
-        """
+        """Return what notes, called by a soft task's thread, that it begins, or raises OSError; None: nothing can."""
 
     def interrupted(self) -> list[str]:
         """Return the ids of tasks that an older epoch left in WORK."""
@@ -369,6 +366,9 @@ class Storage(Protocol):
 
     def counts(self) -> dict[TaskStatus, int]:
         """Return how many tasks are in each status."""
+
+    def count_waiting(self) -> int:
+        """Return how many tasks are WAITING, at little cost however many there are."""
 
     def add_watcher(self, message_id: str, queue: str, *, client: str) -> None:
         """Have the outcome of a task that has not ended also sent to `queue`, where `client` waits for it."""
@@ -451,8 +451,8 @@ class Runner(Protocol):
     def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
         """Start the run of `task`. Never raises for anything in the task: its `Finished` tells.
 
-        A soft one calls `on_begin` in its thread, just before its function is entered. It does not run if that returns
-        False (`Ending.NOT_BEGUN`) or raises OSError (`Ending.NOT_STARTED`).
+        A soft one calls `on_begin` in its thread just before it enters the function; it does not run when that returns
+        False (NOT_BEGUN) or raises OSError (NOT_STARTED).
         """
 
     def take_back(self) -> list[str]:

@@ -373,10 +373,12 @@ class StorageContract(StorageEpochContract):
     def test_tasks_are_counted_by_status(self, storage: Storage) -> None:
         """There is a number for each status, zero included."""
         assert storage.counts() == dict.fromkeys(TaskStatus, 0)
+        assert storage.count_waiting() == 0
         add(storage, make_task("1"), make_task("2"))
         run(storage, make_task("3"), DONE)
         expected = {TaskStatus.WAITING: 2, TaskStatus.COMPLETED: 1}
         assert storage.counts() == dict.fromkeys(TaskStatus, 0) | expected
+        assert storage.count_waiting() == 2
 
     # Forgetting
 

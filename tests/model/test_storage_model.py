@@ -222,6 +222,7 @@ class StorageAgreement(RuleBasedStateMachine):
         assert told == expected[::-1]
         statuses = [known.status for known in self.known.values()]
         assert self.db.counts() == {status: statuses.count(status) for status in TaskStatus}
+        assert self.db.count_waiting() == statuses.count(TaskStatus.WAITING)
         working = [id_ for id_, known in self.known.items() if known.status is TaskStatus.WORK]
         assert self.db.interrupted() == [id_ for id_ in working if self.known[id_].epoch < self.epoch]
 

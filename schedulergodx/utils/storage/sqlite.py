@@ -38,6 +38,7 @@ DUE = (
     "WHERE status = 0 AND is_hard = ? AND run_at <= ? ORDER BY run_at, tasks.number LIMIT ?"
 )
 INSERT_TASK = f"INSERT INTO tasks ({rows.TASK_COLUMNS}) VALUES ({rows.TASK_PLACES})"  # noqa: S608 - constants
+WAITING = "SELECT count(*) FROM tasks WHERE status = 0"
 EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
 KNOWN = (
     "SELECT digest, 0 FROM tasks WHERE message_id = ?1 UNION ALL SELECT digest, 1 FROM forgotten WHERE message_id = ?1"
@@ -91,6 +92,7 @@ class DB:
         self._changes = 0
         self._last_function: tuple[bytes, int] | None = None
         self._earliest: dict[bool, int | None] = {}
+        self._waiting: int | None = None
         self._left: Begun | None = None
         self._ended: list[str] = []
 
@@ -235,6 +237,7 @@ class DB:
             (rows.to_microseconds(now), self._epoch, self._owner, message_id),
         )
         self._earliest.clear()
+        self._add_waiting(-changed)
         return changed == 1
 
     def put_back(self, message_id: str, *, has_run: bool) -> bool:
@@ -246,6 +249,7 @@ class DB:
             (0 if has_run else 1, message_id),
         )
         self._earliest.clear()
+        self._add_waiting(changed)
         self._ended.append(message_id)
         return changed == 1
 
@@ -264,6 +268,7 @@ class DB:
         number, _status, run_at, started_at = row
         if status is TaskStatus.WAITING:
             self._earliest.clear()
+            self._add_waiting(-1)
         self._ended.append(message_id)
         kept = rows.storable(report)
         ended_at = rows.to_microseconds(now)
@@ -305,6 +310,13 @@ class DB:
     def counts(self) -> dict[TaskStatus, int]:
         """Return how many tasks are in each status, zeros included."""
         return reader.counts(self._opened())
+
+    def count_waiting(self) -> int:
+        """Return how many tasks are WAITING; they are counted once, and their number is kept from then on."""
+        connection = self._opened()
+        if self._waiting is None:
+            self._waiting = int(connection.value(WAITING))
+        return self._waiting
 
     def add_watcher(self, message_id: str, queue: str, *, client: str) -> None:
         """Have the outcome of a task that has not ended also sent to `queue`, for `client`; else change nothing."""
@@ -436,12 +448,18 @@ class DB:
             return []
         return connection.rows(DUE, (is_hard, moment, limit))
 
-    # What is known of the file without asking it, since nobody else writes it: the function that was stored last, and
-    # the earliest moment of what waits, soft or hard (None: nothing waits). A service looks for it at every turn.
+    # What is known of the file without asking it, since nobody else writes it: the function that was stored last, the
+    # earliest moment of what waits, soft or hard (None: nothing waits), for which a service looks at every turn, and
+    # how many wait (None: not counted yet).
 
     def _forget(self) -> None:
         self._last_function = None
         self._earliest.clear()
+        self._waiting = None
+
+    def _add_waiting(self, count: int) -> None:
+        if self._waiting is not None:
+            self._waiting += count
 
     def _earliest_of(self, *, is_hard: bool) -> int | None:
         if is_hard not in self._earliest:
@@ -449,6 +467,7 @@ class DB:
         return self._earliest[is_hard]
 
     def _note_waiting(self, task: TaskSpec) -> None:
+        self._add_waiting(1)
         if task.is_hard in self._earliest:
             earliest, run_at = self._earliest[task.is_hard], rows.to_microseconds(task.run_at)
             self._earliest[task.is_hard] = run_at if earliest is None else min(earliest, run_at)
