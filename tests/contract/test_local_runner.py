@@ -1,5 +1,6 @@
 """The production runner keeps the contract, and a few promises of its own."""
 
+import os
 import threading
 
 import pytest
@@ -72,6 +73,18 @@ class TestLocalRunner(RunnerContract):
         watched.start(add, 1, 2, is_hard=is_hard)
         assert watched.result() == 3
 
+    def test_a_function_that_comes_back_twice_takes_nothing_along(self, open_runner, make_gate, tmp_path):
+        """The child of a function that forks ends with it: what waits behind it runs in the service alone, once."""
+        watched = open_runner(soft=1)
+        gate = make_gate("first")
+        watched.start(pass_gate, "first")
+        gate.wait_until_reached()
+        watched.runner.start(make_task(fork_and_come_back), start_number=1)
+        watched.runner.start(make_task(append, str(tmp_path / "effects")), start_number=1)
+        gate.open()
+        assert [watched.result() for _ in range(3)] == ["first", 1, None]
+        assert (tmp_path / "effects").read_text() == "ran\n"
+
     def test_a_system_without_descriptors_is_told(self, open_runner):
         """When sockets cannot be made the task is told so, and the next one runs."""
         watched = open_runner(hard=1)
@@ -100,6 +113,24 @@ class TestLocalRunner(RunnerContract):
         for is_hard in (False, True):
             with pytest.raises(Closed):
                 watched.runner.start(make_task(add, 1, 2, is_hard=is_hard), start_number=1)
+
+
+def fork_and_come_back():
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of CPython 3.12: fork in a process with threads
+        child = os.fork()
+    if child == 0:
+        return None
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def append(path):
+    from pathlib import Path
+
+    with Path(path).open("a") as file:
+        file.write("ran\n")
 
 
 def _refuse(_thread):
