@@ -80,8 +80,8 @@ def test_a_second_start_is_named(scheduler) -> None:
 
 
 def test_a_start_that_was_on_disk_in_time_is_never_overdue(scheduler) -> None:
-    """Not if the service was killed before the run began either: it counts, and the next one may come late."""
-    work.options(delay=60, on_crash="retry", max_starts=2).launch()
+    """Not if a hard task's service was killed before the run began either: it counts, the next one may come late."""
+    work.options(delay=60, hard=True, on_crash="retry", max_starts=2).launch()
     scheduler.crash_at("runner.start")
     scheduler.advance(hours=6)
     scheduler.start_service()
