@@ -20,9 +20,11 @@ SOAK_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := $(VENV)/peers
+BENCHMARKS := $(filter-out %/bench_peers.py,$(wildcard benchmarks/bench_*.py))
 TYPED_TESTS := $(wildcard tests/typing/*.py)
 
-.PHONY: demo test check lint soak simulate clean fuzz
+.PHONY: demo test check lint soak simulate bench bench-peers clean fuzz
 
 demo: $(VENV)/.installed
 	$(BIN)/schedulergodx demo $(if $(URL),--url '$(URL)')

@@ -62,8 +62,9 @@ def ack_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def start_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    start_due = Runs.start_due
+    start_due, decide = Runs.start_due, Runs._decide
     monkeypatch.setattr(Runs, "start_due", lambda self, turn, *, now: start_due(self, turn, now=now + MINUTES))
+    monkeypatch.setattr(Runs, "_decide", lambda self, task, now: decide(self, task, now + MINUTES))  # as it begins
 
 
 def forget_outbox_row(monkeypatch: pytest.MonkeyPatch) -> None:

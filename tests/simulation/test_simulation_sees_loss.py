@@ -67,7 +67,7 @@ def start_before_commit(patch: pytest.MonkeyPatch) -> None:
     def early(self: Any, turn: Any, *, now: Any) -> None:
         start_due(self, turn, now=now)
         for task in turn.starts:
-            self._runner.start(task, start_number=1)
+            self._runner.start(task, start_number=1, on_begin=lambda: True)
 
     def late(self: Any, turn: Any) -> None:
         start, self._runner.start = self._runner.start, lambda *_args, **_kwargs: None
