@@ -42,6 +42,8 @@ class Program(Protocol):
 
 
 _NOTHING: frozenset[str] = frozenset()
+Counted: TypeAlias = tuple[int, str, int, str, int]
+"""What `Calls` keeps of each call: the fields of a `SeamCall`, all but the last."""
 Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 """Told of each call, before and after it. It must not touch the seams, but may call `Program.die`."""
 
@@ -49,7 +51,8 @@ Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 class Calls:
     """Counts calls, and tells hooks of them. The thread that drives a harness uses it.
 
-    Past calls are kept as plain tuples, which the collector of garbage passes over.
+    Past calls are kept as plain tuples, which the collector of garbage passes over; they become objects when somebody
+    looks, or is told.
 
     Attributes:
         hooks: who is told.
@@ -60,29 +63,35 @@ class Calls:
         self.hooks: list[Hook] = []
         self.turn = 0
         self._counts: dict[str, int] = {}
-        self._past: list[tuple[int, str, int, str, int]] = []
+        self._past: list[Counted] = []
         self._changes: dict[int, frozenset[str]] = {}
 
     @property
     def all(self) -> list[SeamCall]:
         """Every call so far, in order."""
-        return [SeamCall(*facts, self._changes.get(facts[0], _NOTHING)) for facts in self._past]
+        return [self._call(counted) for counted in self._past]
 
-    def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = _NOTHING) -> SeamCall:
-        """Count a call that is about to happen."""
+    def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = _NOTHING) -> Counted:
+        """Count a call that is about to happen. What it returns goes to `end`."""
+        past = self._past
         self._counts[name] = nth = self._counts.get(name, 0) + 1
-        facts = (len(self._past) + 1, name, nth, owner, self.turn)
-        self._past.append(facts)
+        counted = (len(past) + 1, name, nth, owner, self.turn)
+        past.append(counted)
         if changes:
-            self._changes[facts[0]] = changes
-        call = SeamCall(*facts, changes)
+            self._changes[counted[0]] = changes
         if self.hooks:
-            for hook in tuple(self.hooks):
-                hook(call, "before", program)
-        return call
+            self._tell(counted, "before", program)
+        return counted
 
-    def end(self, call: SeamCall, program: Program) -> None:
+    def end(self, counted: Counted, program: Program) -> None:
         """Tell of a call that has happened."""
         if self.hooks:
-            for hook in tuple(self.hooks):
-                hook(call, "after", program)
+            self._tell(counted, "after", program)
+
+    def _tell(self, counted: Counted, when: When, program: Program) -> None:
+        call = self._call(counted)
+        for hook in tuple(self.hooks):
+            hook(call, when, program)
+
+    def _call(self, counted: Counted) -> SeamCall:
+        return SeamCall(*counted, self._changes.get(counted[0], _NOTHING))

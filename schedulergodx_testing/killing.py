@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from schedulergodx.errors import BrokerError
     from schedulergodx.utils.abstractions import Clock, Outgoing, TransportEvent
-    from schedulergodx_testing.calls import SeamCall, When
+    from schedulergodx_testing.calls import Counted, When
 
 _numbers = itertools.count(1)
 _CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
@@ -91,20 +91,21 @@ class RealProgram:
 
     # --- as who is told of calls
 
-    def before(self, name: str, args: tuple[Any, ...]) -> SeamCall:
+    def before(self, name: str, args: tuple[Any, ...]) -> Counted:
         """Count a call, and die before it if this is where."""
         if name == "storage.begin":
             self._changes.clear()
         changes = frozenset(self._changes) if name == "storage.commit" else _NOTHING
-        call = self.calls.begin(name, self._seam, self, changes)
+        counted = self.calls.begin(name, self._seam, self, changes)
         if name.endswith(".publish"):
             self._hear_confirm(args[0])
-        return call
+        return counted
 
-    def after(self, note: SeamCall, _args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+    def after(self, note: Counted, _args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         """Die after a call if this is where."""
-        if note.name in _CHANGES and has_changed(result):
-            self._changes.add(_CHANGES[note.name])
+        _, name, *_ = note
+        if name in _CHANGES and has_changed(result):
+            self._changes.add(_CHANGES[name])
         self.calls.end(note, self)
 
     # --- its parts

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from schedulergodx.errors import BrokerError
     from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.utils.abstractions import Clock, Outgoing
-    from schedulergodx_testing.calls import Calls, Program, SeamCall
+    from schedulergodx_testing.calls import Calls, Counted, Program
     from schedulergodx_testing.ledger import DatabaseLedger
 
 _NOTHING: frozenset[str] = frozenset()
@@ -70,7 +70,7 @@ class ServiceWatcher:
         else:
             self._note("worker", f"{what} {task.name}", task.message_id)
 
-    def before(self, name: str, args: tuple[Any, ...]) -> SeamCall:
+    def before(self, name: str, args: tuple[Any, ...]) -> Counted:
         """Count a call, and let it happen, unless the service is dead or dies here."""
         if self.is_dead:
             raise ServiceCrash
@@ -84,9 +84,9 @@ class ServiceWatcher:
             self._listen(args[0])
         return counted
 
-    def after(self, note: SeamCall, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+    def after(self, note: Counted, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Write down what a call brought."""
-        name = note.name
+        name = note[1]
         if name in _CHANGES:
             self._ledger.change(_CHANGES[name], args, kwargs, result)
             self._stored(name, args, kwargs, result)
