@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from schedulergodx_testing.errors import TooManyEvents
 
@@ -19,11 +18,11 @@ INSTANT_MAX = 1_000
 _NAMES_MAX = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Link:
-    at: datetime
-    number: int
-    at_instant: int
+_Link: TypeAlias = "tuple[datetime, int, int]"
+"""Of a launch: when it came, its place in its chain, and its place among those at that instant.
+
+A plain tuple: there is one for each launch, and the collector of garbage passes over it.
+"""
 
 
 class Chains:
@@ -39,12 +38,13 @@ class Chains:
         """Note a launch, and the task that has made it ("": none has)."""
         parent = self._links.get(parent_id)
         if parent is None:
-            self._links[message_id] = _Link(at, 0, 0)
+            self._links[message_id] = (at, 0, 0)
             return
-        is_same = parent.at == at
-        link = self._links[message_id] = _Link(at, parent.number + 1, parent.at_instant + 1 if is_same else 0)
-        self._longest = max(self._longest, link.number)
-        self._longest_at_instant = max(self._longest_at_instant, link.at_instant)
+        parent_at, number, at_instant = parent
+        number, at_instant = number + 1, at_instant + 1 if parent_at == at else 0
+        self._links[message_id] = (at, number, at_instant)
+        self._longest = max(self._longest, number)
+        self._longest_at_instant = max(self._longest_at_instant, at_instant)
 
     def begin(self) -> None:
         """Count the longest chain from here on, for `refuse_longer`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx import config
@@ -183,6 +184,9 @@ class Driving:
         return any(served.count(TaskStatus.WAITING) + served.count(TaskStatus.WORK) for served in self._services)
 
     def _wait_for(self, inbox: SimpleQueue[object], timeout_s: float | None) -> object:
+        if not inbox.empty():  # what has come needs no wait, and so nothing to be explained
+            with suppress(Empty):  # another thread may take it meanwhile
+                return inbox.get_nowait()
         with self._explaining():
             return self.world.wait_for(inbox, timeout_s)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import pickletools
-from typing import TYPE_CHECKING, Any, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from typing import Any, cast
 
 CLOCKS = frozenset({"freezegun", "time_machine"})
 """Packages that replace the clock, and put classes of their own where there were datetimes."""
@@ -50,11 +48,19 @@ def needs(data: bytes) -> list[tuple[str, str]]:
     return list(found)
 
 
-def only_in_tests(data: bytes, packages: Collection[str] = TEST_ONLY) -> list[str]:
+def only_in_tests(data: bytes, packages: frozenset[str] = TEST_ONLY) -> list[str]:
     """Return the names in a pickle that belong to such packages, e.g. `freezegun.api.FakeDatetime`."""
-    if not any(package.encode() in data for package in packages):  # quick, and never wrong about absence
+    for package in _encoded(packages):  # quick, and never wrong about absence
+        if package in data:
+            break
+    else:
         return []
     return [f"{module}.{name}" for module, name in needs(data) if module.partition(".")[0] in packages]
+
+
+@functools.cache
+def _encoded(packages: frozenset[str]) -> tuple[bytes, ...]:
+    return tuple(package.encode() for package in packages)
 
 
 def advice_for(name: str) -> str:

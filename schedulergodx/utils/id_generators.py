@@ -21,6 +21,9 @@ R_co = TypeVar("R_co", covariant=True)
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's, as the ULID specification has it
 _TIME_CHARACTERS = 10
 _RANDOM_BITS = 80
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_PAIR_BITS = 10
+_SHIFTS = range(5 * _TIME_CHARACTERS + _RANDOM_BITS - _PAIR_BITS, -1, -_PAIR_BITS)
 
 
 class OutcomeSource(Protocol):
@@ -171,5 +174,4 @@ def _random_bits() -> int:
 
 
 def _base32(number: int) -> str:
-    length = _TIME_CHARACTERS + _RANDOM_BITS // 5
-    return "".join(_ALPHABET[(number >> (5 * place)) & 31] for place in reversed(range(length)))
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])  # two characters at a time

@@ -138,12 +138,15 @@ class Stepper:
         """Let one thing happen, of all or of `lanes`, and make the calls that it leads to; False if there is none."""
         with self._step_lock:
             with self.lock:
-                self._wake_timers()
+                self.log.at_s = now_s = self.clock.monotonic()
+                if self._timers and self._timers[0][0] <= now_s:
+                    self._wake_timers(now_s)
                 ready = self.ready if lanes is None else [lane for lane in lanes() if lane.is_ready]
                 count = len(ready)
                 if count:
                     ready[self._choose(count) if count > 1 else 0].do()
-                    self.notify()  # somebody may wait for an end, in `close`
+                    if self.changed is not None:
+                        self.notify()  # somebody may wait for an end, in `close`
             if self._calls:
                 self._make_calls()
             return count > 0
@@ -171,7 +174,8 @@ class Stepper:
         if self.ready:  # the usual answer, and to look needs no lock
             return True
         with self.lock:
-            self._wake_timers()
+            self.log.at_s = now_s = self.clock.monotonic()
+            self._wake_timers(now_s)
             return bool(self.ready)
 
     # --- For the inside of the broker, under the lock
@@ -203,8 +207,7 @@ class Stepper:
         if self.changed is not None:
             self.changed.notify_all()
 
-    def _wake_timers(self) -> None:
-        self.log.at_s = now_s = self.clock.monotonic()
+    def _wake_timers(self, now_s: float) -> None:
         while self._timers and self._timers[0][0] <= now_s:
             timer = heapq.heappop(self._timers)[2]
             if timer.do is not None:

@@ -65,6 +65,7 @@ class VirtualRunner:
         self._on_run = on_run
         self._on_finished: Callable[[Finished], None] = lambda _finished: None
         self._running: dict[str, tuple[Verified, VirtualThread]] = {}
+        self._hard = 0  # how many of those are hard
         self._abandoned: dict[str, tuple[Verified, VirtualThread]] = {}
         self._waiting: dict[str, _Waiting] = {}
         self._is_closed = False
@@ -80,17 +81,16 @@ class VirtualRunner:
 
     def capacity(self, ahead: int = 0) -> Capacity:
         """Return how many more runs can start now; with `ahead`, so many more soft ones, which wait for a thread."""
-        hard = sum(task.is_hard for task, _ in self._running.values())
         threads = self._strength()
-        soft = threads + (ahead if threads else 0) - (len(self._running) - hard) - len(self._waiting)
-        return Capacity(soft=max(0, soft), hard=max(0, self._processes - hard))
+        soft = threads + (ahead if threads else 0) - (len(self._running) - self._hard) - len(self._waiting)
+        return Capacity(soft=max(0, soft), hard=max(0, self._processes - self._hard))
 
     def _strength(self) -> int:
         """Return how many soft runs that are not abandoned can go on at a time."""
         return max(0, self._threads - max(0, len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads))
 
     def _has_thread(self) -> bool:
-        return sum(not task.is_hard for task, _ in self._running.values()) < self._strength()
+        return len(self._running) - self._hard < self._strength()
 
     def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
         """Add the run to the world; its first turn comes later. A soft one waits where every thread has a run.
@@ -126,6 +126,7 @@ class VirtualRunner:
         )
         if task.is_hard:
             thread.process = thread
+            self._hard += 1
         self._running[task.message_id] = (task, thread)
 
     def _run(self, task: Verified, start_number: int, thread: VirtualThread) -> None:
@@ -151,7 +152,11 @@ class VirtualRunner:
             self._finish(task, _of_killed(thread.status), Ending.CRASHED if is_crash else Ending.ENDED)
 
     def _finish(self, task: Verified, report: Report, ending: Ending = Ending.ENDED) -> None:
-        known = self._running.pop(task.message_id, None) or self._abandoned.pop(task.message_id, None)
+        known = self._running.pop(task.message_id, None)
+        if known is not None:
+            self._hard -= task.is_hard
+        else:
+            known = self._abandoned.pop(task.message_id, None)
         if known is None:
             return
         _, thread = known
