@@ -343,7 +343,8 @@ class Harness(Driving, Assertions, Crashing):
         if kind in _TOLD:
             where = happening.queue or happening.transport
             facts = f"{where}, {detail}" if where and detail else where or detail
-            self.note("broker", f"{kind}: {facts}", happening.message_id)
+            for message_id in self.ledger.ids_in(happening.queue, happening.message_id):
+                self.note("broker", f"{kind}: {facts}", message_id)
 
     # --- for its parts ---------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from schedulergodx.errors import StorageError
 from schedulergodx.rules.lifecycle import TaskStatus, may_advance
 from schedulergodx.utils.storage.connection import open_reader
+from schedulergodx_testing.answered import ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,10 @@ def require(harness: Harness, *, is_over: bool = False) -> None:
 def _launches(harness: Harness, rows: list[TaskState], *, is_over: bool) -> Iterator[Violation]:
     """I1, for each launch whose client heard that the broker has it."""
     waiting = {
-        message.message_id for queue in harness.broker.queues.values() for message in (*queue.ready, *queue.unacked)
+        message_id
+        for queue in harness.broker.queues.values()
+        for message in (*queue.ready, *queue.unacked)
+        for message_id in ids_of(message)
     }
     now = harness.clock.now()
     states = {row.message_id: row for row in rows}

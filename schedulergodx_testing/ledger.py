@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from schedulergodx.errors import QueueMissing
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.rules.tasks import Added
+from schedulergodx_testing.answered import ids_of
 from schedulergodx_testing.seams import has_changed
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class DatabaseLedger:
         tasks: each task that was ever stored, by id.
         early_starts: tasks whose run was started although they were not stored, and when.
         outbox: replies that were put in and not taken out, by number.
+        bundles: the ids in each bundle of replies that was sent, by its queue and its own id.
         told: (queue, id) of each reply that the broker has confirmed, that nobody can get, or whose time is over.
         pruned_before: outcomes older than this may be gone; None: none was pruned.
     """
@@ -61,6 +63,7 @@ class DatabaseLedger:
         self.tasks: dict[str, TaskRecord] = {}
         self.early_starts: dict[str, list[datetime]] = defaultdict(list)
         self.outbox: dict[int, Reply] = {}
+        self.bundles: dict[tuple[str, str], tuple[str, ...]] = {}
         self.told: set[tuple[str, str]] = set()
         self.pruned_before: datetime | None = None
         self._pending: list[tuple[str, tuple[Any, ...], dict[str, Any], Any]] = []
@@ -94,10 +97,16 @@ class DatabaseLedger:
             record.starts.append(now)
             record.late_starts += bool(record.outcomes)
 
+    def sent(self, outgoing: Outgoing) -> None:
+        """A reply, or a bundle of them, is given to the broker."""
+        ids = ids_of(outgoing)
+        if len(ids) > 1:
+            self.bundles[outgoing.queue, outgoing.message_id] = ids
+
     def settled(self, outgoing: Outgoing, error: BrokerError | None) -> None:
         """The broker has a reply, or has no place for it."""
         if error is None or isinstance(error, QueueMissing):
-            self.told.add((outgoing.queue, outgoing.message_id))
+            self.told.update((outgoing.queue, one) for one in ids_of(outgoing))
 
     def is_pruned(self, message_id: str) -> bool:
         """Return whether a task ended so long ago that its row may be gone."""
@@ -173,3 +182,9 @@ class Ledger:
     def __init__(self) -> None:
         self.confirmed: dict[str, str] = {}
         self.databases: dict[str, DatabaseLedger] = defaultdict(DatabaseLedger)
+
+    def ids_in(self, queue: str, message_id: str) -> tuple[str, ...]:
+        """Return which launches a message is about, by what it is known by to the broker."""
+        bundle = (queue, message_id)
+        found = [ledger.bundles[bundle] for ledger in self.databases.values() if bundle in ledger.bundles]
+        return found[0] if found else (message_id,)

@@ -110,7 +110,8 @@ class ServiceWatcher:
             self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
 
     def _listen(self, outgoing: Outgoing) -> None:
-        """Hear how the broker takes a reply, before the service does."""
+        """Hear how the broker takes a reply, or a bundle of them, before the service does."""
+        self._ledger.sent(outgoing)
         settled = outgoing.on_settled
 
         def on_settled(sent: Outgoing, error: BrokerError | None) -> None:

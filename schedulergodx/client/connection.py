@@ -175,6 +175,7 @@ class Connection:
             kind=Message.ASK,
             issued_at=self._clock.now(),
             reply_to=self.reply_to,
+            takes_bundles=True,
             arguments={"ids": message_ids, "wait": True},
         )
 

@@ -18,7 +18,7 @@ from schedulergodx.utils.abstractions import (
     Delivery,
     TransportEvent,
 )
-from schedulergodx.utils.message import answers, envelope
+from schedulergodx.utils.message import answers, bundles, envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -231,15 +231,23 @@ class Consumer:
                 pass
 
     def _take(self, delivery: Delivery) -> None:
+        """Take one answer, or a bundle of them; what cannot be believed is thrown away by itself."""
         try:
-            outcome = self._read(delivery.body)
+            for message in bundles.cut(delivery.body):
+                self._take_answer(message)
+        except MessageRejected as error:
+            self._logger.warning("answers were thrown away: %s: %s", error.reason, error)
+        self._ack(delivery)
+
+    def _take_answer(self, message: bytes) -> None:
+        try:
+            outcome = self._read(message)
         except MessageRejected as error:
             self._logger.warning("an answer was thrown away: %s: %s", error.reason, error)
-            outcome = None
+            return
         if outcome is not None:
             self._logger.debug("answer: %s (message %s)", outcome.code.value, outcome.message_id)
-            self._answers.hear(outcome, size_bytes=len(delivery.body))
-        self._ack(delivery)
+            self._answers.hear(outcome, size_bytes=len(message))
 
     def _read(self, message: bytes) -> Outcome | None:
         """Return what an answer tells. Nothing is parsed that is not certain to come from the service."""

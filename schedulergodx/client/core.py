@@ -272,9 +272,11 @@ class Client(Hearing):
         if connection.is_closed:
             raise Closed(f"client {self.name!r} is closed; nothing was sent: make a new Client")
         try:
-            fields = {"issued_at": envelope.moment_text(self._clock.now()), "reply_to": connection.reply_to} | dict(
-                data
+            own_queue = {"reply_to": connection.reply_to, "bundles": True}
+            filled_in = {"issued_at": envelope.moment_text(self._clock.now())} | (
+                {} if "reply_to" in data else own_queue
             )
+            fields = filled_in | dict(data)
             plain = json.dumps(fields, allow_nan=False, separators=(",", ":")).encode()
         except (TypeError, ValueError) as error:
             raise InvalidParameter(f"push takes a JSON object, such as MessageConstructor makes: {error}") from error

@@ -62,6 +62,7 @@ class Launcher:
             is_overdue_enabled=parameters.enable_overdue,
             max_starts=parameters.starts_that_count,
             limits=parameters.limits,
+            takes_bundles=True,
         )
         body = connection.trust.sign(envelope.build(launch))
         self.check_size(body, f"task {task.name}")

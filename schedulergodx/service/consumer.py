@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.service.admission import Admission
     from schedulergodx.service.outcomes import Outcomes
+    from schedulergodx.service.takers import Takers
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Delivery, Storage
     from schedulergodx.utils.message.envelope import Envelope
@@ -33,12 +34,13 @@ QUESTIONS_MAX = 1000
 class Consumer:
     """Takes deliveries in. Used within a transaction of the loop; nothing that a message holds raises out of it."""
 
-    def __init__(  # noqa: PLR0913 - what it asks, and two bounds
+    def __init__(  # noqa: PLR0913 - what it asks and tells, and two bounds
         self,
         storage: Storage,
         outcomes: Outcomes,
         signatures: Signatures,
         admission: Admission,
+        takers: Takers,
         *,
         message_bytes_max: int,
         max_age_s: float,
@@ -47,6 +49,7 @@ class Consumer:
         self._outcomes = outcomes
         self._signatures = signatures
         self._admission = admission
+        self._takers = takers
         self._message_bytes_max = message_bytes_max
         self._max_age_s = max_age_s
         self._unproven = Unproven()
@@ -62,6 +65,7 @@ class Consumer:
             else:
                 self._reject(delivery, error, turn)
             return
+        self._takers.hear(message)
         if message.unknown_fields:
             what = "%d unknown fields passed over (message %s)"
             turn.say(logging.DEBUG, what, message.unknown_fields, message.message_id)

@@ -45,6 +45,7 @@ from schedulergodx.service.signals import on_stop_signal
 from schedulergodx.service.standby import Standby
 from schedulergodx.service.stopping import Phase, Stopping, StopReport
 from schedulergodx.service.storage_pause import StoragePause
+from schedulergodx.service.takers import Takers
 from schedulergodx.service.turn import Turn
 from schedulergodx.service.wall_watch import WallWatch
 from schedulergodx.utils.abstractions import (
@@ -62,6 +63,7 @@ from schedulergodx.utils.keys.access import Access
 from schedulergodx.utils.keys.policy import check_keys, warn_of_unsigned
 from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger, LoggerConstructor
+from schedulergodx.utils.message import bundles
 from schedulergodx.utils.message.seals import Seals
 from schedulergodx.utils.message.signature import Signatures
 from schedulergodx.utils.storage import DB
@@ -349,11 +351,13 @@ class Service(Loop):
             self.keys.ring, queue=self._request_queue, clock=clock, allow_unsigned=self._allow_unsigned
         )
         outcomes = Outcomes(self._storage, signatures)
+        takers = Takers()
         self._consumer = Consumer(
             self._storage,
             outcomes,
             signatures,
             self._admission,
+            takers,
             message_bytes_max=limits.message_bytes_max,
             max_age_s=limits.max_age_s,
         )
@@ -362,8 +366,10 @@ class Service(Loop):
             self._transport,
             clock,
             logger,
+            takers,
             in_flight_max=limits.replies_in_flight_max,
             keep_replies_s=limits.keep_replies_s,
+            bundle_bytes_max=min(bundles.BYTES_MAX, limits.message_bytes_max),
             on_settled=self._inbox.put,
         )
         self._runs = Runs(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.errors import BrokerError, Closed, QueueMissing, StorageError
 from schedulergodx.utils.abstractions import Outgoing, Reply, ReplySettled
+from schedulergodx.utils.message import bundles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
+    from schedulergodx.service.takers import Takers
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Clock, Storage, Transport
     from schedulergodx.utils.logger import CoreLogger
@@ -42,25 +44,30 @@ class _Hold:
 class Publisher:
     """Sends the answers of the outbox, at most `in_flight_max` at a time. Only the loop's thread uses it.
 
+    Those of one turn, or that wait together, go to a queue whose client reads bundles in as few messages as fit.
     A queue that is full or absent holds up nobody else: its answers are offered again after growing pauses, and
     dropped when they have been there for `keep_replies_s`.
     """
 
-    def __init__(  # noqa: PLR0913 - the seams, and two numbers
+    def __init__(  # noqa: PLR0913 - the seams, who takes bundles, and three numbers
         self,
         storage: Storage,
         transport: Transport,
         clock: Clock,
         logger: CoreLogger,
+        takers: Takers,
         *,
         in_flight_max: int,
         keep_replies_s: float,
+        bundle_bytes_max: int,
         on_settled: Callable[[ReplySettled], None],
     ) -> None:
         self._storage = storage
         self._transport = transport
         self._clock = clock
         self._logger = logger
+        self._takers = takers
+        self._bundle_bytes_max = bundle_bytes_max
         self._in_flight_max = in_flight_max
         self._keep = timedelta(seconds=keep_replies_s)
         self._on_settled = on_settled
@@ -91,35 +98,31 @@ class Publisher:
             return self.in_flight
 
     def settle(self, settled: ReplySettled, turn: Turn) -> None:
-        """Within a transaction: take an answer out of the outbox that the broker has, or has not taken for too long."""
-        reply = settled.reply
+        """Within a transaction: take out of the outbox what the broker has, or has not taken for too long."""
         if settled.error is None:
-            turn.sent.append(reply.number)
+            turn.sent += [reply.number for reply in settled.replies]
             return
-        dropped = self._storage.prune_replies(
-            reply.queue, added_before=turn.now - self._keep, limit=_PRUNED_AT_ONCE_MAX
-        )
+        queue = _queue(settled)
+        dropped = self._storage.prune_replies(queue, added_before=turn.now - self._keep, limit=_PRUNED_AT_ONCE_MAX)
         if dropped:
             what = "%d answers that queue %s has not taken for %g s are dropped, their outcomes stay (message %s)"
-            turn.say(logging.WARNING, what, len(dropped), reply.queue, self._keep.total_seconds(), dropped[0])
+            turn.say(logging.WARNING, what, len(dropped), queue, self._keep.total_seconds(), dropped[0])
 
     def after_commit(self, settled: list[ReplySettled], fresh: list[Reply]) -> None:
         """Note what is settled, and send what is new, as far as the window and the queues allow."""
-        self._in_flight.difference_update(one.reply.number for one in settled)
+        self._in_flight.difference_update([reply.number for one in settled for reply in one.replies])
         failed = [one for one in settled if one.error is not None]
-        self._say_once([one for one in failed if one.reply.queue not in self._holds])
+        self._say_once([one for one in failed if _queue(one) not in self._holds])
         for one in failed:
-            self._hold(one.reply.queue, is_absent=isinstance(one.error, QueueMissing))
+            self._make_smaller(one)
+            self._hold(_queue(one), is_absent=isinstance(one.error, QueueMissing))
         for one in settled:
-            if one.error is None and one.reply.queue in self._holds:
-                self._release(one.reply.queue)
-        for reply in fresh:
-            if reply.queue in self._holds:
-                continue
-            if self._has_more or len(self._in_flight) >= self._in_flight_max:
-                self._has_more = True
-                break
-            self._send(reply)
+            if one.error is None and _queue(one) in self._holds:
+                self._release(_queue(one))
+        wanted = [reply for reply in fresh if reply.queue not in self._holds]
+        room = 0 if self._has_more else max(0, self._in_flight_max - len(self._in_flight))
+        self._has_more = self._has_more or len(wanted) > room
+        self._send_all(wanted[:room])
 
     def send_waiting(self) -> None:
         """Send what is in the outbox and not under way. May raise a StorageError."""
@@ -130,8 +133,7 @@ class Publisher:
         while self._has_more and (room := self._in_flight_max - len(self._in_flight)) > 0:
             waiting = self._storage.replies(after=self._last_number, limit=room, without=self._holds)
             self._has_more = len(waiting) == room
-            for reply in waiting:
-                self._send(reply)
+            self._send_all(waiting)
 
     def wait_s(self) -> float | None:
         """Return the seconds until there is something to offer, or to offer again, or None."""
@@ -148,9 +150,9 @@ class Publisher:
         self._logger.log(
             logging.INFO if is_usual else logging.WARNING,
             "%d answers wait for another try, the first since %s (message %s)",
-            len(failed),
+            sum(len(one.replies) for one in failed),
             failed[0].error,
-            failed[0].reply.message_id,
+            failed[0].replies[0].message_id,
         )
 
     def _hold(self, queue: str, *, is_absent: bool) -> None:
@@ -174,19 +176,57 @@ class Publisher:
             del self._holds[queue]
         else:
             self._holds[queue].until = inf
-            self._send(reply)
+            self._send_all([reply])
 
-    def _send(self, reply: Reply) -> None:
-        self._last_number = max(self._last_number, reply.number)
-        if reply.number in self._in_flight:
+    def _make_smaller(self, failed: ReplySettled) -> None:
+        """Make smaller bundles from now on, when it may be for its size that the broker refuses one."""
+        if len(failed.replies) > 1 and type(failed.error) is BrokerError:
+            self._bundle_bytes_max = sum(len(reply.body) for reply in failed.replies) // 2
+
+    def _send_all(self, replies: Sequence[Reply]) -> None:
+        """Send replies of the outbox, in their order for each queue, but those that are under way."""
+        if not replies:
             return
-        self._in_flight.add(reply.number)
+        self._last_number = max(self._last_number, replies[-1].number)
+        by_queue: dict[str, list[Reply]] = {}
+        for reply in replies:
+            if reply.number not in self._in_flight:
+                by_queue.setdefault(reply.queue, []).append(reply)
+        for queue, ready in by_queue.items():
+            for together in self._bundled(ready) if queue in self._takers else [[reply] for reply in ready]:
+                self._send(queue, together)
+
+    def _bundled(self, replies: list[Reply]) -> Iterable[list[Reply]]:
+        """Yield them in groups, each of which makes a bundle; a group of one is a plain message."""
+        group: list[Reply] = []
+        size = bundles.FRAME_BYTES
+        for reply in replies:
+            more = len(reply.body) + bundles.LENGTH_BYTES
+            if group and (len(group) == bundles.ANSWERS_MAX or size + more > self._bundle_bytes_max):
+                yield group
+                group, size = [], bundles.FRAME_BYTES
+            group.append(reply)
+            size += more
+        if group:
+            yield group
+
+    def _send(self, queue: str, replies: list[Reply]) -> None:
+        """Send replies to one queue in one message."""
+        numbers = [reply.number for reply in replies]
+        self._in_flight.update(numbers)
 
         def settled(_: Outgoing, error: BrokerError | None) -> None:
-            self._on_settled(ReplySettled(reply=reply, error=error))
+            self._on_settled(ReplySettled(replies=replies, error=error))
 
-        outgoing = Outgoing(queue=reply.queue, body=reply.body, message_id=reply.message_id, on_settled=settled)
+        first, more = replies[0], len(replies) - 1
+        body = bundles.join([reply.body for reply in replies]) if more else first.body
+        message_id = f"{first.message_id} +{more}" if more else first.message_id
         try:
+            outgoing = Outgoing(queue=queue, body=body, message_id=message_id, on_settled=settled)
             self._transport.publish(outgoing)  # before: W10
         except Closed:
-            self._in_flight.discard(reply.number)
+            self._in_flight.difference_update(numbers)
+
+
+def _queue(settled: ReplySettled) -> str:
+    return settled.replies[0].queue

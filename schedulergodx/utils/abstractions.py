@@ -110,7 +110,7 @@ class Outgoing:
     Attributes:
         queue: name of the queue; it must exist.
         body: the message.
-        message_id: travels beside the body, for the eyes of an operator.
+        message_id: travels beside the body, for an operator's eyes; of a bundle the first one, and how many more.
         on_settled: called once, from a thread of the transport, with the message and None when the broker has it on
             disk, or with the error that says why it has not. It must return quickly and raise nothing.
             Not called after `Transport.withdraw`.
@@ -490,9 +490,9 @@ class ReadKeys:
 
 @dataclass(kw_only=True, slots=True)
 class ReplySettled:
-    """An event: a reply of the outbox is with the broker (`error` None), or is not."""
+    """An event: replies of the outbox, one or a bundle for one queue, are all with the broker (`error` None), or not."""
 
-    reply: Reply
+    replies: Sequence[Reply]
     error: BrokerError | None = field(default=None)
 
 

@@ -24,7 +24,7 @@ from schedulergodx.utils.abstractions import (
     Finished,
     Stop,
 )
-from schedulergodx.utils.message import answers, envelope, launches, payload
+from schedulergodx.utils.message import answers, bundles, envelope, launches, payload
 from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.storage import DB
 from schedulergodx_testing import FakeClock
@@ -359,15 +359,18 @@ class Bench:
     def answers(self, message_id: str | None = None, queue: str | None = None) -> list[dict[str, Any]]:
         """Return the arguments of the answers that were published, to one launch, to one queue, or all."""
         return [
-            json.loads(one.body)["arguments"]
+            fields["arguments"]
             for one in self.transport.waiting
-            if message_id in (None, one.message_id) and queue in (None, one.queue)
+            for fields in map(json.loads, bundles.cut(one.body))
+            if message_id in (None, fields["id"]) and queue in (None, one.queue)
         ]
 
     def outcomes(self, message_id: str) -> list[Outcome]:
         """Return the outcomes that were told of a launch."""
-        told = [one for one in self.transport.waiting if one.message_id == message_id]
-        heard = [answers.outcome_of(envelope.parse(one.body, bytes_max=10**7)) for one in told]
+        told = [
+            envelope.parse(body, bytes_max=10**7) for one in self.transport.waiting for body in bundles.cut(one.body)
+        ]
+        heard = [answers.outcome_of(message) for message in told if message.message_id == message_id]
         return [outcome for outcome in heard if outcome is not None]
 
     def codes(self, message_id: str) -> list[str]:
@@ -399,6 +402,7 @@ def launch_body(  # noqa: PLR0913 - the facts of a launch
     reply_to: str = REPLIES,
     client: str = "shop",
     max_starts: int = 1,
+    takes_bundles: bool = False,
 ) -> bytes:
     """Return the message of a launch, as a client makes it."""
     launch = launches.envelope_of(
@@ -412,6 +416,7 @@ def launch_body(  # noqa: PLR0913 - the facts of a launch
         lifetime_s=lifetime_s,
         is_overdue_enabled=enable_overdue,
         max_starts=max_starts,
+        takes_bundles=takes_bundles,
     )
     return envelope.build(launch)
 

@@ -21,7 +21,7 @@ VERSION = 1
 MESSAGE_ID_BYTES_MAX = 100
 _REPLY_QUEUE_BYTES_MAX = QUEUE_NAME_BYTES_MAX + NAME_BYTES_MAX + 30
 _VERSION_BYTES_MAX = 40
-_FIELDS = {"v", "id", "client", "type", "issued_at", "reply_to", "python", "cloudpickle", "arguments"}
+_FIELDS = {"v", "id", "client", "type", "issued_at", "reply_to", "bundles", "python", "cloudpickle", "arguments"}
 
 
 @dataclass(kw_only=True, slots=True)
@@ -34,6 +34,7 @@ class Envelope:
         kind: what it is for.
         issued_at: when it was sent, aware UTC, or None (messages of programs that leave it out).
         reply_to: queue for an answer, or "".
+        takes_bundles: whether whoever takes from that queue reads `bundles`.
         python, cloudpickle: versions of the sender, or "".
         arguments: the rest, not checked yet.
         unknown_fields: how many fields were passed over, since this version does not know them.
@@ -44,6 +45,7 @@ class Envelope:
     kind: Message
     issued_at: datetime | None = None
     reply_to: str = ""
+    takes_bundles: bool = False
     python: str = ""
     cloudpickle: str = ""
     arguments: dict[str, Any] = field(repr=False)
@@ -63,6 +65,8 @@ def build(envelope: Envelope) -> bytes:
     for name in ("reply_to", "python", "cloudpickle"):
         if value := getattr(envelope, name):
             fields[name] = value
+    if envelope.takes_bundles:
+        fields["bundles"] = True
     fields["arguments"] = envelope.arguments
     return _encoder.encode(fields).encode()
 
@@ -84,6 +88,7 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
         kind=_kind(fields),
         issued_at=None if fields.get("issued_at") is None else moment_field(fields, "issued_at"),
         reply_to=optional_name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX),
+        takes_bundles=flag_field(fields, "bundles", default=False),
         python=optional_name_field(fields, "python", bytes_max=_VERSION_BYTES_MAX),
         cloudpickle=optional_name_field(fields, "cloudpickle", bytes_max=_VERSION_BYTES_MAX),
         arguments=object_field(fields, "arguments"),

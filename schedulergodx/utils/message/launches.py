@@ -45,6 +45,7 @@ def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
     is_overdue_enabled: bool,
     max_starts: int = 1,
     limits: TaskLimits = NO_LIMITS,
+    takes_bundles: bool = False,
 ) -> Envelope:
     """Return the TASK message of a launch. `run_at` None means at once; such a task is never overdue."""
     arguments: dict[str, Any] = {
@@ -72,6 +73,7 @@ def envelope_of(  # noqa: PLR0913 - each is a fact of the launch
         kind=Message.TASK,
         issued_at=issued_at,
         reply_to=reply_to,
+        takes_bundles=takes_bundles,
         python=PYTHON_VERSION,
         cloudpickle=CLOUDPICKLE_VERSION,
         arguments=arguments,

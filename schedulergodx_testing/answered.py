@@ -1,0 +1,38 @@
+"""Which launches a message of the broker is about: one, or, of a bundle of answers, several."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Protocol
+
+from schedulergodx.utils.message import bundles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Sent(Protocol):
+    """A message on its way, or in a queue."""
+
+    @property
+    def body(self) -> bytes: ...  # noqa: D102
+
+    @property
+    def message_id(self) -> str: ...  # noqa: D102
+
+
+def ids_of(message: Sent) -> tuple[str, ...]:
+    """Return the ids that a message is about, in their order; those of a bundle are read out of what is in it."""
+    if not message.body.startswith(bundles.MAGIC):
+        return (message.message_id,)
+    return tuple(_id_of(answer) for answer in bundles.cut(message.body))
+
+
+def bodies(messages: Iterable[Sent]) -> list[bytes]:
+    """Return the single messages in messages of the broker."""
+    return [one for message in messages for one in bundles.cut(message.body)]
+
+
+def _id_of(answer: bytes) -> str:
+    message_id: str = json.loads(answer[answer.index(b"{") :])["id"]  # behind its signature, if it has one
+    return message_id
