@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from schedulergodx.utils.message import bundles
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class Sent(Protocol):
@@ -26,11 +23,6 @@ def ids_of(message: Sent) -> tuple[str, ...]:
     if not message.body.startswith(bundles.MAGIC):
         return (message.message_id,)
     return tuple(_id_of(answer) for answer in bundles.cut(message.body))
-
-
-def bodies(messages: Iterable[Sent]) -> list[bytes]:
-    """Return the single messages in messages of the broker."""
-    return [one for message in messages for one in bundles.cut(message.body)]
 
 
 def _id_of(answer: bytes) -> str:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from schedulergodx.config import NAME_BYTES_MAX, SECONDS_MAX
 from schedulergodx.rules.lifecycle import Code, Report
-from schedulergodx.utils.message import envelope
+from schedulergodx.utils.message import bundles, envelope
 from schedulergodx.utils.message.kinds import Message
 
 _SAFE_INT = 2**53
@@ -111,6 +111,7 @@ def envelopes() -> st.SearchStrategy[envelope.Envelope]:
         kind=st.sampled_from(Message),
         issued_at=st.one_of(st.none(), moments()),
         reply_to=st.one_of(st.just(""), client_names().map(lambda name: f"service-client.{name}.1")),
+        takes_bundles=st.booleans(),
         arguments=st.dictionaries(_texts(), results(4), max_size=4),
     )
 
@@ -125,6 +126,27 @@ def broken_envelopes() -> st.SearchStrategy[bytes]:
         bodies.map(lambda body: body.replace(b'"v":', b'"v":1,"v":', 1)),
         bodies.map(lambda body: body.decode().encode("utf-16")),
     )
+
+
+def broken_bundles() -> st.SearchStrategy[bytes]:
+    """Return bundles that a client must refuse: their first line does not fit what follows."""
+    messages = st.lists(st.binary(min_size=1, max_size=40), min_size=2, max_size=5)
+    whole = messages.map(bundles.join)
+    return st.one_of(
+        whole.flatmap(lambda body: st.integers(len(bundles.MAGIC), len(body) - 1).map(lambda at: body[:at])),
+        st.builds(bytes.__add__, whole, st.binary(min_size=1, max_size=5)),
+        st.builds(
+            _with_wrong_length, messages, st.sampled_from([b"0", b"-1", b"+1", b"01", b"1.0", b"", b"x", b"9" * 9])
+        ),
+        st.binary(min_size=1, max_size=40).map(lambda message: b"%b %d\n%b" % (bundles.MAGIC, len(message), message)),
+        st.just(bundles.join([b"a"] * (bundles.ANSWERS_MAX + 1))),
+    )
+
+
+def _with_wrong_length(messages: list[bytes], length: bytes) -> bytes:
+    _line, _, rest = bundles.join(messages).partition(b"\n")
+    lengths = [b"%d" % len(message) for message in messages[:-1]]
+    return b"%b %b %b\n%b" % (bundles.MAGIC, b" ".join(lengths), length, rest)
 
 
 _WRONG: list[tuple[str, Any]] = [

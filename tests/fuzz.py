@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from schedulergodx.clock import SystemClock
 from schedulergodx.errors import MessageRejected
 from schedulergodx.utils.keys.ring import Key, KeyRing
-from schedulergodx.utils.message import answers, envelope, launches, payload
+from schedulergodx.utils.message import answers, bundles, envelope, launches, payload
 from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.message.signature import Direction, Signatures
 
@@ -34,7 +34,18 @@ REASONS = {
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 PIECES = [
     *(b"{", b"}", b"[", b"]", b'"', b",", b":", b"\\", b"\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b"null", b"true"),
-    *(b"NaN", b"-Infinity", b"1e999", b"9" * 200, b"\\ud800", b"\\u0000", b"[" * 2000, b'{"a":' * 500, b"SGX1 "),
+    *(
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"9" * 200,
+        b"\\ud800",
+        b"\\u0000",
+        b"[" * 2000,
+        b'{"a":' * 500,
+        b"SGX1 ",
+        b"SGXB1 ",
+    ),
     *(b'"id":"x",', b'"$int":"0x1"', b'"v":2,', b"0" * 64, b"=", "ü\u2028".encode()),
 ]
 VALUES = [
@@ -63,6 +74,7 @@ def good_messages(signatures: Signatures) -> list[bytes]:
         is_hard=True,
         lifetime_s=1.5,
         is_overdue_enabled=True,
+        takes_bundles=True,
     )
     named = json.loads(envelope.build(task))
     named["arguments"] |= {
@@ -140,11 +152,37 @@ def read(message: bytes, signatures: Signatures) -> str:
     return parsed.kind.name
 
 
+def read_answers(message: bytes, signatures: Signatures) -> str:
+    """Read a message as a client does, which may be a bundle; return why it is refused, or how many were in it."""
+    try:
+        parts = tuple(bundles.cut(message))
+    except MessageRejected as error:
+        if error.reason not in REASONS or not str(error).isprintable():
+            raise AssertionError(ascii(f"{error.reason}: {error}")) from error
+        return "no bundle"
+    if parts != (message,) and not message.endswith(b"\n" + b"".join(parts)):
+        raise AssertionError("a bundle was cut into what it does not hold")
+    for part in parts:
+        read(part, signatures)
+    return "a bundle" if len(parts) > 1 else read(message, signatures)
+
+
+def _bundle(seeds: list[bytes], chance: random.Random) -> bytes:
+    """Return a bundle of messages, good and changed ones, and sometimes change its frame."""
+    parts = [chance.choice(seeds) for _ in range(chance.randrange(2, 6))]
+    parts[0] = changed(parts[0], chance) or b"{"
+    bundle = bundles.join(parts)
+    end = bundle.index(b"\n") + 1
+    return bundle if chance.random() < 1 / 2 else changed(bundle[:end], chance) + bundle[end:]
+
+
 def _input(number: int, seeds: list[bytes], signing: Signatures, chance: random.Random) -> bytes:
     plain = seeds[: len(seeds) // 2]
-    match number % 8:
+    match number % 9:
         case 0:
             return chance.randbytes(chance.randrange(300))
+        case 8:
+            return _bundle(seeds, chance)
         case 1 | 2:
             return changed(chance.choice(seeds), chance)
         case 3 | 4:  # behind a good signature: whoever has a key may send anything
@@ -167,7 +205,7 @@ def fuzz(count: int, seed: int) -> Counter[str]:
     for number in range(count):
         message = _input(number, seeds, signing, chance)
         try:
-            ends[read(message, strict if number % 4 == 0 else signing)] += 1
+            ends[read_answers(message, strict if number % 4 == 0 else signing)] += 1
         except BaseException:
             sys.stderr.write(f"seed {seed}, input {number}: {message.hex()}\n")
             raise

@@ -490,7 +490,7 @@ class ReadKeys:
 
 @dataclass(kw_only=True, slots=True)
 class ReplySettled:
-    """An event: replies of the outbox, one or a bundle for one queue, are all with the broker (`error` None), or not."""
+    """An event: replies of the outbox, one, or a bundle for a queue, are all with the broker (`error` None), or not."""
 
     replies: Sequence[Reply]
     error: BrokerError | None = field(default=None)

@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from schedulergodx.errors import DatabaseBusy, DatabaseFull, QueueFull, QueueMissing
 from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
-from schedulergodx.utils.message import answers, envelope
+from schedulergodx.utils.message import answers, bundles, envelope
 from schedulergodx.utils.message.kinds import Message
 from tests.unit.doubles import Bench, launch_body, message_body
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 IDS = ["a", "b", "c", "d", "e"]
 QUEUES = ["service-client.shop.1", "service-client.shop.2", "service-client.other.1"]
+TAKES_BUNDLES = QUEUES[1]
 FAILS_ON = ["begin", "commit", "add", "due", "finish", "replies", "add_reply", "next_run_at", "watchers"]
 REPORTS = [Report(code=Code.OK, result="1"), Report(code=Code.ERROR_IN_TASK, message="no")]
 
@@ -89,7 +90,7 @@ class ServiceModel(RuleBasedStateMachine):
             now = self.bench.clock.now()
             self.facts[name] = {"now": now, "delay_s": delay_s, **facts}
             self.due_at[name] = now if delay_s is None else now + timedelta(seconds=delay_s)
-        body = launch_body(name, reply_to=queue, **self.facts[name])
+        body = launch_body(name, reply_to=queue, takes_bundles=queue == TAKES_BUNDLES, **self.facts[name])
         self._deliver(body)
         self.asked[name, queue] += 1
         self.owed.add((name, queue))
@@ -206,7 +207,12 @@ class ServiceModel(RuleBasedStateMachine):
         outgoing.on_settled(outgoing, error)
 
     def _hear(self, outgoing: Outgoing) -> None:
-        outcome = answers.outcome_of(envelope.parse(outgoing.body, bytes_max=10**6))
+        for body in bundles.cut(outgoing.body):
+            assert body is outgoing.body or outgoing.queue == TAKES_BUNDLES
+            self._hear_one(outgoing, body)
+
+    def _hear_one(self, outgoing: Outgoing, body: bytes) -> None:
+        outcome = answers.outcome_of(envelope.parse(body, bytes_max=10**6))
         assert outcome is not None
         if outcome.code is Code.UNKNOWN_ID:  # a question that overtook its launch
             self.owed.discard((outcome.message_id, outgoing.queue))
@@ -240,7 +246,7 @@ class ServiceModel(RuleBasedStateMachine):
 
 
 def _question(name: str, queue: str) -> bytes:
-    return message_body(Message.ASK, reply_to=queue, ids=[name], wait=True)
+    return message_body(Message.ASK, reply_to=queue, takes_bundles=queue == TAKES_BUNDLES, ids=[name], wait=True)
 
 
 TestService = pytest.mark.slow(ServiceModel.TestCase)

@@ -52,15 +52,21 @@ def assert_within(found, **bounds):
 
 @pytest.mark.slow
 def test_a_burst_is_worked_off_in_groups(statements):
-    """Of a thousand tasks at once, many share each commit and each ack."""
+    """Of a thousand tasks at once, many share each commit, each ack, and each message with their answers."""
     with Harness() as scheduler:
         for _ in range(TASKS):
             nothing.launch()
         scheduler.run_until_idle()
         found = counted(scheduler, statements)
-        assert found["client.publish"] == found["transport.publish"] == found["runner.start"] == 1
+        assert found["client.publish"] == found["runner.start"] == 1
     assert_within(
-        found, sql=10.5, storage_commit=0.3, client_publish=1, transport_publish=1, transport_ack=0.05, runner_start=1
+        found,
+        sql=10.5,
+        storage_commit=0.3,
+        client_publish=1,
+        transport_publish=0.15,
+        transport_ack=0.05,
+        runner_start=1,
     )
 
 

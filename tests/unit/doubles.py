@@ -422,7 +422,13 @@ def launch_body(  # noqa: PLR0913 - the facts of a launch
 
 
 def message_body(
-    kind: Message, *, message_id: str = "m", client: str = "shop", reply_to: str = REPLIES, **arguments: Any
+    kind: Message,
+    *,
+    message_id: str = "m",
+    client: str = "shop",
+    reply_to: str = REPLIES,
+    takes_bundles: bool = False,
+    **arguments: Any,
 ) -> bytes:
     """Return any message."""
     return envelope.build(
@@ -432,6 +438,7 @@ def message_body(
             kind=kind,
             issued_at=datetime(2026, 1, 1, tzinfo=UTC),
             reply_to=reply_to,
+            takes_bundles=takes_bundles,
             arguments=arguments,
         )
     )

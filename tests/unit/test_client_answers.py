@@ -21,7 +21,7 @@ from schedulergodx.utils.abstractions import (
 from schedulergodx.utils.keys.source import Keys
 from schedulergodx.utils.logger import CoreLogger
 from schedulergodx.utils.message import answers as messages
-from schedulergodx.utils.message import envelope
+from schedulergodx.utils.message import bundles, envelope
 from schedulergodx_testing import FakeClock
 
 
@@ -296,3 +296,49 @@ def test_the_consumer_counts_what_an_answer_weighs(listening):
     consumer.on_event(answer("1"))
     consumer.on_event(answer("2"))
     assert (small.get("1"), small.get("2")) == (None, outcome("2"))
+
+
+def bundle(*bodies: bytes) -> Delivery:
+    return delivery(bundles.join(bodies))
+
+
+def test_a_bundle_is_heard_as_if_each_had_come_alone_and_acked_once(listening):
+    """In its order."""
+    listening.consumer.on_event(bundle(*(answer(name).body for name in "abc")))
+    assert [listening.answers.get(name) == outcome(name) for name in "abc"] == [True] * 3
+    assert len(listening.acked) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"{",
+        answer("b").body.replace(b'"shop"', b'"farm"').replace(b'"OK"', b'"NEW"'),
+        bundles.join([answer("b").body, answer("b").body]),
+        b'{"v":1,"id":"b","client":"shop","type":1,"arguments":{"code":"OK","result":"' + b"x" * 10_000 + b'"}}',
+    ],
+    ids=["no JSON", "unknown code", "a bundle", "larger than a message may be"],
+)
+def test_a_bad_answer_in_a_bundle_is_thrown_away_alone(listening, caplog, bad):
+    """The others are heard, and the bundle is acked."""
+    listening.consumer.on_event(bundle(answer("a").body, bad, answer("c").body))
+    assert [listening.answers.get(name) is not None for name in "abc"] == [True, False, True]
+    assert caplog.text.count("an answer was thrown away") == 1
+    assert len(listening.acked) == 1
+
+
+def test_a_wrong_frame_is_thrown_away_and_acked(listening, caplog):
+    """Nothing in it is believed, since nobody knows where it begins; it does not come again for ever."""
+    listening.consumer.on_event(delivery(bundle(answer("a").body, answer("b").body).body + b"x"))
+    assert listening.answers.get("a") is None
+    assert "answers were thrown away: BAD_MESSAGE" in caplog.text
+    assert len(listening.acked) == 1
+
+
+def test_a_bundle_may_be_larger_than_one_message(listening):
+    """The bound on a message is for each in it; the bundle has its own."""
+    names = [f"{number}" for number in range(60)]
+    sent = bundle(*(answer(name).body for name in names))
+    assert len(sent.body) > 10_000
+    listening.consumer.on_event(sent)
+    assert all(listening.answers.get(name) for name in names)

@@ -375,6 +375,7 @@ envelopes = st.builds(
     kind=st.sampled_from(Message),
     issued_at=st.none() | moments,
     reply_to=st.just("") | printable,
+    takes_bundles=st.booleans(),
     python=st.sampled_from(["", "3.11.7", "3.14.0rc1"]),
     cloudpickle=st.sampled_from(["", "3.1.2"]),
     arguments=st.dictionaries(

@@ -23,4 +23,14 @@ def test_whatever_arrives_is_read_or_refused_with_a_reason(seed: int) -> None:
 def test_the_fuzzer_reaches_every_reason_and_still_good_messages() -> None:
     """It is no fuzzer of one and the same error."""
     ends = fuzz.fuzz(4000, 1)
-    assert {"TASK", "ASK", "INFO", "BAD_SIGNATURE", "BAD_JSON", "BAD_ENCODING", "BAD_MESSAGE"} <= ends.keys()
+    assert {
+        "TASK",
+        "ASK",
+        "INFO",
+        "BAD_SIGNATURE",
+        "BAD_JSON",
+        "BAD_ENCODING",
+        "BAD_MESSAGE",
+        "a bundle",
+        "no bundle",
+    } <= ends.keys()
