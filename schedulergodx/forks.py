@@ -33,7 +33,8 @@ class SqliteGate:
     """A `with` block around everything that enters SQLite. Safe from any thread; may be nested."""
 
     def __init__(self, *, is_sound: bool = True) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._depths: dict[int, int] = {}
         self._forks = 0
         self._is_at_rest = is_sound
@@ -43,7 +44,7 @@ class SqliteGate:
     def __enter__(self) -> None:
         """Enter; waits while a fork is going on."""
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             while self._forks and me not in self._depths:
                 self._changed.wait()
             self._depths[me] = self._depths.get(me, 0) + 1
@@ -51,11 +52,12 @@ class SqliteGate:
     def __exit__(self, *_: object) -> None:
         """Leave."""
         me = threading.get_ident()
-        with self._changed:
+        with self._lock:
             self._depths[me] -= 1
             if not self._depths[me]:
                 del self._depths[me]
-                self._changed.notify_all()
+                if self._forks:  # else nobody waits for it
+                    self._changed.notify_all()
 
     def close(self) -> None:
         """Let nobody in, and wait until all others have left. Before a fork."""
