@@ -128,6 +128,8 @@ class TaskParameters:
     @property
     def limits(self) -> TaskLimits:
         """The bounds of a hard run."""
+        if not self.hard:  # as `__post_init__` sees to
+            return NO_LIMITS
         given = {name: value for name in config.LIMIT_RANGES if (value := getattr(self, name)) is not None}
         return TaskLimits(**given) if given else NO_LIMITS
 

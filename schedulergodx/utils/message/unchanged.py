@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from functools import lru_cache
+from operator import is_
 from types import CodeType, FunctionType, ModuleType
+from typing import TypeAlias
 from weakref import WeakKeyDictionary
 
 from schedulergodx.utils.message.functions import names_in
@@ -12,6 +14,9 @@ from schedulergodx.utils.message.functions import names_in
 _KEPT_BYTES_MAX = 64 * 1024
 _CONSTANTS = {int, float, complex, str, bytes, bool, type(None)}
 _MISSING = object()
+_FACTS = 6
+_Kept: TypeAlias = tuple[tuple[object, ...], tuple[ModuleType, ...], bytes]
+"""What a function was, the modules among it, which must be simple still, and its pickle."""
 
 
 class PickledFunctions:
@@ -23,37 +28,39 @@ class PickledFunctions:
     """
 
     def __init__(self) -> None:
-        self._kept: WeakKeyDictionary[FunctionType, tuple[tuple[object, ...], bytes]] = WeakKeyDictionary()
+        self._kept: WeakKeyDictionary[FunctionType, _Kept] = WeakKeyDictionary()
 
     def get(self, function: object, modules: tuple[str, ...]) -> bytes | None:
         """Return the pickle of `function`, made while `modules` travelled by value, or None when it is to be made."""
         if not isinstance(function, FunctionType) or (kept := self._kept.get(function)) is None:
             return None
-        content, data = kept
+        content, held_modules, data = kept
         now = _content(function, modules)
-        return data if now is not None and _are_identical(now, content) else None
+        if now is None or len(now) != len(content) or not all(map(is_, now, content)):
+            return None
+        return data if all(map(_is_simple_module, held_modules)) else None
 
     def keep(self, function: object, modules: tuple[str, ...], data: bytes) -> None:
         """Note a pickle, if it is small and it can be found out later whether it still holds."""
         if len(data) > _KEPT_BYTES_MAX:
             return
-        if isinstance(function, FunctionType) and (content := _content(function, modules)) is not None:
-            self._kept[function] = (content, data)
+        if not isinstance(function, FunctionType) or (content := _content(function, modules)) is None:
+            return
+        held = content[_FACTS + len(modules) :]
+        if all(_is_constant(value) for value in held):
+            held_modules = tuple([value for value in held if isinstance(value, ModuleType)])
+            self._kept[function] = (content, held_modules, data)
 
 
 def _content(function: FunctionType, modules: tuple[str, ...]) -> tuple[object, ...] | None:
-    """Return everything that goes into the pickle of `function`; None when that may change unseen."""
+    """Return everything that goes into the pickle of `function`, `_FACTS` first; None when there is more to it."""
     if function.__closure__ or function.__dict__ or function.__kwdefaults__:
         return None
     code, known = function.__code__, function.__globals__
-    annotations = function.__annotations__
+    defaults, annotations = function.__defaults__, function.__annotations__
+    facts = (code, defaults, function.__name__, function.__qualname__, function.__module__, function.__doc__)
     held = [known.get(name, _MISSING) for name in _global_names(code)]
-    held += function.__defaults__ or ()
-    held += annotations.values()
-    if not all(_is_constant(value) for value in held):
-        return None
-    texts = (function.__name__, function.__qualname__, function.__module__, function.__doc__)
-    return (code, function.__defaults__, *texts, *annotations, *modules, *held)
+    return (*facts, *modules, *annotations, *held, *(defaults or ()), *annotations.values())
 
 
 @lru_cache(maxsize=256)  # code never changes
@@ -78,7 +85,3 @@ def _is_simple_module(value: object) -> bool:
         and value.__name__ in sys.stdlib_module_names
         and sys.modules.get(value.__name__) is value
     )
-
-
-def _are_identical(some: tuple[object, ...], others: tuple[object, ...]) -> bool:
-    return len(some) == len(others) and all(one is other for one, other in zip(some, others, strict=True))
