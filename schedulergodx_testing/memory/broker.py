@@ -84,7 +84,8 @@ class MemoryBroker:
     @property
     def is_idle(self) -> bool:
         """Whether nothing can happen before the clock moves, or somebody does something."""
-        return not self._stepper.is_ready()
+        stepper = self._stepper
+        return not (stepper.ready or stepper.is_ready())
 
     # --- Looking in
 

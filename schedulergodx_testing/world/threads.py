@@ -28,6 +28,11 @@ class VirtualKill(BaseException):
     """Ends a virtual thread where it waits, as SIGKILL ends a process; for `finally` blocks it looks like an exit."""
 
 
+def at_once() -> bool:
+    """Return True: what has not begun waits for its turn only."""
+    return True
+
+
 @dataclass(slots=True, eq=False)
 class Parked:
     """Where a thread waits.
@@ -71,7 +76,7 @@ class VirtualThread:
 
     def __init__(self, world: World, name: str, body: Callable[[], None], thread: threading.Thread | None) -> None:
         self.name = name
-        self.parked: Parked | None = Parked(lambda: True, None, "its start")
+        self.parked: Parked | None = Parked(at_once, None, "its start")
         self.is_done = False
         self.is_killed = False
         self.is_lost = False  # whether it runs on without the baton

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from schedulergodx_testing.world.threads import VirtualThread
+from schedulergodx_testing.world.threads import VirtualThread, at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,11 +80,13 @@ class Turns:
         return chosen
 
     def _choose(self) -> Actor | VirtualThread | None:
+        ready: list[Actor] = []
         for actor in self.actors:
-            if actor.is_first and actor.is_ready():
-                return actor
-        ready = [actor for actor in self.actors if not actor.is_first and actor.is_ready()]
-        threads = self.runnable()
+            if actor.is_ready():
+                if actor.is_first:
+                    return actor
+                ready.append(actor)
+        threads = self.runnable() if self.threads else []
         if not ready and not threads:
             return None
         choice = self._choices.one_of(len(ready) + len(threads))
@@ -99,7 +101,7 @@ class Turns:
             parked = thread.parked
             if parked is None:
                 continue
-            if thread.is_dying or parked.is_ready():
+            if parked.ready is at_once or thread.is_dying or parked.is_ready():
                 runnable.append(thread)
             elif parked.deadline_us is not None and parked.deadline_us <= late_us:
                 if parked.deadline_us < late_us:
