@@ -7,6 +7,7 @@
 #   make simulate         2,000 random stories with random faults; SEEDS=50000 for more
 #   make bench            what this machine manages, over a private RabbitMQ and over one file
 #   make bench-peers      the same beside Celery, Dramatiq, Taskiq, Huey and APScheduler
+#                         both with ROUNDS=3; SCALE=0.01 tries them with a part of the numbers
 #   make soak MINUTES=10  break everything at random over a RabbitMQ; then compare what was promised with what was kept
 #   make fuzz COUNT=1000000   throw changed messages at everything that reads them
 #   make clean            remove what these made
@@ -17,6 +18,8 @@ URL ?=
 SEEDS ?= 2000
 MINUTES ?= 10
 SOAK_ARGS ?=
+ROUNDS ?= 3
+SCALE ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,7 +49,8 @@ soak: $(VENV)/.installed-dev
 	$(BIN)/python -m tests.soak --minutes $(MINUTES) $(SOAK_ARGS)
 
 bench: $(VENV)/.installed-dev
-	@for script in $(BENCHMARKS); do echo "== $$script" && $(BIN)/python $$script || exit 1; done
+	@for script in $(BENCHMARKS) benchmarks/limits.py; do echo "== $$script" && \
+	    SCHEDULERGODX_BENCH_SCALE=$(SCALE) $(BIN)/python $$script $(ROUNDS) || exit 1; done
 
 bench-peers: $(VENV)/.installed-dev $(PEERS)/.installed
 	$(BIN)/python benchmarks/bench_peers.py --python $(PEERS)/bin/python

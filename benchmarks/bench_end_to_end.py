@@ -22,29 +22,30 @@ if TYPE_CHECKING:
 TASKS = 20_000
 
 
-def answered_per_second(url: str, place: Path, tasks: int = TASKS) -> float:
+def answered_per_second(url: str, place: Path, tasks: int = TASKS, **limits: float) -> float:
     """Queue tasks, serve them, and return how many answers came in a second."""
     with Client(name="bench", url=url) as client:
         task = client.task(nothing)
         with client.batch():
             ids = [task.launch() for _ in range(tasks)]
-        with serving.service(url, place):
+        with serving.service(url, place, **limits):
             ids[0].result()
             return measuring.per_second(tasks - 1, lambda: [message_id.result() for message_id in ids[1:]])
 
 
 def main() -> None:
     """Measure over RabbitMQ and over one file, and print."""
-    rounds = measuring.rounds_asked(__doc__)
+    options = measuring.asked(__doc__)
+    tasks = options.part_of(TASKS)
     with serving.folder() as folder, serving.rabbitmq_url() as url:
         file_url = f"sqlite:///{folder / 'broker.db'}"
         figures = measuring.interleaved(
             {
-                "end to end over RabbitMQ": lambda: answered_per_second(url, folder / "rabbitmq.db"),
-                "end to end over one file": lambda: answered_per_second(file_url, folder / "file.db"),
+                "end to end over RabbitMQ": lambda: answered_per_second(url, folder / "rabbitmq.db", tasks),
+                "end to end over one file": lambda: answered_per_second(file_url, folder / "file.db", tasks),
             },
             "tasks/s",
-            rounds=rounds,
+            rounds=options.rounds,
         )
     measuring.tell("end_to_end", figures)
 

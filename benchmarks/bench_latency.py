@@ -15,10 +15,10 @@ from tasks import nothing
 from schedulergodx import Client
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 LAUNCHES = 300
+SHARES = {"p50": 0.5, "p99": 0.99}
 
 
 def latencies_ms(url: str, database: Path, launches: int = LAUNCHES) -> list[float]:
@@ -29,29 +29,21 @@ def latencies_ms(url: str, database: Path, launches: int = LAUNCHES) -> list[flo
         return [measuring.seconds(lambda: task.launch().result()) * 1000 for _ in range(launches)]
 
 
-def figures_of(name: str, rounds: list[list[float]]) -> Iterator[measuring.Figure]:
-    """Yield the median and the 99th percentile of rounds."""
-    for share, words in ((0.5, "p50"), (0.99, "p99")):
-        values = tuple(measuring.percentile(one, share) for one in rounds)
-        yield measuring.Figure(name=f"{name}, {words}", unit="ms", values=values)
-
-
 def main() -> None:
     """Measure, and print."""
-    rounds = measuring.rounds_asked(__doc__)
+    options = measuring.asked(__doc__)
+    launches = options.part_of(LAUNCHES)
     with serving.folder() as folder, serving.rabbitmq_url() as url:
         file_url = f"sqlite:///{folder / 'broker.db'}"
-        over_rabbitmq, over_file = [], []
-        for _ in range(rounds):
-            over_rabbitmq.append(latencies_ms(url, folder / "rabbitmq.db"))
-            over_file.append(latencies_ms(file_url, folder / "file.db"))
-    measuring.tell(
-        "latency",
-        [
-            *figures_of("launch to result over RabbitMQ", over_rabbitmq),
-            *figures_of("launch to result over one file", over_file),
-        ],
-    )
+        found = measuring.in_turn(
+            {
+                "launch to result over RabbitMQ": lambda: latencies_ms(url, folder / "rabbitmq.db", launches),
+                "launch to result over one file": lambda: latencies_ms(file_url, folder / "file.db", launches),
+            },
+            rounds=options.rounds,
+        )
+    figures = [figure for name, rounds in found.items() for figure in measuring.spread(name, "ms", rounds, SHARES)]
+    measuring.tell("latency", figures)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
+import subprocess
+import sys
+import tempfile
 import threading
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -18,13 +24,34 @@ import serving
 from tasks import nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
     from pika.adapters.blocking_connection import BlockingChannel
 
 MESSAGES, CONFIRMED, ECHOES, COMMITS, HOPS, PICKLES = 5_000, 300, 300, 300, 10_000, 5_000
 GROUP = 100
+GROUPS = (1, 10, 50, 100, 500)
+"""Rows of one commit."""
+TASK_SQL = (
+    "INSERT INTO tasks (id, run_at, status, body) VALUES (:id, :place, 0, :body)",
+    "UPDATE tasks SET status = 1, started_at = :place WHERE id = :id",
+    "UPDATE tasks SET status = 2, ended_at = :place WHERE id = :id",
+    "INSERT INTO outbox (id, body) VALUES (:id, :body)",
+    "DELETE FROM outbox WHERE id = :id",
+)
+"""The least that a task needs so that it is stored, started once, ended and answered whatever happens."""
+TASK_COMMITS = ((0, 1), (2, 3), (4,))
+"""Which of these share a commit: a task may begin only once its start is on disk."""
+_ECHOING = """
+import sys, pika
+channel = pika.BlockingConnection(pika.URLParameters(sys.argv[1])).channel()
+channel.queue_declare("limits-echo", durable=True)
+def answer(channel, method, properties, body):
+    channel.basic_publish("", properties.reply_to, body, pika.BasicProperties(delivery_mode=2))
+    channel.basic_ack(method.delivery_tag)
+channel.basic_consume("limits-echo", answer)
+channel.start_consuming()
+"""
 BODY = b"x" * 500
 KEPT = pika.BasicProperties(delivery_mode=2)
 
@@ -69,9 +96,34 @@ def over_the_broker(url: str, rounds: int) -> list[measuring.Figure]:
             "/s",
             rounds=rounds,
         )
-        echoes = [[_echo_ms(plain) for _ in range(ECHOES)] for _ in range(rounds)]
-    values = tuple(measuring.percentile(one, 0.5) for one in echoes)
-    return [*figures, measuring.Figure(name="pika: a message there and back, p50", unit="ms", values=values)]
+        echoes = echo_ms(url, rounds)
+    return [*figures, *measuring.spread("pika: to a bare worker and back", "ms", echoes, {"p50": 0.5, "p99": 0.99})]
+
+
+def echo_ms(url: str, rounds: int) -> list[list[float]]:
+    """Return the milliseconds of messages to a bare worker in another process and back, one at a time."""
+    with (
+        subprocess.Popen([sys.executable, "-c", _ECHOING, url]) as worker,  # noqa: S603 - the program above
+        pika.BlockingConnection(pika.URLParameters(url)) as connection,
+    ):
+        channel = connection.channel()
+        channel.queue_declare("limits-echo", durable=True)
+        queue = channel.queue_declare("", exclusive=True).method.queue or ""
+        back: list[bytes] = []
+        channel.basic_consume(queue, lambda _channel, _method, _properties, body: back.append(body), auto_ack=True)
+        properties = pika.BasicProperties(delivery_mode=2, reply_to=queue)
+
+        def echo() -> None:
+            back.clear()
+            channel.basic_publish("", "limits-echo", BODY, properties)
+            while not back:
+                connection.process_data_events(time_limit=60)
+
+        try:
+            echo()
+            return [[measuring.seconds(echo) * 1000 for _ in range(ECHOES)] for _ in range(rounds)]
+        finally:
+            worker.kill()
 
 
 def _confirmed(plain: BlockingChannel, careful: BlockingChannel) -> float:
@@ -80,32 +132,52 @@ def _confirmed(plain: BlockingChannel, careful: BlockingChannel) -> float:
     return rate
 
 
-def _echo_ms(channel: BlockingChannel) -> float:
-    def echo() -> None:
-        channel.basic_publish("", "limits", BODY)
-        while channel.basic_get("limits", auto_ack=True)[0] is None:
-            pass
+@contextmanager
+def durable_database(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a new database as a service has one: WAL, synchronous=FULL."""
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        connection = sqlite3.connect(Path(made) / "limits.db", isolation_level=None)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        try:
+            yield connection
+        finally:
+            connection.close()
 
-    return measuring.seconds(echo) * 1000
+
+def rows_per_second(folder: Path, rows: int, commits: int) -> float:
+    """Return the rows a second that SQLite keeps, in transactions of so many rows."""
+    with durable_database(folder) as connection:
+        connection.execute("CREATE TABLE kept (body BLOB)")
+
+        def keep() -> None:
+            for _ in range(commits):
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT INTO kept VALUES (?)", [(BODY,)] * rows)
+                connection.execute("COMMIT")
+
+        return measuring.per_second(commits * rows, keep)
 
 
-def commits_per_second(folder: Path, rows: int) -> float:
-    """Return the rows a second that SQLite keeps, in transactions of so many rows, synchronous=FULL."""
-    connection = sqlite3.connect(folder / "limits.db", isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("CREATE TABLE IF NOT EXISTS kept (body BLOB)")
+def tasks_per_second(folder: Path, group: int, commits: int) -> float:
+    """Return the tasks a second whose bare SQL SQLite does, when so many tasks share each commit."""
+    with durable_database(folder) as connection:
+        connection.execute(
+            "CREATE TABLE tasks (id TEXT PRIMARY KEY, run_at INT, status INT, started_at INT, ended_at INT, body BLOB)"
+        )
+        connection.execute("CREATE INDEX waiting ON tasks (run_at) WHERE status = 0")
+        connection.execute("CREATE TABLE outbox (id TEXT PRIMARY KEY, body BLOB)")
 
-    def keep() -> None:
-        for _ in range(COMMITS):
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany("INSERT INTO kept VALUES (?)", [(BODY,)] * rows)
-            connection.execute("COMMIT")
+        def work() -> None:
+            for first in range(0, commits * group, group):
+                rows = [{"id": f"{place:026}", "place": place, "body": BODY} for place in range(first, first + group)]
+                for together in TASK_COMMITS:
+                    connection.execute("BEGIN IMMEDIATE")
+                    for place in together:
+                        connection.executemany(TASK_SQL[place], rows)
+                    connection.execute("COMMIT")
 
-    try:
-        return measuring.per_second(COMMITS * rows, keep)
-    finally:
-        connection.close()
+        return measuring.per_second(commits * group, work)
 
 
 def hop() -> None:
@@ -133,27 +205,30 @@ def _repeated(action: Callable[[], object], count: int) -> Callable[[], None]:
     return repeat
 
 
+def of_this_machine(folder: Path, options: measuring.Options) -> dict[str, Callable[[], float]]:
+    """Return what is measured without a broker, each in so many a second."""
+    commits, pickles = options.part_of(COMMITS), options.part_of(PICKLES)
+    by_value = _repeated(lambda: cloudpickle.dumps(lambda: nothing), pickles)
+    plain = _repeated(lambda: pickle.dumps(((1, 2), {})), pickles)
+    return {
+        **{f"SQLite: rows, {rows} in each commit": partial(rows_per_second, folder, rows, commits) for rows in GROUPS},
+        **{
+            f"SQLite: the bare SQL of a task, {group} in each commit": partial(tasks_per_second, folder, group, commits)
+            for group in GROUPS
+        },
+        "threads: there and back": lambda: measuring.per_second(HOPS, hop),
+        "cloudpickle: a function by value": lambda: measuring.per_second(pickles, by_value),
+        "pickle: plain arguments": lambda: measuring.per_second(pickles, plain),
+    }
+
+
 def main() -> None:
     """Measure, and print."""
-    rounds = measuring.rounds_asked(__doc__)
+    options = measuring.asked(__doc__)
     with serving.rabbitmq_url() as url:
-        figures = over_the_broker(url, rounds)
-    by_value, plain = (
-        _repeated(lambda: cloudpickle.dumps(lambda: nothing), PICKLES),
-        _repeated(lambda: pickle.dumps(((1, 2), {})), PICKLES),
-    )
+        figures = over_the_broker(url, options.rounds)
     with serving.folder() as folder:
-        figures += measuring.interleaved(
-            {
-                "SQLite: one row in each commit": lambda: commits_per_second(folder, 1),
-                f"SQLite: {GROUP} rows in each commit": lambda: commits_per_second(folder, GROUP),
-                "threads: there and back": lambda: measuring.per_second(HOPS, hop),
-                "cloudpickle: a function by value": lambda: measuring.per_second(PICKLES, by_value),
-                "pickle: plain arguments": lambda: measuring.per_second(PICKLES, plain),
-            },
-            "/s",
-            rounds=rounds,
-        )
+        figures += measuring.interleaved(of_this_machine(folder, options), "/s", rounds=options.rounds)
     measuring.tell("limits", figures)
 
 

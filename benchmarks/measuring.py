@@ -1,4 +1,4 @@
-"""What every benchmark shares: rounds with a warm-up, medians with their spread, the machine, and the JSON kept.
+"""What every benchmark shares: its options, rounds with a warm-up, medians with their spread, and the JSON kept.
 
 A figure of one run means little on a shared machine: only ratios between what ran interleaved in one run are compared.
 """
@@ -15,17 +15,21 @@ import time
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from schedulergodx.clock import SystemClock
+from schedulergodx.utils.keys.ring import new_key
+from schedulergodx.utils.keys.source import KEY_FILE_VARIABLE, KEYS_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+T = TypeVar("T")
 CLOCK = SystemClock()
 ROUNDS = 3
 RESULTS = Path(__file__).parent / "results"
 """Where the JSON of each run is kept, one file for each benchmark; the newest replaces the one before."""
+_facts: dict[str, str] = {}
 _PACKAGES = ("schedulergodx", "pika", "cloudpickle", "celery", "dramatiq", "taskiq", "taskiq-aio-pika", "huey")
 
 
@@ -54,15 +58,21 @@ class Figure:
         return f"{self.name:<58} {_short(self.median):>10} {self.unit:<8} {spread}"
 
 
-def interleaved(measures: Mapping[str, Callable[[], float]], unit: str, *, rounds: int) -> list[Figure]:
-    """Run all measures once unrecorded, then in turn, `rounds` times each. Each returns a value of `unit`."""
-    values: dict[str, list[float]] = {name: [] for name in measures}
+def in_turn(measures: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str, list[T]]:
+    """Run all measures once unrecorded, then in turn, `rounds` times each. Return what each brought."""
+    found: dict[str, list[T]] = {name: [] for name in measures}
     for place in range(rounds + 1):
         for name, measure in measures.items():
             value = measure()
             if place:
-                values[name].append(value)
-    return [Figure(name=name, unit=unit, values=tuple(measured)) for name, measured in values.items()]
+                found[name].append(value)
+    return found
+
+
+def interleaved(measures: Mapping[str, Callable[[], float]], unit: str, *, rounds: int) -> list[Figure]:
+    """Measure as `in_turn` does, each a value of `unit`."""
+    found = in_turn(measures, rounds=rounds)
+    return [Figure(name=name, unit=unit, values=tuple(values)) for name, values in found.items()]
 
 
 def per_second(count: int, action: Callable[[], object]) -> float:
@@ -77,17 +87,52 @@ def seconds(action: Callable[[], object]) -> float:
     return CLOCK.monotonic() - begun
 
 
+class Options(argparse.Namespace):
+    """What the command line of a benchmark says.
+
+    Attributes:
+        rounds: how often everything is measured, after one warm-up.
+        scale: which part of the full numbers is used; below 1 only to try a benchmark.
+        unsigned: without keys.
+    """
+
+    rounds: int
+    scale: float
+    unsigned: bool
+
+    def part_of(self, count: int) -> int:
+        """Return so many things, or the part of them that is asked for, at least ten."""
+        return min(count, max(10, round(count * self.scale)))
+
+
 def parser(about: str | None) -> argparse.ArgumentParser:
-    """Return a parser of the command line that knows the number of rounds."""
+    """Return a parser of the command line that knows the options of every benchmark."""
     made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("rounds", nargs="?", type=int, default=ROUNDS)
+    made.add_argument("rounds", nargs="?", type=int, default=ROUNDS, help=f"measured rounds; default: {ROUNDS}")
+    scale = float(os.environ.get("SCHEDULERGODX_BENCH_SCALE") or 1)
+    made.add_argument("--scale", type=float, default=scale, help="a part of the full numbers, e.g. 0.01 to try it")
+    made.add_argument("--unsigned", action="store_true", help="without keys; by default all messages are signed")
     return made
 
 
-def rounds_asked(about: str | None) -> int:
-    """Return how many rounds the command line asks for."""
-    asked: int = parser(about).parse_args().rounds
-    return asked
+def asked(how: argparse.ArgumentParser | str | None) -> Options:
+    """Read the command line, with a parser or for a text that says what is measured.
+
+    Unless it says `--unsigned`, this process and all that it starts get a key of this run.
+    """
+    made = how if isinstance(how, argparse.ArgumentParser) else parser(how)
+    options = made.parse_args(namespace=Options())
+    for variable in (KEYS_VARIABLE, KEY_FILE_VARIABLE):
+        os.environ.pop(variable, None)
+    if not options.unsigned:
+        os.environ[KEYS_VARIABLE] = new_key().line()
+    note(signing="off" if options.unsigned else "on", scale=f"{options.scale:g}")
+    return options
+
+
+def note(**facts: str) -> None:
+    """Note what else the figures of this run depend on."""
+    _facts.update(facts)
 
 
 def pause(span_s: float) -> None:
@@ -114,7 +159,23 @@ def machine() -> dict[str, str]:
             facts[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return facts
+    return facts | _facts
+
+
+def spread(name: str, unit: str, rounds: Sequence[Sequence[float]], shares: Mapping[str, float]) -> list[Figure]:
+    """Return a figure for each share of the values, e.g. `{"p50": 0.5}`, with its value in each round."""
+    return [
+        Figure(name=f"{name}, {words}", unit=unit, values=tuple(percentile(one, share) for one in rounds))
+        for words, share in shares.items()
+    ]
+
+
+def in_columns(rounds: Sequence[Sequence[float]], names: Mapping[str, str]) -> list[Figure]:
+    """Return a figure for each name and unit, when each round has brought a value for each of them."""
+    return [
+        Figure(name=name, unit=unit, values=tuple(one[place] for one in rounds))
+        for place, (name, unit) in enumerate(names.items())
+    ]
 
 
 def tell(name: str, figures: Sequence[Figure], **more: str) -> None:
@@ -123,6 +184,7 @@ def tell(name: str, figures: Sequence[Figure], **more: str) -> None:
     print(", ".join(f"{key} {value}" for key, value in facts.items()))
     for figure in figures:
         print(figure)
+    facts["measured_at"] = CLOCK.now().isoformat(timespec="seconds")
     RESULTS.mkdir(exist_ok=True)
     kept = {"machine": facts, "figures": [asdict(figure) | {"median": figure.median} for figure in figures]}
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")

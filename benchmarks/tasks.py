@@ -12,3 +12,13 @@ def nothing() -> None:
 def lateness_s(due_at: float) -> float:
     """Return how many seconds after `due_at`, in seconds since 1970, this runs."""
     return time.time() - due_at
+
+
+def size_of(data: bytes) -> int:
+    """Return how many bytes came."""
+    return len(data)
+
+
+def text_of(size: int) -> str:
+    """Return a text of so many bytes."""
+    return "x" * size
