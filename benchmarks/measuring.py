@@ -54,8 +54,8 @@ class Figure:
 
     def __str__(self) -> str:
         """One line: the median, and the lowest and highest."""
-        spread = f"({_short(min(self.values))} - {_short(max(self.values))})"
-        return f"{self.name:<58} {_short(self.median):>10} {self.unit:<8} {spread}"
+        spread = f"({short(min(self.values))} - {short(max(self.values))})"
+        return f"{self.name:<58} {short(self.median):>10} {self.unit:<8} {spread}"
 
 
 def in_turn(measures: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str, list[T]]:
@@ -190,7 +190,8 @@ def tell(name: str, figures: Sequence[Figure], **more: str) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
+    """Return a number with three digits, or more where it is large."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"  # noqa: PLR2004 - three digits say enough
 
 

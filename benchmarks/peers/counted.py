@@ -1,6 +1,6 @@
 """What the tasks of peers do: nothing, but the last one writes down how long all took since the first.
 
-Their results would need a Redis; so where a peer answers nothing, its own worker measures.
+So a worker measures by itself where it answers nothing. The environment of all scripts is read here.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from pathlib import Path
 TASKS = int(os.environ.get("PEER_TASKS", "0"))
 REPORT = os.environ.get("PEER_REPORT", "")
 URL = os.environ.get("PEER_URL", "")
+REDIS = os.environ.get("PEER_REDIS", "")
+"""The URL of a Redis for results, or "" for none."""
 
 _numbers = itertools.count(1)
 _begun: list[float] = []
@@ -23,7 +25,7 @@ def count() -> None:
     number = next(_numbers)
     if number == 1:
         _begun.append(time.monotonic())
-    elif number == TASKS:
+    if number == TASKS:
         unfinished = Path(f"{REPORT}.new")
         unfinished.write_text(str(time.monotonic() - _begun[0]), "ascii")
         unfinished.rename(REPORT)
