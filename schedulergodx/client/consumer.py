@@ -118,21 +118,29 @@ class Answers:
                 self._waiters.pop(message_id, None)
 
     def hear(self, outcome: Outcome, *, size_bytes: int = 0) -> None:
-        """Keep an outcome and wake whoever waits for it. A second one of the same id is passed over.
+        """Hear one outcome; see `hear_all`."""
+        self.hear_all([(outcome, size_bytes)])
+
+    def hear_all(self, heard: Iterable[tuple[Outcome, int]]) -> None:
+        """Keep outcomes and wake whoever waits for them. A second one of the same id is passed over.
 
         Args:
-            outcome: what came.
-            size_bytes: of the message that it came in.
+            heard: what came, each with the bytes of the message that it came in.
         """
-        is_unknown = outcome.code in _UNKNOWN
+        to_wake: list[tuple[Callable[[Heard], None], Heard]] = []
         with self._lock:
-            self._expected.discard(outcome.message_id)
-            self._doubtful.discard(outcome.message_id)
-            if not is_unknown and outcome.message_id not in self._outcomes:
-                self._keep(outcome, size_bytes)
-            waiters = self._waiters.pop(outcome.message_id, [])
-        for on_heard in waiters:
-            on_heard(_unknown(outcome) if is_unknown else outcome)
+            for outcome, size_bytes in heard:
+                message_id = outcome.message_id
+                self._expected.discard(message_id)
+                self._doubtful.discard(message_id)
+                is_unknown = outcome.report.code in _UNKNOWN
+                if not is_unknown and message_id not in self._outcomes:
+                    self._keep(outcome, size_bytes)
+                if (waiters := self._waiters.pop(message_id, None)) is not None:
+                    told: Heard = _unknown(outcome) if is_unknown else outcome
+                    to_wake += [(on_heard, told) for on_heard in waiters]
+        for on_heard, told in to_wake:
+            on_heard(told)
 
     def _keep(self, outcome: Outcome, size_bytes: int) -> None:
         self._outcomes[outcome.message_id] = outcome
@@ -232,22 +240,27 @@ class Consumer:
 
     def _take(self, delivery: Delivery) -> None:
         """Take one answer, or a bundle of them; what cannot be believed is thrown away by itself."""
+        heard: list[tuple[Outcome, int]] = []
         try:
             for message in bundles.cut(delivery.body):
-                self._take_answer(message)
+                heard += self._outcome(message)
         except MessageRejected as error:
             self._logger.warning("answers were thrown away: %s: %s", error.reason, error)
+        if heard:
+            self._answers.hear_all(heard)
         self._ack(delivery)
 
-    def _take_answer(self, message: bytes) -> None:
+    def _outcome(self, message: bytes) -> tuple[tuple[Outcome, int], ...]:
+        """Return what one answer tells, as `hear_all` takes it; nothing, when that is no outcome or not believed."""
         try:
             outcome = self._read(message)
         except MessageRejected as error:
             self._logger.warning("an answer was thrown away: %s: %s", error.reason, error)
-            return
-        if outcome is not None:
-            self._logger.debug("answer: %s (message %s)", outcome.code.value, outcome.message_id)
-            self._answers.hear(outcome, size_bytes=len(message))
+            return ()
+        if outcome is None:
+            return ()
+        self._logger.debug("answer: %s (message %s)", outcome.code.value, outcome.message_id)
+        return ((outcome, len(message)),)
 
     def _read(self, message: bytes) -> Outcome | None:
         """Return what an answer tells. Nothing is parsed that is not certain to come from the service."""

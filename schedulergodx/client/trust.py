@@ -59,6 +59,8 @@ class Trust:
         self._way.keys().reload()
 
     def _own(self) -> Signatures:
+        if (made := self._signatures) is not None:
+            return made
         with self._lock:
             if self._signatures is None:
                 self._signatures = self._make()

@@ -44,7 +44,7 @@ class Outcomes:
 
     def tell(self, outcome: Outcome, queue: str, turn: Turn, *, client: str) -> None:
         """Answer with an outcome."""
-        body = self._signed(answers.answer(outcome, client=client))
+        body = self._signed(client, answers.message(outcome, client=client))
         turn.replies.append(self._storage.add_reply(queue, outcome.message_id, body, now=turn.now))
 
     def refuse(  # noqa: PLR0913 - the parts of a message
@@ -71,7 +71,8 @@ class Outcomes:
         if not queue:
             return
         message = Envelope(message_id=message_id, client=client, kind=kind, arguments=dict(arguments))
-        turn.replies.append(self._storage.add_reply(queue, message_id, self._signed(message), now=turn.now))
+        body = self._signed(client, envelope.build(message))
+        turn.replies.append(self._storage.add_reply(queue, message_id, body, now=turn.now))
 
-    def _signed(self, message: Envelope) -> bytes:
-        return self._signatures.sign(Direction.ANSWER, message.client, envelope.build(message), is_service=True)
+    def _signed(self, client: str, message: bytes) -> bytes:
+        return self._signatures.sign(Direction.ANSWER, client, message, is_service=True)

@@ -44,11 +44,17 @@ outcomes = st.builds(
 @given(outcomes)
 def test_an_outcome_arrives_as_it_was(outcome):
     """Through an answer, its bytes and back, nothing is lost."""
-    body = envelope.build(answers.answer(outcome, client="shop"))
+    body = answers.message(outcome, client="shop")
     message = envelope.parse(body, bytes_max=MAX)
     assert answers.outcome_of(message) == outcome
     assert message.kind is (Message.INFO if outcome.status is TaskStatus.COMPLETED else Message.ERROR)
     assert message.issued_at == outcome.ended_at
+
+
+@given(outcomes, st.sampled_from(["shop", 'a "shop"', "магазин"]))
+def test_the_bytes_of_an_answer_are_those_of_its_fields(outcome, client):
+    """The short way for a result that is JSON already writes what the way over its value writes."""
+    assert answers.message(outcome, client=client) == envelope.build(answers.answer(outcome, client=client))
 
 
 @pytest.mark.parametrize("code", [code for code in Code if Report(code=code).status is not TaskStatus.COMPLETED])

@@ -16,6 +16,7 @@ from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.service.runner import frames
 from schedulergodx.service.runner.hard_run import PIECE_BYTES, HardRun
 from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
+from schedulergodx.utils.message import results
 from schedulergodx.utils.rmq_property import RmqConnect
 from schedulergodx_testing.specs import changed, make_task
 
@@ -62,11 +63,22 @@ def test_the_place_of_a_rabbitmq_travels():
         assert frames.unpack_order(body_of(frames.pack_order(order))).broker is None
 
 
-@given(st.sampled_from(Code), st.none() | st.text(st.characters(max_codepoint=127)), st.text(), st.text())
+@given(st.sampled_from(Code), st.none() | st.lists(st.text() | st.integers()).map(results.encode), st.text(), st.text())
 def test_a_report_arrives_as_it_was(code, result, message, traceback):
     """Every report arrives the same."""
     report = Report(code=code, result=result, exception_type="E", message=message, traceback=traceback)
     assert frames.unpack_report(body_of(frames.pack_report(report))) == report
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"result": ']}},"id":"another"'}, {"result": ""}, {"result": "NaN"}, {"result": "1 2"}, {"message": 5}],
+    ids=str,
+)
+def test_a_report_that_no_run_makes_is_no_report(changes):
+    """What a function writes into the pipe of its own process becomes no part of an answer, and ends no service."""
+    facts = {"code": Code.OK, "result": "1", "message": ""} | changes
+    assert frames.unpack_report(body_of(frames.pack_report(Report(**facts)))) is None
 
 
 @given(st.binary(max_size=60))

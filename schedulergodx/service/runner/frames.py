@@ -114,7 +114,12 @@ def unpack_report(body: bytes) -> Report | None:
     """Read what `pack_report` wrote; None when it is something else: the task could write into its pipe, too."""
     try:
         head, (result,) = _unpack(body)
-        return Report(**{**head, "code": Code(head["code"])}, result=None if result is None else result.decode("ascii"))
+        report = Report(
+            **{**head, "code": Code(head["code"])}, result=None if result is None else result.decode("ascii")
+        )
+        if report.result is not None:
+            results.decode(report.result)  # it goes into an answer as it stands
+        return report if all(isinstance(text, str) for text in head.values()) else None
     except Exception:  # noqa: BLE001 - these bytes come from the process of the task, and may be anything
         return None
 

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from json.encoder import encode_basestring_ascii as quoted
+from typing import TYPE_CHECKING, Any
 
 from schedulergodx.errors import MessageRejected
 from schedulergodx.rules.lifecycle import Code, Outcome, Report, TaskStatus
+from schedulergodx.utils.message import envelope as envelopes
 from schedulergodx.utils.message.envelope import Envelope, bad, moment_field, moment_text
 from schedulergodx.utils.message.kinds import Message, MessageInfoStatus, error_status
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+def message(outcome: Outcome, *, client: str) -> bytes:
+    """Return the bytes of `answer`. Of a result, which is JSON as it stands, nothing is read for that."""
+    report = outcome.report
+    if report.code is not Code.OK or report.result is None or outcome.ended_at is None:
+        return envelopes.build(answer(outcome, client=client))
+    ended_at = _moment(outcome.ended_at)
+    return (
+        f'{{"v":{envelopes.VERSION},"id":{quoted(outcome.message_id)},"client":{quoted(client)},'
+        f'"type":{Message.INFO.value},"issued_at":{ended_at},"arguments":{{"status":{TaskStatus.COMPLETED.value},'
+        f'"code":"{Code.OK.value}","run_at":{_moment(outcome.run_at)},"started_at":{_moment(outcome.started_at)},'
+        f'"ended_at":{ended_at},"responce":{MessageInfoStatus.OK.value},"result":{report.result}}}}}'
+    ).encode()
+
+
+def _moment(moment: datetime | None) -> str:
+    return "null" if moment is None else f'"{moment_text(moment)}"'
 
 
 def answer(outcome: Outcome, *, client: str) -> Envelope:
@@ -46,28 +69,34 @@ def outcome_of(envelope: Envelope) -> Outcome | None:
         MessageRejected: a field is missing or of the wrong type.
     """
     fields = envelope.arguments
-    if envelope.kind not in {Message.INFO, Message.ERROR} or "code" not in fields:
+    is_completed = envelope.kind is Message.INFO
+    if not (is_completed or envelope.kind is Message.ERROR) or "code" not in fields:
         return None
     try:
         code = Code(fields["code"])
     except ValueError:
         raise bad("code", "a code that this version knows", fields["code"]) from None
-    is_completed = envelope.kind is Message.INFO
     has_result = is_completed and code is Code.OK
     report = Report(
         code=code,
-        result=json.dumps(fields.get("result"), separators=(",", ":")) if has_result else None,
+        result=envelopes.written(fields.get("result")) if has_result else None,
         exception_type=_text(fields, "exception_type"),
         message=_text(fields, "representation" if is_completed else "message"),
         traceback=_text(fields, "traceback"),
     )
     if (report.status is TaskStatus.COMPLETED) is not is_completed:
         raise MessageRejected(f"code {code.value} does not go with a message of type {envelope.kind.name}")
-    moments = {
-        name: None if fields.get(name) is None else moment_field(fields, name)
-        for name in ("run_at", "started_at", "ended_at")
-    }
-    return Outcome(message_id=envelope.message_id, report=report, **moments)
+    return Outcome(
+        message_id=envelope.message_id,
+        report=report,
+        run_at=_moment_or_none(fields, "run_at"),
+        started_at=_moment_or_none(fields, "started_at"),
+        ended_at=_moment_or_none(fields, "ended_at"),
+    )
+
+
+def _moment_or_none(fields: dict[str, Any], name: str) -> datetime | None:
+    return None if fields.get(name) is None else moment_field(fields, name)
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

@@ -161,6 +161,12 @@ def moment_field(fields: dict[str, Any], name: str) -> datetime:
         raise bad(name, expected, value) from None
 
 
+def written(value: object) -> str:
+    """Return JSON data as text, as it stands in messages."""
+    return _encoder.encode(value)
+
+
+@lru_cache(maxsize=1024)  # the answers of one turn have the moments of that turn
 def moment_text(moment: datetime) -> str:
     """Return an aware moment as messages have it, in UTC with microseconds."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
