@@ -27,6 +27,7 @@ from schedulergodx_testing.crashing import BrokerProgram, Crashing, CrashPoint
 from schedulergodx_testing.driving import Driving
 from schedulergodx_testing.errors import HarnessError, LeftBehind
 from schedulergodx_testing.faults import HarnessFaults
+from schedulergodx_testing.garbage import seldom_collected
 from schedulergodx_testing.launched import Launch, launch_of
 from schedulergodx_testing.ledger import Ledger
 from schedulergodx_testing.memory.happenings import KINDS
@@ -165,6 +166,7 @@ class Harness(Driving, Assertions, Crashing):
         try:
             self._folder = Path(tempfile.mkdtemp(prefix="schedulergodx-", dir=_memory_folder()))
             self._exit.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            self._exit.enter_context(seldom_collected())
             self._exit.callback(self.broker.close)
             self.clock.wait_through(self._wait_for)
             self._exit.callback(self.clock.wait_through, None)

@@ -106,7 +106,8 @@ class DatabaseLedger:
     def settled(self, outgoing: Outgoing, error: BrokerError | None) -> None:
         """The broker has a reply, or has no place for it."""
         if error is None or isinstance(error, QueueMissing):
-            self.told.update((outgoing.queue, one) for one in ids_of(outgoing))
+            queue, message_id = outgoing.queue, outgoing.message_id
+            self.told.update((queue, one) for one in self.bundles.get((queue, message_id), (message_id,)))
 
     def is_pruned(self, message_id: str) -> bool:
         """Return whether a task ended so long ago that its row may be gone."""
@@ -185,6 +186,7 @@ class Ledger:
 
     def ids_in(self, queue: str, message_id: str) -> tuple[str, ...]:
         """Return which launches a message is about, by what it is known by to the broker."""
-        bundle = (queue, message_id)
-        found = [ledger.bundles[bundle] for ledger in self.databases.values() if bundle in ledger.bundles]
-        return found[0] if found else (message_id,)
+        for ledger in self.databases.values():
+            if (ids := ledger.bundles.get((queue, message_id))) is not None:
+                return ids
+        return (message_id,)
