@@ -1,7 +1,8 @@
-"""pika's connection with two additions: writes can be gathered, and it can be cut.
+"""pika's connection with three additions: writes can be gathered, reads are larger, and it can be cut.
 
 The only module that uses names of pika which are not public. Without `_adapter_emit_data` nothing would be gathered,
-and all would still work; `tests/integration/rabbitmq_transport/test_losses.py` shows that cutting works.
+without `_MAX_RECV_BYTES` all would be read in smaller pieces, and everything would still work;
+`tests/integration/rabbitmq_transport/test_losses.py` shows that cutting works.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 _WRITE_BYTES_MAX = 256 * 1024
 """Frames are joined up to this size; larger pieces would be copied without gain."""
+_READ_BYTES_MAX = 16 * 1024
+"""Read at once, instead of pika's 4 KiB: each read lets go of the interpreter, and waits until it has it again.
+
+Not more: pika copies what it has read and not looked at yet with every frame.
+"""
 
 
 class WireConnection(SelectConnection):
@@ -38,9 +44,13 @@ class WireConnection(SelectConnection):
         def ended(_connection: object, error: str | BaseException) -> None:
             on_end(self, error if isinstance(error, BaseException) else StreamLostError(error))
 
+        def opened() -> None:
+            self._transport._MAX_RECV_BYTES = _READ_BYTES_MAX  # type: ignore[attr-defined] # noqa: SLF001 - see above
+            on_open(self)
+
         super().__init__(
             parameters,
-            on_open_callback=lambda _connection: on_open(self),
+            on_open_callback=lambda _connection: opened(),
             on_open_error_callback=ended,
             on_close_callback=ended,
             custom_ioloop=loop,
