@@ -1,19 +1,21 @@
 """What is to be reached, beside what was measured last: reads `results/`, where each benchmark keeps its figures.
 
-Run it by hand: `python benchmarks/targets.py`. `make bench-peers` ends with it.
+Run it by hand: `python benchmarks/targets.py [--markdown]`. `make bench-peers` ends with it.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 from dataclasses import dataclass, field
 from functools import partial
 
 import measuring
 
 OURS = "schedulergodx"
-WIDTHS = (46, 44, 12, 34, 9)
+WIDTHS = (46, 44, 16, 26, 7)
+HEADING = ("question", "target", "measured", "ratio to, or beside", "met?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Target:
         ours = self._best(self.ours, medians)
         other = self._best(self.of, medians)
         if ours is None or (self.of and other is None):
-            return self.question, self._goal(), "not measured", "", ""
+            return self.question, self._goal(), "not measured yet", "", ""
         value, unit = ours
         limit = self.plus + (self.factor * other[0] if other else 0.0)
         is_met = value >= limit if self.is_least else value <= limit
@@ -55,7 +57,7 @@ class Target:
     def _goal(self) -> str:
         sign = "≥" if self.is_least else "≤"
         if not self.of:
-            return f"{sign} {self.plus:g}"
+            return f"{sign} {self.plus:,g}"
         if self.plus:
             return f"{sign} {self.of[0].partition('/')[2]} {self.plus:+g}"
         names = " or ".join(name.rpartition(": ")[2] for name in self.of)
@@ -119,12 +121,15 @@ def _delays() -> list[Target]:
         {share: _peers(f"lateness: {who}, {share}") for share in ("earliest", "p50", "p99", "latest")}
         for who in (OURS, "APScheduler, SQLite")
     )
+    due = partial(_named, "due_at_once")
     return [
         _least("delayed tasks: the earliest (ms)", ours["earliest"]),
         _most("delayed tasks, lateness, p50", ours["p50"], of=other["p50"]),
         _most("delayed tasks, lateness, p99", ours["p99"], of=other["p99"]),
         _most("delayed tasks, the latest (ms)", ours["latest"], plus=10),
-        _most("100,000 due at once: first began (ms)", _named("due_at_once", "first began, late by"), plus=50),
+        _least("100,000 due at once: tasks that ran", due("tasks that ran"), plus=100_000),
+        _most("100,000 due at once: first began (ms)", due("first began, late by"), plus=50),
+        _most("100,000 due at once: memory (MB)", due("memory at its highest"), of=due("memory before"), plus=50),
     ]
 
 
@@ -187,19 +192,20 @@ def kept() -> tuple[dict[str, tuple[float, str]], set[str]]:
     return medians, remarks
 
 
-def main() -> None:
-    """Print the table."""
+def main(*, is_markdown: bool = False) -> None:
+    """Print the table, as columns or as Markdown for docs/performance.md."""
     medians, remarks = kept()
+    rows = [HEADING, *(target.line(medians) for target in all_targets())]
+    if is_markdown:
+        rows.insert(1, ("---",) * len(HEADING))
+        print("\n".join(f"| {' | '.join(cells)} |" for cells in rows))
+        return
     print("\nWhat is to be reached (medians; what is not measured: make bench)\n")
-    for cells in (("question", "target", "measured", "ratio to, or beside", ""), *_lines(medians)):
+    for cells in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip())
     for remark in sorted(remarks):
         print(remark)
 
 
-def _lines(medians: dict[str, tuple[float, str]]) -> list[tuple[str, ...]]:
-    return [target.line(medians) for target in all_targets()]
-
-
 if __name__ == "__main__":
-    main()
+    main(is_markdown="--markdown" in sys.argv)
