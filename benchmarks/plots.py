@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent.parent / "docs"
 SIZE_INCHES = (6.4, 3.6)
+ROOM = 1.3
+"""So much higher than the highest value, for the legend."""
 MACHINE = ("processors", "python", "rabbitmq", "sqlite")
 
 
@@ -52,8 +54,8 @@ def batches() -> Figure:
         (bench_batch.ANSWERS, "tasks answered, so many events in a turn"),
     ):
         line(axes, sizes, [values[pattern.format(f"{size:,}")] for size in sizes], label)
-    axes.set(xscale="log", xlabel="batch size", ylabel="per second", ylim=(0, None))
-    axes.legend()
+    axes.set(xscale="log", xlabel="batch size", ylabel="per second")
+    _finish(axes)
     return figure
 
 
@@ -64,9 +66,9 @@ def memory() -> Figure:
     words = list(bench_waiting.WAITING)
     places = [int(facts[one].replace(",", "")) for one in words]
     line(axes, places, [values[f"{one} waiting: memory, idle"] for one in words], "service, idle")
-    axes.set(xlabel="tasks that wait for a year", ylabel="memory in MB", ylim=(0, None))
+    axes.set(xlabel="tasks that wait for a year", ylabel="memory in MB")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.legend()
+    _finish(axes)
     return figure
 
 
@@ -78,6 +80,12 @@ def _figure(facts: dict[str, str]) -> tuple[Figure, Axes]:
     part = "" if facts["scale"] == "1" else f" (only tried, with {facts['scale']} of the numbers)"
     axes.set_title(machine + part, fontsize=7)
     return figure, axes
+
+
+def _finish(axes: Axes) -> None:
+    axes.set_ylim(0, axes.get_ylim()[1] * ROOM)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(loc="upper left")
 
 
 def main() -> None:
