@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schedulergodx.utils.storage import DB, sqlite
+from schedulergodx.utils.storage import DB, known, queries
 from schedulergodx_testing.contracts.stored_tasks import NOON, make_task
 
 
@@ -25,10 +25,10 @@ def plan(db: DB, sql: str) -> list[str]:
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        (sqlite.DUE, "INDEX tasks_due (is_hard=? AND run_at<?)"),
-        (sqlite.EARLIEST, "INDEX tasks_due (is_hard=?)"),
-        (sqlite.PRUNABLE, "INDEX tasks_ended (ended_at<?)"),
-        (sqlite.INTERRUPTED, "INDEX tasks_by_status (status=?)"),
+        (queries.DUE, "INDEX tasks_due (is_hard=? AND run_at<?)"),
+        (known.EARLIEST, "INDEX tasks_due (is_hard=?)"),
+        (queries.PRUNABLE, "INDEX tasks_ended (ended_at<?)"),
+        (queries.INTERRUPTED, "INDEX tasks_by_status (status=?)"),
     ],
 )
 def test_the_loop_searches_by_an_index(db: DB, sql: str, expected: str) -> None:
@@ -42,9 +42,9 @@ def test_the_loop_searches_by_an_index(db: DB, sql: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        (sqlite.PRUNABLE_IDS, "SEARCH forgotten USING COVERING INDEX forgotten_ended (ended_at<?)"),
-        (sqlite.OLD_REPLIES, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
-        (sqlite.FIRST_REPLY, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
+        (queries.PRUNABLE_IDS, "SEARCH forgotten USING COVERING INDEX forgotten_ended (ended_at<?)"),
+        (queries.OLD_REPLIES, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
+        (queries.FIRST_REPLY, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
     ],
 )
 def test_what_is_forgotten_or_offered_again_is_searched_by_an_index(db: DB, sql: str, expected: str) -> None:

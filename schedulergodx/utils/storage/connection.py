@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +26,9 @@ SQLITE_LEAST = (3, 37, 0)
 """STRICT tables came with 3.37, in 2021."""
 CHECKED_BYTES_MAX = 32 * 1024 * 1024
 """Up to this size the whole file is checked whenever it is opened; above it, that would delay the start."""
+
+_ROWS_AT_ONCE = (32, 8, 1)
+"""Few sizes, so that each statement is prepared once and kept."""
 
 _WRITER_SETTINGS: tuple[tuple[str, str, object], ...] = (
     ("journal_mode", "WAL", "wal"),
@@ -75,6 +79,15 @@ class Connection:
         except sqlite3.Error as error:
             self._failure = explained(error, self.path)
             raise self._failure from error
+
+    def change_many(self, sql: str, rows: Sequence[Row]) -> None:
+        """Run a statement with `{rows}` in its text for all rows, many of them at a time."""
+        done = 0
+        while left := len(rows) - done:
+            count = next(size for size in _ROWS_AT_ONCE if size <= left)
+            batch = rows[done : done + count]
+            self._run(_for_rows(sql, len(batch[0]), count), [value for row in batch for value in row])
+            done += count
 
     def insert(self, sql: str, parameters: Sequence[object]) -> int:
         """Insert one row and return its number."""
@@ -153,6 +166,13 @@ class Connection:
         if self._raw.in_transaction:
             with suppress(StorageError):
                 self.change("ROLLBACK")
+
+
+@lru_cache(maxsize=64)
+def _for_rows(sql: str, width: int, count: int) -> str:
+    """Return the statement with places for so many rows of so many values."""
+    row = f"({', '.join('?' * width)})"
+    return sql.replace("{rows}", ", ".join([row] * count))
 
 
 def open_writer(path: Path, check: Callable[[Connection, int], None] | None = None) -> Connection:

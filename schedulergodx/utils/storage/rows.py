@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from schedulergodx.rules.lifecycle import Code, Outcome, Report, TaskStatus
 from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.utils.abstractions import Reply, TaskSpec, TaskState
+from schedulergodx.utils.storage.known import Claim
 
 if TYPE_CHECKING:
     from schedulergodx.utils.storage.connection import Row
@@ -22,13 +23,12 @@ TASK_COLUMNS = (
     "is_hard, lifetime_s, issued_at, run_at, is_delayed, is_overdue_enabled, stored_at, max_starts, limits, seal"
 )
 """What `task` gives, in its order."""
-TASK_PLACES = ", ".join("?" for _ in TASK_COLUMNS.split(","))
 SPEC_COLUMNS = (
     "tasks.number, run_at, function, message_id, client, reply_to, name, digest, reference, code_digest, "
     "arguments.body, by_value, python, is_hard, lifetime_s, issued_at, is_delayed, is_overdue_enabled, "
-    "max_starts, limits, starts, seal"
+    "max_starts, limits, starts, seal, EXISTS (SELECT 1 FROM watchers WHERE task = tasks.number)"
 )
-"""What `spec` takes, in its order."""
+"""What `spec` and `claim` take, in its order."""
 STATE_COLUMNS = (
     "number, message_id, client, name, is_hard, issued_at, run_at, status, started_at, starts, "
     "max_starts, "
@@ -79,10 +79,22 @@ def due_order(row: Row) -> tuple[int, int]:
     return run_at, number
 
 
+def message_id(row: Row) -> str:
+    """Return the id in a row of `SPEC_COLUMNS`."""
+    found: str = row[3]
+    return found
+
+
 def function_number(row: Row) -> int | None:
     """Return the number of the function's body in a row of `SPEC_COLUMNS`; None: it travels by reference alone."""
     number: int | None = row[2]
     return number
+
+
+def claim(row: Row) -> Claim:
+    """Return what is kept of the task in a row of `SPEC_COLUMNS` while it is under way."""
+    number, run_at, _function, _message_id, client, reply_to, *_others, is_watched = row
+    return Claim(number=number, run_at=run_at, client=client, reply_to=reply_to, is_watched=bool(is_watched))
 
 
 def spec(row: Row, function: bytes | None) -> TaskSpec:
@@ -110,6 +122,7 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         limits,
         starts,
         seal,
+        _is_watched,
     ) = row
     return TaskSpec(
         message_id=message_id,

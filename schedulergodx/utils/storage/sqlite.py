@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import TaskStatus, may_advance
 from schedulergodx.utils.abstractions import Added, Reply
-from schedulergodx.utils.storage import reader, rows
+from schedulergodx.utils.storage import queries, reader, rows
 from schedulergodx.utils.storage.connection import open_writer
 from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
+from schedulergodx.utils.storage.known import Claim, Known
 from schedulergodx.utils.storage.marker import Marker, Progress, changes_of, check_newest, check_there
 from schedulergodx.utils.storage.marks import Begun, Marks
+from schedulergodx.utils.storage.pending import Pending
 from schedulergodx.utils.storage.surroundings import boot_id, network_kind
 
 if TYPE_CHECKING:
@@ -31,34 +33,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("schedulergodx.storage")
 
 DEFAULT_URL = "sqlite:///SchedulerGodX.db"
-
-# `status = 0` stands in the text, not among the parameters: only so does SQLite use the index of what waits.
-DUE = (
-    f"SELECT {rows.SPEC_COLUMNS} FROM tasks JOIN arguments ON task = tasks.number "  # noqa: S608 - constants
-    "WHERE status = 0 AND is_hard = ? AND run_at <= ? ORDER BY run_at, tasks.number LIMIT ?"
-)
-INSERT_TASK = f"INSERT INTO tasks ({rows.TASK_COLUMNS}) VALUES ({rows.TASK_PLACES})"  # noqa: S608 - constants
-WAITING = "SELECT count(*) FROM tasks WHERE status = 0"
-EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
-KNOWN = (
-    "SELECT digest, 0 FROM tasks WHERE message_id = ?1 UNION ALL SELECT digest, 1 FROM forgotten WHERE message_id = ?1"
-)
-PRUNABLE = "SELECT number, function FROM tasks WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
-FORGET = "INSERT INTO forgotten (message_id, digest, ended_at) SELECT message_id, digest, ended_at FROM tasks "
-PRUNABLE_IDS = "SELECT message_id FROM forgotten WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
-OLD_REPLIES = "SELECT number, message_id FROM outbox WHERE queue = ? AND added_at < ? ORDER BY number LIMIT ?"
-REPLIES = (
-    "SELECT number, queue, message_id, body FROM outbox "
-    "WHERE number > ? AND queue NOT IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT ?"
-)
-FIRST_REPLY = "SELECT number, queue, message_id, body FROM outbox WHERE queue = ? ORDER BY number LIMIT 1"
-COUNT_REPLIES = "SELECT count(*) FROM outbox WHERE queue NOT IN (SELECT value FROM json_each(?))"
-WATCHERS = (
-    "SELECT reply_to, tasks.client, queue, watchers.client FROM tasks LEFT JOIN watchers ON task = tasks.number "
-    "WHERE message_id = ? ORDER BY queue"
-)
-INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
-CLAIM = "SELECT is_hard, epoch, began_at FROM tasks JOIN epochs USING (epoch) WHERE message_id = ?"
 
 
 class DB:
@@ -90,9 +64,8 @@ class DB:
         self._epoch = 0
         self._began_at = 0
         self._changes = 0
-        self._last_function: tuple[bytes, int] | None = None
-        self._earliest: dict[bool, int | None] = {}
-        self._waiting: int | None = None
+        self._known = Known()
+        self._pending = Pending()
         self._left: Begun | None = None
         self._ended: list[str] = []
 
@@ -175,16 +148,18 @@ class DB:
             with connection.transaction():
                 before = connection.changed_rows()
                 yield
+                self._write_pending()
                 if connection.changed_rows() != before:
                     changes += 1
                     connection.change("UPDATE epochs SET changes = ? WHERE epoch = ?", (changes, self._epoch))
                 self._identity.check()
         except BaseException:
-            self._forget()  # it may have been stored in this very transaction
-            self._ended.clear()
+            self._forget()
             raise
+        self._known.due.clear()
         for message_id in self._ended:
             self._marks.release(message_id)
+            self._known.claims.pop(message_id, None)
         self._ended.clear()
         if changes != self._changes:
             self._changes = changes
@@ -193,21 +168,20 @@ class DB:
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""
         connection = self._changing()
-        known = connection.row(KNOWN, (task.message_id,))
-        if known is not None:
-            digest, is_forgotten = known
+        digest, is_forgotten = self._digest_of(connection, task.message_id)
+        if digest is not None:
             if digest != task.digest:
                 return Added.CONFLICT
             return Added.FORGOTTEN if is_forgotten else Added.SAME
-        number = connection.insert(
-            INSERT_TASK,
-            rows.task(task, function=self._function_number(task.function), now=now),
-        )
-        connection.insert(
-            "INSERT INTO arguments (task, body, by_value) VALUES (?, ?, ?)",
+        function = self._function_number(task.function)
+        number = self._known.next_task(connection)
+        self._pending.add(
+            task.message_id,
+            task.digest,
+            (number, *rows.task(task, function=function, now=now)),
             (number, task.arguments, task.arguments_by_value),
         )
-        self._note_waiting(task)
+        self._known.note_waiting(rows.to_microseconds(task.run_at), is_hard=task.is_hard)
         return Added.NEW
 
     def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
@@ -218,12 +192,15 @@ class DB:
             *self._due(moment, is_hard=True, limit=hard_limit),
         ]
         found.sort(key=rows.due_order)
+        self._known.due = {rows.message_id(row): rows.claim(row) for row in found}
         return self._specs(found)
 
     def next_run_at(self, *, is_soft_wanted: bool = True, is_hard_wanted: bool = True) -> datetime | None:
         """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""
+        connection = self._written()
         wanted = [is_hard for is_hard, is_wanted in ((False, is_soft_wanted), (True, is_hard_wanted)) if is_wanted]
-        earliest = [moment for is_hard in wanted if (moment := self._earliest_of(is_hard=is_hard)) is not None]
+        moments = [self._known.earliest(connection, is_hard=is_hard) for is_hard in wanted]
+        earliest = [moment for moment in moments if moment is not None]
         return rows.to_moment(min(earliest)) if earliest else None
 
     def start(self, message_id: str, *, now: datetime) -> bool:
@@ -231,25 +208,31 @@ class DB:
         if not self._is_marking:  # not earlier: what an older epoch has left is of use until it is dealt with
             self._is_marking = True
             self._marks.begin(self._epoch, self._began_at)
-        changed = self._changing().change(
-            "UPDATE tasks SET status = 1, started_at = ?, starts = starts + 1, epoch = ?, owner = ? "
-            "WHERE message_id = ? AND status = 0",
-            (rows.to_microseconds(now), self._epoch, self._owner, message_id),
-        )
-        self._earliest.clear()
-        self._add_waiting(-changed)
-        return changed == 1
+        self._changing()
+        started_at = rows.to_microseconds(now)
+        claim = self._known.due.pop(message_id, None)
+        if claim is None:
+            claim = self._waiting_claim(message_id)
+        if claim is None:
+            return False
+        claim.started_at = started_at
+        self._pending.start(claim.number, started_at=started_at)
+        self._known.claims[message_id] = claim
+        self._known.forget_earliest()
+        self._known.add_waiting(-1)
+        return True
 
     def put_back(self, message_id: str, *, has_run: bool) -> bool:
         """Make a WORK task WAITING again. Returns False, and changes nothing, if it is not WORK."""
-        changed = self._changing().change(
+        changed = self._changing_now().change(
             "UPDATE tasks SET status = 0, starts = starts - ?1, "
             "started_at = CASE WHEN starts = ?1 THEN NULL ELSE started_at END "
             "WHERE message_id = ?2 AND status = 1",
             (0 if has_run else 1, message_id),
         )
-        self._earliest.clear()
-        self._add_waiting(changed)
+        self._known.forget_earliest()
+        self._known.add_waiting(changed)
+        self._known.claims.pop(message_id, None)
         self._ended.append(message_id)
         return changed == 1
 
@@ -259,29 +242,38 @@ class DB:
         Raises:
             ValueError: no task may step from where it is to `report.status`; a mistake of the caller.
         """
-        connection = self._changing()
-        row = connection.row("SELECT number, status, run_at, started_at FROM tasks WHERE message_id = ?", (message_id,))
+        claim = self._known.claims.get(message_id)
+        kept, ended_at = rows.storable(report), rows.to_microseconds(now)
+        if claim is None:
+            return self._finish_unclaimed(message_id, kept, ended_at)
+        self._changing()
+        if claim.has_ended:
+            return None
+        _check_advance(message_id, TaskStatus.WORK, kept)
+        claim.has_ended = True
+        self._ended.append(message_id)
+        self._pending.finish(claim.number, kept, ended_at=ended_at)
+        return rows.outcome(message_id, claim.run_at, claim.started_at, ended_at, kept)
+
+    def _finish_unclaimed(self, message_id: str, report: Report, ended_at: int) -> Outcome | None:
+        """Record the outcome of a task that was not started here."""
+        connection = self._changing_now()
+        row = connection.row(queries.STEP, (message_id,))
         if row is None or (status := TaskStatus(row[1])).is_ended:
             return None
-        if not may_advance(status, report.status):
-            raise ValueError(f"task {message_id!r} is {status.name}: it cannot become {report.status.name}")
+        _check_advance(message_id, status, report)
         number, _status, run_at, started_at = row
         if status is TaskStatus.WAITING:
-            self._earliest.clear()
-            self._add_waiting(-1)
+            self._known.forget_earliest()
+            self._known.add_waiting(-1)
+            self._known.due.pop(message_id, None)
         self._ended.append(message_id)
-        kept = rows.storable(report)
-        ended_at = rows.to_microseconds(now)
-        connection.change(
-            "UPDATE tasks SET status = ?, ended_at = ?, code = ?, result = ?, exception_type = ?, message = ?, "
-            "traceback = ? WHERE number = ?",
-            (kept.status.value, ended_at, *rows.report_values(kept), number),
-        )
-        return rows.outcome(message_id, run_at, started_at, ended_at, kept)
+        self._pending.finish(number, report, ended_at=ended_at)
+        return rows.outcome(message_id, run_at, started_at, ended_at, report)
 
     def interrupted(self) -> list[str]:
         """Return the ids of tasks that an older epoch left in WORK, the oldest task first."""
-        found = self._opened().rows(INTERRUPTED, (self._epoch,))
+        found = self._written().rows(queries.INTERRUPTED, (self._epoch,))
         return [message_id for (message_id,) in found]
 
     def has_begun(self, message_id: str) -> bool:
@@ -289,7 +281,7 @@ class DB:
         left = self._left
         if left is None or left.has(message_id):
             return True
-        return self._opened().row(CLAIM, (message_id,)) != (0, left.epoch, left.began_at)
+        return self._written().row(queries.CLAIM, (message_id,)) != (0, left.epoch, left.began_at)
 
     def beginning(self, message_id: str) -> Callable[[], None] | None:
         """Return what a soft task's thread calls just before it enters the function; None: nothing is kept of it."""
@@ -297,7 +289,7 @@ class DB:
 
     def find(self, message_id: str) -> TaskState | None:
         """Return where the task is, or None when it is unknown."""
-        return reader.find(self._opened(), message_id)
+        return reader.find(self._written(), message_id)
 
     def is_forgotten(self, message_id: str) -> bool:
         """Return whether a task of this id has ended and was pruned, and its id is still kept."""
@@ -305,22 +297,21 @@ class DB:
 
     def tasks(self, *, limit: int, statuses: Iterable[TaskStatus] = ()) -> list[TaskState]:
         """Return the newest tasks, the newest first, at most `limit`, of these statuses, or of all."""
-        return reader.tasks(self._opened(), limit=limit, statuses=statuses)
+        return reader.tasks(self._written(), limit=limit, statuses=statuses)
 
     def counts(self) -> dict[TaskStatus, int]:
         """Return how many tasks are in each status, zeros included."""
-        return reader.counts(self._opened())
+        return reader.counts(self._written())
 
     def count_waiting(self) -> int:
         """Return how many tasks are WAITING; they are counted once, and their number is kept from then on."""
-        connection = self._opened()
-        if self._waiting is None:
-            self._waiting = int(connection.value(WAITING))
-        return self._waiting
+        return self._known.count_waiting(self._written())
 
     def add_watcher(self, message_id: str, queue: str, *, client: str) -> None:
         """Have the outcome of a task that has not ended also sent to `queue`, for `client`; else change nothing."""
-        self._changing().change(
+        if (claim := self._known.claims.get(message_id) or self._known.due.get(message_id)) is not None:
+            claim.is_watched = True
+        self._changing_now().change(
             "INSERT OR IGNORE INTO watchers (task, queue, client) "
             "SELECT number, ?, ? FROM tasks WHERE message_id = ? AND ended_at IS NULL",
             (queue, client, message_id),
@@ -331,8 +322,10 @@ class DB:
 
         The task's own `reply_to` comes first, then watchers, no doubles.
         """
-        connection = self._opened()
-        found = connection.rows(WATCHERS, (message_id,))
+        claim = self._known.claims.get(message_id)
+        if claim is not None and not claim.is_watched:
+            return {claim.reply_to: claim.client} if claim.reply_to else {}
+        found = self._written().rows(queries.WATCHERS, (message_id,))
         if not found:
             return {}
         reply_to, launcher, _queue, _client = found[0]
@@ -344,30 +337,29 @@ class DB:
 
     def add_reply(self, queue: str, message_id: str, body: bytes, *, now: datetime) -> Reply:
         """Put an answer into the outbox. Its number is never given to another one."""
-        number = self._changing().insert(
-            "INSERT INTO outbox (queue, message_id, body, added_at) VALUES (?, ?, ?, ?)",
-            (queue, message_id, body, rows.to_microseconds(now)),
-        )
+        number = self._known.next_reply(self._changing())
+        self._pending.add_reply((number, queue, message_id, body, rows.to_microseconds(now)))
         return Reply(number=number, queue=queue, message_id=message_id, body=body)
 
     def replies(self, *, after: int, limit: int, without: Collection[str] = ()) -> list[Reply]:
         """Return the replies of the outbox numbered above `after`, at most `limit`, in order."""
-        found = self._opened().rows(REPLIES, (after, json.dumps(list(without)), limit))
+        found = self._written().rows(queries.REPLIES, (after, json.dumps(list(without)), limit))
         return [rows.reply(row) for row in found]
 
     def first_reply(self, queue: str) -> Reply | None:
         """Return the first reply to `queue` in the outbox, or None."""
-        row = self._opened().row(FIRST_REPLY, (queue,))
+        row = self._written().row(queries.FIRST_REPLY, (queue,))
         return None if row is None else rows.reply(row)
 
     def count_replies(self, *, without: Collection[str] = ()) -> int:
         """Return how many replies are in the outbox. No body is read for it."""
-        count: int = self._opened().value(COUNT_REPLIES, (json.dumps(list(without)),))
+        count: int = self._written().value(queries.COUNT_REPLIES, (json.dumps(list(without)),))
         return count
 
     def remove_replies(self, numbers: Iterable[int]) -> None:
         """Take replies out of the outbox; one that is not there is left out."""
-        self._changing().change_each("DELETE FROM outbox WHERE number = ?", [(number,) for number in numbers])
+        self._changing()
+        self._pending.remove_replies(numbers)
 
     def prune(self, *, ended_before: datetime, limit: int) -> int:
         """Forget at most `limit` tasks that ended before, but their ids. Returns how many.
@@ -375,13 +367,13 @@ class DB:
         Arguments and watchers go with their task, and a function with the last task that uses it. Replies that the
         broker has not confirmed stay in the outbox.
         """
-        connection = self._changing()
-        pruned = connection.rows(PRUNABLE, (rows.to_microseconds(ended_before), limit))
+        connection = self._changing_now()
+        pruned = connection.rows(queries.PRUNABLE, (rows.to_microseconds(ended_before), limit))
         if not pruned:
             return 0
-        self._last_function = None
+        self._known.last_function = None
         numbers = [(number,) for number, _function in pruned]
-        connection.change_each(f"{FORGET} WHERE number = ?", numbers)
+        connection.change_each(f"{queries.FORGET} WHERE number = ?", numbers)
         connection.change_each("DELETE FROM tasks WHERE number = ?", numbers)
         for function in {function for _number, function in pruned if function is not None}:
             connection.change(
@@ -392,15 +384,15 @@ class DB:
 
     def prune_ids(self, *, ended_before: datetime, limit: int) -> int:
         """Forget also the ids of at most `limit` pruned tasks that ended before. Returns how many."""
-        connection = self._changing()
-        pruned = connection.rows(PRUNABLE_IDS, (rows.to_microseconds(ended_before), limit))
+        connection = self._changing_now()
+        pruned = connection.rows(queries.PRUNABLE_IDS, (rows.to_microseconds(ended_before), limit))
         if pruned:
             connection.change_each("DELETE FROM forgotten WHERE message_id = ?", pruned)
         return len(pruned)
 
     def prune_replies(self, queue: str, *, added_before: datetime, limit: int) -> list[str]:
         """Drop at most `limit` replies to `queue` that were added before. Returns their message ids."""
-        pruned = self._changing().rows(OLD_REPLIES, (queue, rows.to_microseconds(added_before), limit))
+        pruned = self._changing_now().rows(queries.OLD_REPLIES, (queue, rows.to_microseconds(added_before), limit))
         self.remove_replies(number for number, _message_id in pruned)
         return [message_id for _number, message_id in pruned]
 
@@ -424,12 +416,41 @@ class DB:
         connection.expect_transaction()
         return connection
 
+    def _changing_now(self) -> Connection:
+        """Return the connection for a change that is made at once, and needs all changes before it."""
+        connection = self._changing()
+        self._write_pending()
+        return connection
+
+    def _written(self) -> Connection:
+        """Return the connection for a query, which sees all changes before it."""
+        connection = self._opened()
+        self._write_pending()
+        return connection
+
+    def _write_pending(self) -> None:
+        self._pending.write(self._opened(), epoch=self._epoch, owner=self._owner)
+
+    def _forget(self) -> None:
+        """Begin anew with the database as it is: what is known may be of a transaction that was undone."""
+        self._known.forget()
+        self._pending.clear()
+        self._ended.clear()
+
+    def _digest_of(self, connection: Connection, message_id: str) -> tuple[bytes | None, bool]:
+        """Return the digest of the launch that an id belongs to, or None, and whether that one is forgotten."""
+        if (pending := self._pending.digests.get(message_id)) is not None:
+            return pending, False
+        known = connection.row(queries.KNOWN, (message_id,))
+        return (None, False) if known is None else (known[0], bool(known[1]))
+
     def _function_number(self, function: bytes | None) -> int | None:
         """Return the number of a function's body, storing it if it is new."""
         if function is None:
             return None
-        if self._last_function is not None and self._last_function[0] == function:  # as in a burst of launches
-            return self._last_function[1]
+        last = self._known.last_function
+        if last is not None and last[0] == function:
+            return last[1]
         connection = self._opened()
         digest = hashlib.sha256(function).digest()
         known = connection.row("SELECT number FROM functions WHERE digest = ?", (digest,))
@@ -437,40 +458,22 @@ class DB:
             number = int(known[0])
         else:
             number = connection.insert("INSERT INTO functions (digest, body) VALUES (?, ?)", (digest, function))
-        self._last_function = (function, number)
+        self._known.last_function = (function, number)
         return number
 
     def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[Row]:
-        connection = self._opened()
-        if limit <= 0:
+        connection = self._written()
+        if limit <= 0 or self._known.is_none_due(moment, is_hard=is_hard):
             return []
-        if is_hard in self._earliest and ((earliest := self._earliest[is_hard]) is None or earliest > moment):
-            return []
-        return connection.rows(DUE, (is_hard, moment, limit))
+        return connection.rows(queries.DUE, (is_hard, moment, limit))
 
-    # What is known of the file without asking it, since nobody else writes it: the function that was stored last, the
-    # earliest moment of what waits, soft or hard (None: nothing waits), for which a service looks at every turn, and
-    # how many wait (None: not counted yet).
-
-    def _forget(self) -> None:
-        self._last_function = None
-        self._earliest.clear()
-        self._waiting = None
-
-    def _add_waiting(self, count: int) -> None:
-        if self._waiting is not None:
-            self._waiting += count
-
-    def _earliest_of(self, *, is_hard: bool) -> int | None:
-        if is_hard not in self._earliest:
-            self._earliest[is_hard] = self._opened().value(EARLIEST, (is_hard,))
-        return self._earliest[is_hard]
-
-    def _note_waiting(self, task: TaskSpec) -> None:
-        self._add_waiting(1)
-        if task.is_hard in self._earliest:
-            earliest, run_at = self._earliest[task.is_hard], rows.to_microseconds(task.run_at)
-            self._earliest[task.is_hard] = run_at if earliest is None else min(earliest, run_at)
+    def _waiting_claim(self, message_id: str) -> Claim | None:
+        """Return a task that waits, but was not found by `due` just now; None: it does not wait."""
+        row = self._written().row(queries.WAITING_CLAIM, (message_id,))
+        if row is None:
+            return None
+        number, run_at, client, reply_to, is_watched = row
+        return Claim(number=number, run_at=run_at, client=client, reply_to=reply_to, is_watched=bool(is_watched))
 
     def _specs(self, found: list[Row]) -> list[TaskSpec]:
         """Return the tasks of rows with the bodies of their functions, each read once and shared."""
@@ -480,3 +483,8 @@ class DB:
             if number not in bodies:
                 bodies[number] = self._opened().value("SELECT body FROM functions WHERE number = ?", (number,))
         return [rows.spec(row, bodies[rows.function_number(row)]) for row in found]
+
+
+def _check_advance(message_id: str, status: TaskStatus, report: Report) -> None:
+    if not may_advance(status, report.status):
+        raise ValueError(f"task {message_id!r} is {status.name}: it cannot become {report.status.name}")

@@ -1,0 +1,101 @@
+"""What is known of a database without asking it, since nobody else writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schedulergodx.utils.storage.connection import Connection
+
+EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
+WAITING = "SELECT count(*) FROM tasks WHERE status = 0"
+LAST_TASK = "SELECT coalesce(max(number), 0) FROM tasks"
+LAST_REPLY = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'"
+
+
+@dataclass(slots=True)
+class Claim:
+    """A task that was found due, and is WORK once it was started: what its end needs of its row.
+
+    Attributes:
+        run_at, started_at: in microseconds.
+        is_watched: whether the outcome goes to somebody beside `reply_to`.
+        has_ended: in the transaction that is open.
+    """
+
+    number: int
+    run_at: int
+    client: str
+    reply_to: str
+    is_watched: bool
+    started_at: int = 0
+    has_ended: bool = False
+
+
+class Known:
+    """Facts that are right as long as no transaction fails; then `forget` them."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask the database again for everything."""
+        self.last_function: tuple[bytes, int] | None = None  # as in a burst of launches
+        self.due: dict[str, Claim] = {}  # what `due` found last in the transaction that is open
+        self.claims: dict[str, Claim] = {}  # in WORK
+        self._earliest: dict[bool, int | None] = {}
+        self._waiting: int | None = None
+        self._last_task: int | None = None
+        self._last_reply: int | None = None
+
+    def next_task(self, connection: Connection) -> int:
+        """Return the number of a new task."""
+        if self._last_task is None:
+            self._last_task = int(connection.value(LAST_TASK))
+        self._last_task += 1
+        return self._last_task
+
+    def next_reply(self, connection: Connection) -> int:
+        """Return the number of a new answer, which is never given to another one."""
+        if self._last_reply is None:
+            self._last_reply = int(connection.value(LAST_REPLY))
+        self._last_reply += 1
+        return self._last_reply
+
+    # Of what waits: how many there are, and the earliest moment, soft or hard, for which a service looks at every turn.
+
+    def count_waiting(self, connection: Connection) -> int:
+        """Return how many tasks wait."""
+        if self._waiting is None:
+            self._waiting = int(connection.value(WAITING))
+        return self._waiting
+
+    def add_waiting(self, count: int) -> None:
+        """Note that so many more wait, or fewer."""
+        if self._waiting is not None:
+            self._waiting += count
+
+    def earliest(self, connection: Connection, *, is_hard: bool) -> int | None:
+        """Return the earliest moment of what waits, in microseconds, or None."""
+        if is_hard not in self._earliest:
+            self._earliest[is_hard] = connection.value(EARLIEST, (is_hard,))
+        return self._earliest[is_hard]
+
+    def is_none_due(self, moment: int, *, is_hard: bool) -> bool:
+        """Return whether it is certain that nothing is due, without asking."""
+        if is_hard not in self._earliest:
+            return False
+        earliest = self._earliest[is_hard]
+        return earliest is None or earliest > moment
+
+    def note_waiting(self, run_at: int, *, is_hard: bool) -> None:
+        """Note that one more waits."""
+        self.add_waiting(1)
+        if is_hard in self._earliest:
+            earliest = self._earliest[is_hard]
+            self._earliest[is_hard] = run_at if earliest is None else min(earliest, run_at)
+
+    def forget_earliest(self) -> None:
+        """Note that what is the earliest may wait no more."""
+        self._earliest.clear()

@@ -1,0 +1,35 @@
+"""The queries of a service's database, each named for what it finds."""
+
+from __future__ import annotations
+
+from schedulergodx.utils.storage import rows
+
+# `status = 0` stands in the text, not among the parameters: only so does SQLite use the index of what waits.
+DUE = (
+    f"SELECT {rows.SPEC_COLUMNS} FROM tasks JOIN arguments ON task = tasks.number "  # noqa: S608 - constants
+    "WHERE status = 0 AND is_hard = ? AND run_at <= ? ORDER BY run_at, tasks.number LIMIT ?"
+)
+KNOWN = (
+    "SELECT digest, 0 FROM tasks WHERE message_id = ?1 UNION ALL SELECT digest, 1 FROM forgotten WHERE message_id = ?1"
+)
+PRUNABLE = "SELECT number, function FROM tasks WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+FORGET = "INSERT INTO forgotten (message_id, digest, ended_at) SELECT message_id, digest, ended_at FROM tasks "
+PRUNABLE_IDS = "SELECT message_id FROM forgotten WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
+OLD_REPLIES = "SELECT number, message_id FROM outbox WHERE queue = ? AND added_at < ? ORDER BY number LIMIT ?"
+REPLIES = (
+    "SELECT number, queue, message_id, body FROM outbox "
+    "WHERE number > ? AND queue NOT IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT ?"
+)
+FIRST_REPLY = "SELECT number, queue, message_id, body FROM outbox WHERE queue = ? ORDER BY number LIMIT 1"
+COUNT_REPLIES = "SELECT count(*) FROM outbox WHERE queue NOT IN (SELECT value FROM json_each(?))"
+WATCHERS = (
+    "SELECT reply_to, tasks.client, queue, watchers.client FROM tasks LEFT JOIN watchers ON task = tasks.number "
+    "WHERE message_id = ? ORDER BY queue"
+)
+INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
+STEP = "SELECT number, status, run_at, started_at FROM tasks WHERE message_id = ?"
+WAITING_CLAIM = (
+    "SELECT number, run_at, client, reply_to, EXISTS (SELECT 1 FROM watchers WHERE task = tasks.number) "
+    "FROM tasks WHERE message_id = ? AND status = 0"
+)
+CLAIM = "SELECT is_hard, epoch, began_at FROM tasks JOIN epochs USING (epoch) WHERE message_id = ?"
