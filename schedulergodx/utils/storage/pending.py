@@ -68,6 +68,12 @@ class Pending:
 
     def write(self, connection: Connection, *, epoch: int, owner: str) -> None:
         """Write all, in an order in which each finds what it needs."""
+        try:
+            self._write(connection, epoch, owner)
+        finally:
+            self.clear()  # what failed belongs to a transaction that is spoilt
+
+    def _write(self, connection: Connection, epoch: int, owner: str) -> None:
         if self._tasks:
             connection.change_many(INSERT_TASKS, self._tasks)
             connection.change_many(INSERT_ARGUMENTS, self._arguments)
@@ -79,7 +85,6 @@ class Pending:
             connection.change_many(INSERT_REPLIES, self._replies)
         if self._removed:
             connection.change(REMOVE_REPLIES, (json.dumps(self._removed),))
-        self.clear()
 
     def clear(self) -> None:
         """Forget what is not written."""
