@@ -123,13 +123,14 @@ def seconds(name: str, value: object, *, least: float = 0.0, is_least_allowed: b
     Raises:
         InvalidParameter: not a number, NaN, infinite, below `least`, or above ten years.
     """
+    found = type(value).__name__
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        # Compared first: a whole number may be beyond any float. NaN is in no range.
+        if least <= value <= SECONDS_MAX and (is_least_allowed or value != least):
+            return float(value)
+        found = f"{value!r:.30}"
     rule = f"{name} must be a number of seconds {'from' if is_least_allowed else 'above'} {least:g} to {SECONDS_MAX:g}"
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidParameter(f"{rule}, got {type(value).__name__}")
-    # Compared first: a whole number may be beyond any float. NaN is in no range.
-    if not least <= value <= SECONDS_MAX or (value == least and not is_least_allowed):
-        raise InvalidParameter(f"{rule}, got {value!r:.30}")
-    return float(value)
+    raise InvalidParameter(f"{rule}, got {found}")
 
 
 def delay(value: object) -> float | None:

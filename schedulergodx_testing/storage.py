@@ -33,6 +33,7 @@ READS = frozenset(
         "interrupted",
         "find",
         "is_forgotten",
+        "look_up",
         "tasks",
         "counts",
         "count_waiting",

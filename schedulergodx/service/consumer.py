@@ -16,6 +16,7 @@ from schedulergodx.utils.message.signature import REASON as BAD_SIGNATURE
 from schedulergodx.utils.message.signature import Direction
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from schedulergodx.rules.tasks import TaskSpec
@@ -54,17 +55,26 @@ class Consumer:
         self._max_age_s = max_age_s
         self._unproven = Unproven()
 
-    def take(self, delivery: Delivery, turn: Turn, *, now: datetime) -> None:
-        """Store, answer or refuse what `delivery` holds."""
+    def take(self, deliveries: Iterable[Delivery], turn: Turn, *, now: datetime) -> None:
+        """Store, answer or refuse what `deliveries` hold, one after the other."""
+        read = [(one, message) for one in deliveries if (message := self._readable(one, turn, now)) is not None]
+        self._storage.look_up(message.message_id for _, message in read if message.kind is Message.TASK)
+        for delivery, message in read:
+            self._take(delivery, message, turn, now)
+
+    def _readable(self, delivery: Delivery, turn: Turn, now: datetime) -> Envelope | None:
+        """Return what a delivery says; None: it was refused."""
         try:
-            message = self._read(delivery.body)
+            return self._read(delivery.body)
         except MessageRejected as error:
             if error.reason == BAD_SIGNATURE and not self._unproven.may_keep(len(delivery.body), now=now):
                 turn.say(logging.WARNING, DROPPED, self._unproven.dropped)
                 turn.acks.append(delivery)
             else:
                 self._reject(delivery, error, turn)
-            return
+            return None
+
+    def _take(self, delivery: Delivery, message: Envelope, turn: Turn, now: datetime) -> None:
         self._takers.hear(message)
         if message.unknown_fields:
             what = "%d unknown fields passed over (message %s)"

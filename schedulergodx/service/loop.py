@@ -158,10 +158,9 @@ class Loop(AbstractionCore):
         self._after_commit(turn, [one for one in events if isinstance(one, ReplySettled)])
 
     def _decide(self, events: list[ServiceEvent], turn: Turn, now: datetime) -> None:
+        self._consumer.take([event for event in events if isinstance(event, Delivery)], turn, now=now)
         for event in events:
             match event:
-                case Delivery():
-                    self._consumer.take(event, turn, now=now)
                 case Finished():
                     self._runs.finish(event, turn, now=now)
                 case ReplySettled():

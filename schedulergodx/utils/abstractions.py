@@ -311,7 +311,8 @@ class Storage(Protocol):
     """Tasks, outcomes and outgoing replies, kept for good. One thread uses it: the service's loop.
 
     Every change happens inside `transaction()`; nothing of it is kept unless the block ends without an error.
-    Every method may raise a `StorageError`, and then has changed nothing.
+    Every method may raise a `StorageError`, and then has changed nothing; so may the end of the block, since a change
+    may be collected until then.
     """
 
     def open(self, *, owner: str, now: datetime) -> None:
@@ -324,6 +325,9 @@ class Storage(Protocol):
 
     def transaction(self) -> AbstractContextManager[None]:
         """Keep all changes of the block together, on disk when it ends; or none, when it raises."""
+
+    def look_up(self, message_ids: Iterable[str]) -> None:
+        """Find out together which ids are known, so that `add`, in this transaction, need not ask for each of them."""
 
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""

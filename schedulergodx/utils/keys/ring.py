@@ -19,6 +19,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -108,11 +109,11 @@ def derived(secret: bytes, *facts: str) -> bytes:
 
 def length_prefixed(*facts: str | bytes) -> bytes:
     """Return the facts one after the other, each behind its length: two lists of facts never give the same bytes."""
-    parts: list[bytes] = []
-    for fact in facts:
-        data = fact.encode() if isinstance(fact, str) else fact
-        parts += (len(data).to_bytes(8, "big"), data)
-    return b"".join(parts)
+    parts = [fact.encode() if isinstance(fact, str) else fact for fact in facts]
+    return b"".join([part for data in parts for part in (_LENGTH(len(data)), data)])
+
+
+_LENGTH = struct.Struct(">Q").pack
 
 
 class KeyRing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from schedulergodx.utils.storage.connection import Connection
@@ -12,6 +12,11 @@ EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
 WAITING = "SELECT count(*) FROM tasks WHERE status = 0"
 LAST_TASK = "SELECT coalesce(max(number), 0) FROM tasks"
 LAST_REPLY = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'"
+
+
+Digest: TypeAlias = tuple[bytes | None, bool]
+"""Of the launch that an id belongs to, or None, and whether that one was pruned."""
+UNKNOWN: Digest = (None, False)
 
 
 @dataclass(slots=True)
@@ -42,12 +47,18 @@ class Known:
     def forget(self) -> None:
         """Ask the database again for everything."""
         self.last_function: tuple[bytes, int] | None = None  # as in a burst of launches
+        self.digests: dict[str, Digest] = {}  # of ids that were looked up in the transaction that is open
         self.due: dict[str, Claim] = {}  # what `due` found last in the transaction that is open
         self.claims: dict[str, Claim] = {}  # in WORK
         self._earliest: dict[bool, int | None] = {}
         self._waiting: int | None = None
         self._last_task: int | None = None
         self._last_reply: int | None = None
+
+    def end_transaction(self) -> None:
+        """Forget what holds within one transaction."""
+        self.digests.clear()
+        self.due.clear()
 
     def next_task(self, connection: Connection) -> int:
         """Return the number of a new task."""

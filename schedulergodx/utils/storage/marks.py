@@ -11,6 +11,7 @@ every other case it is not known, and whoever asks takes it that all had begun: 
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import logging
@@ -128,11 +129,18 @@ class _File:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        # Not `os.pwrite`, which lets go of the interpreter's lock for this microsecond: with many threads, that is a
+        # switch between two of them before each task, and a twelfth of the time of a task that does nothing.
+        self._pwrite = ctypes.PyDLL(None, use_errno=True).pwrite
+        self._pwrite.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
+        self._pwrite.restype = ctypes.c_ssize_t
 
     def write(self, data: bytes, place: int) -> None:
         """Write all of `data`; raises OSError."""
-        if os.pwrite(self._descriptor, data, place) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = self._pwrite(self._descriptor, data, len(data), place)
+        if written != len(data):
+            number = ctypes.get_errno() if written < 0 else errno.ENOSPC
+            raise OSError(number, os.strerror(number))
 
     def __del__(self) -> None:
         os.close(self._descriptor)

@@ -36,7 +36,6 @@ class Pending:
     """What has been changed and is not written yet. `write` must come before anything that would see it missing."""
 
     def __init__(self) -> None:
-        self.digests: dict[str, bytes] = {}  # of the tasks to be added, by their ids
         self._tasks: list[Row] = []
         self._arguments: list[Row] = []
         self._started: dict[int, list[int]] = {}
@@ -44,9 +43,8 @@ class Pending:
         self._replies: list[Row] = []
         self._removed: list[int] = []
 
-    def add(self, message_id: str, digest: bytes, task: Row, arguments: Row) -> None:
+    def add(self, task: Row, arguments: Row) -> None:
         """Insert a task, whose number stands first in both rows."""
-        self.digests[message_id] = digest
         self._tasks.append(task)
         self._arguments.append(arguments)
 
@@ -89,7 +87,6 @@ class Pending:
     def clear(self) -> None:
         """Forget what is not written."""
         for collected in (
-            self.digests,
             self._tasks,
             self._arguments,
             self._started,

@@ -9,8 +9,9 @@ DUE = (
     f"SELECT {rows.SPEC_COLUMNS} FROM tasks JOIN arguments ON task = tasks.number "  # noqa: S608 - constants
     "WHERE status = 0 AND is_hard = ? AND run_at <= ? ORDER BY run_at, tasks.number LIMIT ?"
 )
-KNOWN = (
-    "SELECT digest, 0 FROM tasks WHERE message_id = ?1 UNION ALL SELECT digest, 1 FROM forgotten WHERE message_id = ?1"
+KNOWN_ALL = (
+    "SELECT message_id, digest, 0 FROM tasks WHERE message_id IN (SELECT value FROM json_each(?1)) UNION ALL "
+    "SELECT message_id, digest, 1 FROM forgotten WHERE message_id IN (SELECT value FROM json_each(?1))"
 )
 PRUNABLE = "SELECT number, function FROM tasks WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
 FORGET = "INSERT INTO forgotten (message_id, digest, ended_at) SELECT message_id, digest, ended_at FROM tasks "

@@ -14,7 +14,7 @@ from schedulergodx.utils.abstractions import Added, Reply
 from schedulergodx.utils.storage import queries, reader, rows
 from schedulergodx.utils.storage.connection import open_writer
 from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
-from schedulergodx.utils.storage.known import Claim, Known
+from schedulergodx.utils.storage.known import UNKNOWN, Claim, Known
 from schedulergodx.utils.storage.marker import Marker, Progress, changes_of, check_newest, check_there
 from schedulergodx.utils.storage.marks import Begun, Marks
 from schedulergodx.utils.storage.pending import Pending
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from schedulergodx.rules.lifecycle import Outcome, Report
     from schedulergodx.utils.abstractions import TaskSpec, TaskState
     from schedulergodx.utils.storage.connection import Connection, Row
+    from schedulergodx.utils.storage.known import Digest
 
 logger = logging.getLogger("schedulergodx.storage")
 
@@ -156,7 +157,7 @@ class DB:
         except BaseException:
             self._forget()
             raise
-        self._known.due.clear()
+        self._known.end_transaction()
         for message_id in self._ended:
             self._marks.release(message_id)
             self._known.claims.pop(message_id, None)
@@ -165,19 +166,25 @@ class DB:
             self._changes = changes
             self._marker.write(Progress(self._epoch, self._began_at, changes))
 
+    def look_up(self, message_ids: Iterable[str]) -> None:
+        """Find out together which ids are known, for calls of `add` in this transaction."""
+        asked = list(message_ids)
+        found = self._changing().rows(queries.KNOWN_ALL, (json.dumps(asked),)) if asked else []
+        self._known.digests |= dict.fromkeys(asked, UNKNOWN)
+        self._known.digests |= {message_id: (digest, bool(is_pruned)) for message_id, digest, is_pruned in found}
+
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""
         connection = self._changing()
-        digest, is_forgotten = self._digest_of(connection, task.message_id)
+        digest, is_forgotten = self._digest_of(task.message_id)
         if digest is not None:
             if digest != task.digest:
                 return Added.CONFLICT
             return Added.FORGOTTEN if is_forgotten else Added.SAME
         function = self._function_number(task.function)
         number = self._known.next_task(connection)
+        self._known.digests[task.message_id] = (task.digest, False)
         self._pending.add(
-            task.message_id,
-            task.digest,
             (number, *rows.task(task, function=function, now=now)),
             (number, task.arguments, task.arguments_by_value),
         )
@@ -437,12 +444,10 @@ class DB:
         self._pending.clear()
         self._ended.clear()
 
-    def _digest_of(self, connection: Connection, message_id: str) -> tuple[bytes | None, bool]:
-        """Return the digest of the launch that an id belongs to, or None, and whether that one is forgotten."""
-        if (pending := self._pending.digests.get(message_id)) is not None:
-            return pending, False
-        known = connection.row(queries.KNOWN, (message_id,))
-        return (None, False) if known is None else (known[0], bool(known[1]))
+    def _digest_of(self, message_id: str) -> Digest:
+        if message_id not in self._known.digests:
+            self.look_up([message_id])
+        return self._known.digests[message_id]
 
     def _function_number(self, function: bytes | None) -> int | None:
         """Return the number of a function's body, storing it if it is new."""
