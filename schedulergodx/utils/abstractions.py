@@ -311,8 +311,7 @@ class Storage(Protocol):
     """Tasks, outcomes and outgoing replies, kept for good. One thread uses it: the service's loop.
 
     Every change happens inside `transaction()`; nothing of it is kept unless the block ends without an error.
-    Every method may raise a `StorageError`, and then has changed nothing; so may the end of the block, since a change
-    may be collected until then.
+    Every method, and the end of the block, may raise a `StorageError`, and then nothing was changed.
     """
 
     def open(self, *, owner: str, now: datetime) -> None:
@@ -387,10 +386,7 @@ class Storage(Protocol):
         """Put an answer into the outbox."""
 
     def replies(self, *, after: int, limit: int, without: Collection[str] = ()) -> list[Reply]:
-        """Return the replies of the outbox numbered above `after`, at most `limit`, in order.
-
-        `without`: those to these queues are left out.
-        """
+        """Return at most `limit` replies of the outbox numbered above `after`, in order; none to queues `without`."""
 
     def first_reply(self, queue: str) -> Reply | None:
         """Return the first reply to `queue` in the outbox, or None."""

@@ -26,6 +26,7 @@ FLOORS = {
     "schedulergodx.rules": 2,
     "schedulergodx.utils.abstractions": 3,
     "schedulergodx.utils.bases": 3,
+    "schedulergodx.utils.digests": 2,
     "schedulergodx.utils.id_generators": 3,
     "schedulergodx.utils.keys": 3,
     "schedulergodx.utils.logger": 3,

@@ -211,7 +211,7 @@ def test_a_mark_that_fails_is_told_by_the_runner(busy: Bench, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     begins = busy.runner.waiting.pop("c")
-    monkeypatch.setattr("os.pwrite", fail)
+    monkeypatch.setattr(busy.storage.database._marks._file, "_pwrite", fail)
     with pytest.raises(OSError, match="No space"):
         begins()
     monkeypatch.undo()

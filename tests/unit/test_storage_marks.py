@@ -217,7 +217,7 @@ def test_a_mark_that_cannot_be_written_raises(path: Path, monkeypatch: pytest.Mo
         start(db, "a")
         begins = db.beginning("a")
         assert begins is not None
-        monkeypatch.setattr(os, "pwrite", lambda _descriptor, data, _place: len(data) - 1)
+        monkeypatch.setattr(db._marks._file, "_pwrite", lambda _descriptor, data, _length, _place: len(data) - 1)
         with pytest.raises(OSError, match="No space left"):
             begins()
 

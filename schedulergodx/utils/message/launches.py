@@ -87,7 +87,7 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         MessageRejected: a field is missing or of the wrong type; the message names it.
     """
     fields = envelope.arguments
-    function = _bytes_field(fields, "function", is_optional=True)
+    function = _function_field(fields)
     reference = _reference_field(fields)
     if function is None and not reference:
         raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
@@ -100,7 +100,9 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
     max_starts = _max_starts_field(fields)
     limits = _limits_field(fields)
     # What is as it always was is left out, so that a launch has the same digest in every version.
-    extras = [*([max_starts] if max_starts != 1 else ()), *limits.given().items()]
+    extras: list[object] = [] if max_starts == 1 else [max_starts]
+    if limits is not NO_LIMITS:
+        extras += limits.given().items()
     facts = (envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s, *extras)
     return TaskSpec(
         message_id=envelope.message_id,
@@ -143,6 +145,21 @@ def _function_text(function: bytes | None) -> str | None:
     return _base64(function) if function is not None and len(function) > _KEPT_BYTES_MAX else _known_base64(function)
 
 
+def _function_field(fields: dict[str, Any]) -> bytes | None:
+    value = fields.get("function")
+    if isinstance(value, str) and len(value) <= _KEPT_BYTES_MAX:
+        try:
+            return _known_bytes(value)
+        except (binascii.Error, ValueError):
+            pass
+    return _bytes_field(fields, "function", is_optional=True)
+
+
+@lru_cache(maxsize=64)  # a function is sent as often as it is launched
+def _known_bytes(value: str) -> bytes:
+    return base64.b64decode(value, validate=True)
+
+
 def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> bytes | None:
     value = fields.get(name)
     if value is None and is_optional:
@@ -171,12 +188,15 @@ def _arguments_field(fields: dict[str, Any]) -> bytes:
 
 def _reference_field(fields: dict[str, Any]) -> str:
     reference = optional_name_field(fields, "reference", bytes_max=_TEXT_BYTES_MAX)
-    if not reference:
-        return ""
-    module, _, qualname = reference.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), *qualname.split("."))):
+    if reference and not _is_reference(reference):
         raise bad("reference", "'module:qualname'", reference)
     return reference
+
+
+@lru_cache(maxsize=1024)
+def _is_reference(text: str) -> bool:
+    module, _, qualname = text.partition(":")
+    return all(part.isidentifier() for part in (*module.split("."), *qualname.split(".")))
 
 
 def _lifetime_field(fields: dict[str, Any]) -> float | None:

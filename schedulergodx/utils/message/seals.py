@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import MISSING, fields
+from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from schedulergodx.rules.tasks import TaskSpec
+from schedulergodx.utils.digests import digest_of
 from schedulergodx.utils.keys.ring import derived, length_prefixed
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
 
 _UNSEALED = {"seal", "starts"}
 """Fields of a `TaskSpec` that are not sealed: the seal itself, and what changes while a task waits."""
-_SEALED = tuple((field.name, field.default) for field in fields(TaskSpec) if field.name not in _UNSEALED)
+_SEALED = [field for field in fields(TaskSpec) if field.name not in _UNSEALED]
+_values = attrgetter(*(field.name for field in _SEALED if field.default is MISSING and field.name != "function"))
+_LATER = [(field.name, field.default) for field in _SEALED if field.default is not MISSING]
 
 
 class Tampered(Exception):
@@ -122,13 +127,16 @@ def _facts(task: TaskSpec) -> bytes:
 
     What stands at its default is left out, so that a field which a later version adds breaks no older seal.
     """
-    facts: list[tuple[str, object]] = []
-    blobs: list[bytes] = []
-    for name, default in _SEALED:
-        value = getattr(task, name)
+    facts: list[object] = []
+    blobs = [] if task.function is None else [digest_of(task.function)]
+    for value in _values(task):
         if isinstance(value, bytes):
-            facts.append((name, len(value)))
+            facts.append(len(value))
             blobs.append(value)
-        elif default is MISSING or value != default:
+        else:
+            facts.append(value.isoformat() if isinstance(value, datetime) else value)
+    for name, default in _LATER:
+        value = getattr(task, name)
+        if value is not default and value != default:
             facts.append((name, value))
     return length_prefixed(repr(facts), *blobs)

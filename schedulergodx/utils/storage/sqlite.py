@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import TaskStatus, may_advance
 from schedulergodx.utils.abstractions import Added, Reply
+from schedulergodx.utils.digests import digest_of
 from schedulergodx.utils.storage import queries, reader, rows
 from schedulergodx.utils.storage.connection import open_writer
 from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
@@ -457,7 +457,7 @@ class DB:
         if last is not None and last[0] == function:
             return last[1]
         connection = self._opened()
-        digest = hashlib.sha256(function).digest()
+        digest = digest_of(function)
         known = connection.row("SELECT number FROM functions WHERE digest = ?", (digest,))
         if known is not None:
             number = int(known[0])
