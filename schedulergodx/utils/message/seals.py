@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import MISSING, fields
-from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
 _UNSEALED = {"seal", "starts"}
 """Fields of a `TaskSpec` that are not sealed: the seal itself, and what changes while a task waits."""
-_SEALED = [field for field in fields(TaskSpec) if field.name not in _UNSEALED]
-_values = attrgetter(*(field.name for field in _SEALED if field.default is MISSING and field.name != "function"))
+_BODIES, _MOMENTS = {"function", "digest", "arguments", "arguments_by_value"}, {"issued_at", "run_at"}
+_SEALED = [field for field in fields(TaskSpec) if field.name not in _UNSEALED | _BODIES | _MOMENTS]
+_values = attrgetter(*(field.name for field in _SEALED if field.default is MISSING))
 _LATER = [(field.name, field.default) for field in _SEALED if field.default is not MISSING]
 
 
@@ -127,16 +127,13 @@ def _facts(task: TaskSpec) -> bytes:
 
     What stands at its default is left out, so that a field which a later version adds breaks no older seal.
     """
-    facts: list[object] = []
-    blobs = [] if task.function is None else [digest_of(task.function)]
-    for value in _values(task):
-        if isinstance(value, bytes):
-            facts.append(len(value))
-            blobs.append(value)
-        else:
-            facts.append(value.isoformat() if isinstance(value, datetime) else value)
-    for name, default in _LATER:
-        value = getattr(task, name)
-        if value is not default and value != default:
-            facts.append((name, value))
-    return length_prefixed(repr(facts), *blobs)
+    moments = task.issued_at.isoformat(), task.run_at.isoformat()
+    absent = task.function is None, task.arguments_by_value is None
+    later = [(name, value) for name, default in _LATER if (value := getattr(task, name)) != default]
+    return length_prefixed(
+        repr((*_values(task), moments, absent, later)),
+        b"" if task.function is None else digest_of(task.function),
+        task.digest,
+        task.arguments,
+        task.arguments_by_value or b"",
+    )
