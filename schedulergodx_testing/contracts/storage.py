@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -102,6 +102,33 @@ class StorageContract(StorageEpochContract):
             assert storage.add(make_task(), now=NOON + SECOND) is Added.SAME
             assert storage.add(replace(make_task(), digest=b"other", name="other"), now=NOON) is Added.CONFLICT
         assert storage.due(NOON, soft_limit=9, hard_limit=9) == [make_task()]
+
+    def test_what_was_looked_up_is_added_as_ever(self, storage: Storage) -> None:
+        """Looking ids up together tells of known ones and of new ones, also of an id that comes twice in between."""
+        add(storage, make_task("known"))
+        with storage.transaction():
+            storage.look_up(["known", "new", "new", "never added"])
+            assert storage.add(make_task("known"), now=NOON) is Added.SAME
+            assert storage.add(make_task("new"), now=NOON) is Added.NEW
+            assert ids(storage.tasks(limit=9)) == ["new", "known"]  # a query in the same transaction sees it
+            assert storage.add(make_task("new"), now=NOON) is Added.SAME
+            assert storage.add(make_task("not looked up"), now=NOON) is Added.NEW
+        assert ids(storage.tasks(limit=9)) == ["not looked up", "new", "known"]
+
+    def test_what_a_failed_transaction_knew_is_forgotten(self, storage: Storage) -> None:
+        """A task, its number and its claim are no more known than they are stored."""
+        add(storage, make_task("a"))
+        with suppress(ZeroDivisionError), storage.transaction():
+            storage.add(make_task("b"), now=NOON)
+            storage.due(NOON, soft_limit=1, hard_limit=0)
+            storage.start("a", now=NOON)
+            storage.add_reply("queue", "a", b"", now=NOON)
+            raise ZeroDivisionError
+        assert found(storage, "a").status is TaskStatus.WAITING
+        assert storage.replies(after=0, limit=9) == []
+        with storage.transaction():
+            assert storage.finish("a", SKIPPED, now=NOON) is not None  # it is not at work
+            assert storage.add(make_task("b"), now=NOON) is Added.NEW
 
     def test_an_ended_task_is_still_known(self, storage: Storage) -> None:
         """The id of a task that has ended is not free: adding it again says SAME and does not make it wait again."""
