@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from schedulergodx import Client, ResultTimeout, TaskInterrupted, TaskOverdue, TaskTimedOut
-from tests.acceptance.helpers.functions import add, long_for, nap
+from tests.acceptance.helpers.functions import add, long_for, nap, nap_aloud
 from tests.acceptance.helpers.programs import Program
 
 pytestmark = pytest.mark.slow
@@ -126,8 +126,8 @@ def test_a_kill_in_the_recovery_of_the_interrupted_changes_nothing(
 ) -> None:
     """By SIGKILL before its commit: the next start ends in the same state, and each client is told once."""
     service = start()
-    running = [client.task(nap).launch(60) for _ in range(2)]
-    service.wait_for_line("task .* started", count=2)
+    running = [client.task(nap_aloud).launch(60) for _ in range(2)]
+    service.wait_for_line("^napping$", count=2)  # "started" says that a thread is to run it
     service.kill()
     with Program("-c", INTERRUPT_THE_RECOVERY, url, cwd=tmp_path) as recovering:
         recovering.wait_for_line("recovering")

@@ -1,5 +1,6 @@
 """Small functions that tests of several files make tasks of."""
 
+import sys
 import time
 
 
@@ -13,6 +14,12 @@ def blame(text):
 
 def long_for(text):
     return len(text)
+
+
+def nap_aloud(seconds):
+    sys.stdout.write("napping\n")
+    sys.stdout.flush()
+    return nap(seconds)
 
 
 def nap(seconds):
