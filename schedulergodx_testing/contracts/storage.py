@@ -111,6 +111,7 @@ class StorageContract(StorageEpochContract):
             assert storage.add(make_task("known"), now=NOON) is Added.SAME
             assert storage.add(make_task("new"), now=NOON) is Added.NEW
             assert ids(storage.tasks(limit=9)) == ["new", "known"]  # a query in the same transaction sees it
+            storage.look_up(["new"])
             assert storage.add(make_task("new"), now=NOON) is Added.SAME
             assert storage.add(make_task("not looked up"), now=NOON) is Added.NEW
         assert ids(storage.tasks(limit=9)) == ["not looked up", "new", "known"]

@@ -201,13 +201,21 @@ def test_the_file_is_private(path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0 and not Path("/dev/full").exists(), reason="nothing here refuses a write")
 def test_a_file_that_cannot_be_made_is_no_matter(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Tasks are claimed as where no marks are kept; that is said."""
-    Path(f"{path}.begun").symlink_to("/dev/full")
+    Path(f"{path}.begun").mkdir()
     with opened(path) as db:
         add(db, make_task("a"))
         start(db, "a")
         assert db.beginning("a") is None
     assert "no task is claimed ahead" in caplog.text
-    assert begun(path) == ["a"]  # and what is read of it has an end
+    assert begun(path) == ["a"]
+
+
+def test_what_is_read_of_the_file_has_an_end(path: Path) -> None:
+    """Somebody else may have put anything there."""
+    leave_two_claims(path)
+    Path(f"{path}.begun").unlink()
+    Path(f"{path}.begun").symlink_to("/dev/zero")
+    assert begun(path) == ["begun", "claimed", "hard"]
 
 
 def test_a_mark_that_cannot_be_written_raises(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +244,21 @@ def test_a_late_mark_goes_into_no_other_file(path: Path) -> None:
     finally:
         os.close(other)
     assert begun(path) == ["late"]
+
+
+def test_a_late_mark_covers_none_of_the_next_service(path: Path) -> None:
+    """That service may have given the same place to another task, which would seem not to have begun."""
+    with opened(path) as db:
+        add(db, make_task("late"))
+        start(db, "late")
+        late = db.beginning("late")
+    with opened(path) as db:
+        add(db, make_task("next"))
+        start(db, "next")
+        mark(db, "next")
+        assert late is not None
+        late()
+    assert "next" in begun(path)
 
 
 def test_marks_of_many_threads(path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from schedulergodx.utils.storage import DB, known, queries
+from schedulergodx.utils.storage import DB, known, pending, queries
 from schedulergodx_testing.contracts.stored_tasks import NOON, make_task
 
 
@@ -19,7 +19,8 @@ def db(tmp_path: Path) -> Iterator[DB]:
 
 
 def plan(db: DB, sql: str) -> list[str]:
-    return [row[-1] for row in db._opened().rows(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?"))]
+    parameters = (1,) if "?1" in sql else (1,) * sql.count("?")
+    return [row[-1] for row in db._opened().rows(f"EXPLAIN QUERY PLAN {sql}", parameters)]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,27 @@ def test_the_loop_searches_by_an_index(db: DB, sql: str, expected: str) -> None:
 def test_what_is_forgotten_or_offered_again_is_searched_by_an_index(db: DB, sql: str, expected: str) -> None:
     """However many ids are kept, and however many queues do not take their answers."""
     assert plan(db, sql) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (queries.STEP, "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (message_id=?)"),
+        (queries.WAITING_CLAIM, "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (message_id=?)"),
+        (queries.KNOWN_ALL, "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (message_id=?)"),
+        (queries.KNOWN_ALL, "SEARCH forgotten USING PRIMARY KEY (message_id=?)"),
+        (pending.START, "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"),
+        (pending.FINISH, "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"),
+        (pending.REMOVE_REPLIES, "SEARCH outbox USING INTEGER PRIMARY KEY (rowid=?)"),
+    ],
+)
+def test_what_is_written_together_is_searched_by_a_key(db: DB, sql: str, expected: str) -> None:
+    """A statement for many rows looks each of them up; none reads all tasks."""
+    steps = plan(db, sql.replace("{rows}", ", ".join([f"({', '.join('?' * 8)})"] * 8)))
+    assert expected in steps
+    assert not [
+        step for step in steps if step.startswith("SCAN") and step.split()[1] in {"tasks", "outbox", "forgotten"}
+    ]
 
 
 def test_the_index_of_what_waits_holds_nothing_else(db: DB) -> None:

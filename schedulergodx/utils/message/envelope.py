@@ -166,10 +166,14 @@ def written(value: object) -> str:
     return _encoder.encode(value)
 
 
-@lru_cache(maxsize=1024)  # the answers of one turn have the moments of that turn
 def moment_text(moment: datetime) -> str:
     """Return an aware moment as messages have it, in UTC with microseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return _utc_text(moment.astimezone(UTC))
+
+
+@lru_cache(maxsize=1024)  # the answers of one turn have the moments of that turn
+def _utc_text(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def is_message_id(value: object) -> bool:

@@ -101,8 +101,7 @@ class Connection:
         rolled back, and half of a method's statements must not be kept. It takes the write lock at the beginning,
         since a reader that becomes a writer is refused without any wait.
         """
-        if self._raw.in_transaction:
-            raise RuntimeError("a transaction is open already: one `with storage.transaction():` holds all changes")
+        self.expect_no_transaction()
         with forks.sqlite_gate:
             self.change("BEGIN IMMEDIATE")
             self._failure = None
@@ -119,6 +118,11 @@ class Connection:
     def changed_rows(self) -> int:
         """Return how many rows this connection has changed so far."""
         return self._raw.total_changes
+
+    def expect_no_transaction(self) -> None:
+        """Raise RuntimeError within a transaction; nothing is changed by that."""
+        if self._raw.in_transaction:
+            raise RuntimeError("a transaction is open already: one `with storage.transaction():` holds all changes")
 
     def expect_transaction(self) -> None:
         """Make sure that what comes now is kept or undone with the rest of a transaction.

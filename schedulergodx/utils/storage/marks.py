@@ -92,7 +92,8 @@ class Marks:
             return
         header = f"{self._boot} {epoch} {began_at}".ljust(HEADER_BYTES - 1) + "\n"
         try:
-            file = _File(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+            self.path.unlink(missing_ok=True)  # a thread of an earlier service may still write to the one that is here
+            file = _File(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             file.write(header.encode(), 0)
         except OSError as error:
             logger.warning("%s cannot be written (%s): no task is claimed ahead", self.path, error)

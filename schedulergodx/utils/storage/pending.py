@@ -64,25 +64,27 @@ class Pending:
         """Take answers out of the outbox."""
         self._removed += numbers
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self._tasks or self._started or self._finished or self._replies or self._removed)
+
     def write(self, connection: Connection, *, epoch: int, owner: str) -> None:
         """Write all, in an order in which each finds what it needs."""
-        try:
-            self._write(connection, epoch, owner)
-        finally:
-            self.clear()  # what failed belongs to a transaction that is spoilt
-
-    def _write(self, connection: Connection, epoch: int, owner: str) -> None:
-        if self._tasks:
-            connection.change_many(INSERT_TASKS, self._tasks)
-            connection.change_many(INSERT_ARGUMENTS, self._arguments)
+        connection.change_many(INSERT_TASKS, self._tasks)
+        self._tasks.clear()
+        connection.change_many(INSERT_ARGUMENTS, self._arguments)
+        self._arguments.clear()
         for started_at, numbers in self._started.items():
             connection.change(START, (started_at, epoch, owner, json.dumps(numbers)))
-        if self._finished:
-            connection.change_many(FINISH, self._finished)
-        if self._replies:
-            connection.change_many(INSERT_REPLIES, self._replies)
+        self._started.clear()
+        connection.change_many(FINISH, self._finished)
+        self._finished.clear()
+        connection.change_many(INSERT_REPLIES, self._replies)
+        self._replies.clear()
         if self._removed:
             connection.change(REMOVE_REPLIES, (json.dumps(self._removed),))
+        self._removed.clear()
 
     def clear(self) -> None:
         """Forget what is not written."""

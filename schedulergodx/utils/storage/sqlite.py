@@ -145,6 +145,7 @@ class DB:
         Once a method has raised a `StorageError` in the block, the block raises it too, even if it was caught.
         """
         connection, changes = self._opened(), self._changes
+        connection.expect_no_transaction()
         try:
             with connection.transaction():
                 before = connection.changed_rows()
@@ -168,7 +169,7 @@ class DB:
 
     def look_up(self, message_ids: Iterable[str]) -> None:
         """Find out together which ids are known, for calls of `add` in this transaction."""
-        asked = list(message_ids)
+        asked = [one for one in message_ids if one not in self._known.digests]
         found = self._changing().rows(queries.KNOWN_ALL, (json.dumps(asked),)) if asked else []
         self._known.digests |= dict.fromkeys(asked, UNKNOWN)
         self._known.digests |= {message_id: (digest, bool(is_pruned)) for message_id, digest, is_pruned in found}
@@ -212,9 +213,6 @@ class DB:
 
     def start(self, message_id: str, *, now: datetime) -> bool:
         """Make a WAITING task WORK, in this epoch. Returns False, and changes nothing, if it is not WAITING."""
-        if not self._is_marking:  # not earlier: what an older epoch has left is of use until it is dealt with
-            self._is_marking = True
-            self._marks.begin(self._epoch, self._began_at)
         self._changing()
         started_at = rows.to_microseconds(now)
         claim = self._known.due.pop(message_id, None)
@@ -222,6 +220,9 @@ class DB:
             claim = self._waiting_claim(message_id)
         if claim is None:
             return False
+        if not self._is_marking:  # not earlier: what an older epoch has left is of use until it is dealt with
+            self._is_marking = True
+            self._marks.begin(self._epoch, self._began_at)
         claim.started_at = started_at
         self._pending.start(claim.number, started_at=started_at)
         self._known.claims[message_id] = claim
@@ -379,6 +380,7 @@ class DB:
         if not pruned:
             return 0
         self._known.last_function = None
+        self._known.digests.clear()
         numbers = [(number,) for number, _function in pruned]
         connection.change_each(f"{queries.FORGET} WHERE number = ?", numbers)
         connection.change_each("DELETE FROM tasks WHERE number = ?", numbers)
@@ -392,6 +394,7 @@ class DB:
     def prune_ids(self, *, ended_before: datetime, limit: int) -> int:
         """Forget also the ids of at most `limit` pruned tasks that ended before. Returns how many."""
         connection = self._changing_now()
+        self._known.digests.clear()
         pruned = connection.rows(queries.PRUNABLE_IDS, (rows.to_microseconds(ended_before), limit))
         if pruned:
             connection.change_each("DELETE FROM forgotten WHERE message_id = ?", pruned)
@@ -436,7 +439,8 @@ class DB:
         return connection
 
     def _write_pending(self) -> None:
-        self._pending.write(self._opened(), epoch=self._epoch, owner=self._owner)
+        if not self._pending.is_empty:
+            self._pending.write(self._changing(), epoch=self._epoch, owner=self._owner)
 
     def _forget(self) -> None:
         """Begin anew with the database as it is: what is known may be of a transaction that was undone."""
