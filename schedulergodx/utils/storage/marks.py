@@ -131,7 +131,8 @@ class _File:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         # Not `os.pwrite`, which lets go of the interpreter's lock for this microsecond: with many threads, that is a
-        # switch between two of them before each task, and a twelfth of the time of a task that does nothing.
+        # switch between two of them before each task, and a twelfth of the time of a task that does nothing. The price:
+        # should the system hold the write up, as under a storm of writes to the same disk, every thread waits for it.
         self._pwrite = ctypes.PyDLL(None, use_errno=True).pwrite
         self._pwrite.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_long)
         self._pwrite.restype = ctypes.c_ssize_t
