@@ -54,8 +54,7 @@ def main() -> None:
     options = measuring.asked(__doc__)
     with serving.folder() as folder, serving.rabbitmq_url() as url:
         tasks = options.part_of(TASKS)
-        measures = {"": lambda: measured(url, folder / "due.db", tasks)}
-        found = measuring.in_turn(measures, rounds=options.rounds)[""]
+        found = measuring.repeated(lambda: measured(url, folder / "due.db", tasks), rounds=options.rounds)
     measuring.tell("due_at_once", measuring.in_columns(found, COLUMNS), tasks=f"{tasks:,}")
 
 

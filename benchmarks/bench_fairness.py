@@ -51,8 +51,7 @@ def main() -> None:
     options = measuring.asked(__doc__)
     with serving.folder() as folder, serving.rabbitmq_url() as url:
         flood = options.part_of(FLOOD)
-        measures = {"": lambda: measured(url, folder / "fairness.db", flood)}
-        found = measuring.in_turn(measures, rounds=options.rounds)[""]
+        found = measuring.repeated(lambda: measured(url, folder / "fairness.db", flood), rounds=options.rounds)
     measuring.tell("fairness", measuring.in_columns(found, COLUMNS), flood=f"{flood:,}")
 
 

@@ -76,13 +76,13 @@ def answered_per_second(url: str, database: Path, tasks: int = TASKS) -> float:
 def main() -> None:
     """Measure, and print."""
     options = measuring.asked(__doc__)
-    alone = measuring.in_turn({"": lambda: of_a_runner(options.part_of(STARTS))}, rounds=options.rounds)[""]
+    alone = measuring.repeated(lambda: of_a_runner(options.part_of(STARTS)), rounds=options.rounds)
     with serving.folder() as folder, serving.rabbitmq_url() as url:
         launches, tasks = options.part_of(LATENCIES), options.part_of(TASKS)
-        late = measuring.in_turn({"": lambda: latencies_ms(url, folder / "one.db", launches)}, rounds=options.rounds)
+        late = measuring.repeated(lambda: latencies_ms(url, folder / "one.db", launches), rounds=options.rounds)
         measures = {RATE: lambda: answered_per_second(url, folder / "many.db", tasks)}
         figures = measuring.interleaved(measures, "tasks/s", rounds=options.rounds)
-    figures += measuring.spread("hard: launch to result", "ms", late[""], SHARES)
+    figures += measuring.spread("hard: launch to result", "ms", late, SHARES)
     measuring.tell("hard", [*measuring.in_columns(alone, RUNNER), *figures])
 
 

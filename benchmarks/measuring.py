@@ -69,6 +69,11 @@ def in_turn(measures: Mapping[str, Callable[[], T]], *, rounds: int) -> dict[str
     return found
 
 
+def repeated(measure: Callable[[], T], *, rounds: int) -> list[T]:
+    """Run one measure once unrecorded, then `rounds` times. Return what each brought."""
+    return in_turn({"": measure}, rounds=rounds)[""]
+
+
 def interleaved(measures: Mapping[str, Callable[[], float]], unit: str, *, rounds: int) -> list[Figure]:
     """Measure as `in_turn` does, each a value of `unit`."""
     found = in_turn(measures, rounds=rounds)

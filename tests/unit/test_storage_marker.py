@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,23 +15,16 @@ import pytest
 from schedulergodx.errors import DatabaseOutdated
 from schedulergodx.utils.storage import DB
 from schedulergodx.utils.storage.backup import backup
-from schedulergodx_testing.contracts.stored_tasks import NOON, SECOND, add, ids, make_task
+from schedulergodx_testing.contracts.stored_tasks import NOON, add, ids, make_task
+from tests.unit.stored import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "tasks.db"
-
-
-@contextmanager
-def opened(path: Path, *, accepts_older: bool = False) -> Iterator[DB]:
-    db = DB(path, accepts_older=accepts_older)
-    db.open(owner="tests", now=NOON + SECOND)
-    with closing(db):
-        yield db
 
 
 def bytes_of(path: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import closing, contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,11 @@ import pytest
 
 from schedulergodx.utils.storage import DB, surroundings
 from schedulergodx.utils.storage.marks import HEADER_BYTES, MARK_BYTES, Marks
-from schedulergodx_testing.contracts.stored_tasks import DONE, NOON, SECOND, add, make_task, start
+from schedulergodx_testing.contracts.stored_tasks import DONE, NOON, add, make_task, start
+from tests.unit.stored import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 BOOT = "0d3c4a5e-8f1b-4d6a-9a3e-7c2b1f0e9d8c"
 MANY = [f"task {number}" for number in range(40)]
@@ -37,14 +38,6 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file.write_text(f"{BOOT}\n")
     monkeypatch.setattr(surroundings, "BOOT", file)
     return file
-
-
-@contextmanager
-def opened(path: Path, *, accepts_older: bool = False) -> Iterator[DB]:
-    db = DB(path, accepts_older=accepts_older)
-    db.open(owner="tests", now=NOON + SECOND)
-    with closing(db):
-        yield db
 
 
 def mark(db: DB, message_id: str) -> None:

@@ -26,6 +26,7 @@ from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.message.payload import CLOUDPICKLE_VERSION, PYTHON_VERSION, Packed, is_data
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
 _TEXT_BYTES_MAX = 1000
@@ -87,7 +88,7 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         MessageRejected: a field is missing or of the wrong type; the message names it.
     """
     fields = envelope.arguments
-    function = _function_field(fields)
+    function = _bytes_field(fields, "function", is_optional=True, decode=_function_bytes)
     reference = _reference_field(fields)
     if function is None and not reference:
         raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
@@ -145,28 +146,27 @@ def _function_text(function: bytes | None) -> str | None:
     return _base64(function) if function is not None and len(function) > _KEPT_BYTES_MAX else _known_base64(function)
 
 
-def _function_field(fields: dict[str, Any]) -> bytes | None:
-    value = fields.get("function")
-    if isinstance(value, str) and len(value) <= _KEPT_BYTES_MAX:
-        try:
-            return _known_bytes(value)
-        except (binascii.Error, ValueError):
-            pass
-    return _bytes_field(fields, "function", is_optional=True)
+def _decoded(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
 
 
-@lru_cache(maxsize=64)  # a function is sent as often as it is launched
-def _known_bytes(value: str) -> bytes:
-    return base64.b64decode(value, validate=True)
+_known_decoded = lru_cache(maxsize=64)(_decoded)
 
 
-def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> bytes | None:
+def _function_bytes(text: str) -> bytes:
+    """Return what `_function_text` wrote; a small one is received many times, and decoded once."""
+    return _decoded(text) if len(text) > _KEPT_BYTES_MAX else _known_decoded(text)
+
+
+def _bytes_field(
+    fields: dict[str, Any], name: str, *, is_optional: bool, decode: Callable[[str], bytes] = _decoded
+) -> bytes | None:
     value = fields.get(name)
     if value is None and is_optional:
         return None
     if isinstance(value, str):
         try:
-            return base64.b64decode(value, validate=True)
+            return decode(value)
         except (binascii.Error, ValueError):
             pass
     raise bad(name, "base64" + (" or null" if is_optional else ""), value)

@@ -30,7 +30,8 @@ WATCHERS = (
 INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
 STEP = "SELECT number, status, run_at, started_at FROM tasks WHERE message_id = ?"
 WAITING_CLAIM = (
-    "SELECT number, run_at, client, reply_to, EXISTS (SELECT 1 FROM watchers WHERE task = tasks.number) "
+    "SELECT number, run_at, function, message_id, client, reply_to, "
+    "EXISTS (SELECT 1 FROM watchers WHERE task = tasks.number) "
     "FROM tasks WHERE message_id = ? AND status = 0"
 )
 CLAIM = "SELECT is_hard, epoch, began_at FROM tasks JOIN epochs USING (epoch) WHERE message_id = ?"

@@ -92,9 +92,9 @@ def function_number(row: Row) -> int | None:
 
 
 def claim(row: Row) -> Claim:
-    """Return what is kept of the task in a row of `SPEC_COLUMNS` while it is under way."""
+    """Return what is kept of the task in a row of `SPEC_COLUMNS`, or of `WAITING_CLAIM`, while it is under way."""
     number, run_at, _function, _message_id, client, reply_to, *_others, is_watched = row
-    return Claim(number=number, run_at=run_at, client=client, reply_to=reply_to, is_watched=bool(is_watched))
+    return Claim(number, run_at, client, reply_to, bool(is_watched))
 
 
 def spec(row: Row, function: bytes | None) -> TaskSpec:

@@ -68,7 +68,7 @@ class DB:
         self._known = Known()
         self._pending = Pending()
         self._left: Begun | None = None
-        self._ended: list[str] = []
+        self._to_release: list[str] = []
 
     def __repr__(self) -> str:
         """Show the file."""
@@ -159,10 +159,10 @@ class DB:
             self._forget()
             raise
         self._known.end_transaction()
-        for message_id in self._ended:
+        for message_id in self._to_release:
             self._marks.release(message_id)
             self._known.claims.pop(message_id, None)
-        self._ended.clear()
+        self._to_release.clear()
         if changes != self._changes:
             self._changes = changes
             self._marker.write(Progress(self._epoch, self._began_at, changes))
@@ -241,7 +241,7 @@ class DB:
         self._known.forget_earliest()
         self._known.add_waiting(changed)
         self._known.claims.pop(message_id, None)
-        self._ended.append(message_id)
+        self._to_release.append(message_id)
         return changed == 1
 
     def finish(self, message_id: str, report: Report, *, now: datetime) -> Outcome | None:
@@ -259,7 +259,7 @@ class DB:
             return None
         _check_advance(message_id, TaskStatus.WORK, kept)
         claim.has_ended = True
-        self._ended.append(message_id)
+        self._to_release.append(message_id)
         self._pending.finish(claim.number, kept, ended_at=ended_at)
         return rows.outcome(message_id, claim.run_at, claim.started_at, ended_at, kept)
 
@@ -275,7 +275,7 @@ class DB:
             self._known.forget_earliest()
             self._known.add_waiting(-1)
             self._known.due.pop(message_id, None)
-        self._ended.append(message_id)
+        self._to_release.append(message_id)
         self._pending.finish(number, report, ended_at=ended_at)
         return rows.outcome(message_id, run_at, started_at, ended_at, report)
 
@@ -446,7 +446,7 @@ class DB:
         """Begin anew with the database as it is: what is known may be of a transaction that was undone."""
         self._known.forget()
         self._pending.clear()
-        self._ended.clear()
+        self._to_release.clear()
 
     def _digest_of(self, message_id: str) -> Digest:
         if message_id not in self._known.digests:
@@ -479,10 +479,7 @@ class DB:
     def _waiting_claim(self, message_id: str) -> Claim | None:
         """Return a task that waits, but was not found by `due` just now; None: it does not wait."""
         row = self._written().row(queries.WAITING_CLAIM, (message_id,))
-        if row is None:
-            return None
-        number, run_at, client, reply_to, is_watched = row
-        return Claim(number=number, run_at=run_at, client=client, reply_to=reply_to, is_watched=bool(is_watched))
+        return None if row is None else rows.claim(row)
 
     def _specs(self, found: list[Row]) -> list[TaskSpec]:
         """Return the tasks of rows with the bodies of their functions, each read once and shared."""
