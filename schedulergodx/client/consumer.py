@@ -117,10 +117,6 @@ class Answers:
             if not waiters:
                 self._waiters.pop(message_id, None)
 
-    def hear(self, outcome: Outcome, *, size_bytes: int = 0) -> None:
-        """Hear one outcome; see `hear_all`."""
-        self.hear_all([(outcome, size_bytes)])
-
     def hear_all(self, heard: Iterable[tuple[Outcome, int]]) -> None:
         """Keep outcomes and wake whoever waits for them. A second one of the same id is passed over.
 

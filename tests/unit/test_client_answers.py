@@ -103,6 +103,10 @@ def test_a_wrong_answer_is_thrown_away(listening, body, caplog):
     assert listening.answers.get("1") is not None
 
 
+def hear(answers, outcome, size_bytes=0):
+    answers.hear_all([(outcome, size_bytes)])
+
+
 def test_an_id_is_expected_once():
     """An id that is on its way, or has an outcome, is not given to another launch; one taken back is."""
     answers = Answers()
@@ -110,7 +114,7 @@ def test_an_id_is_expected_once():
     assert not answers.expect("1")
     answers.forget("1")
     assert answers.expect("1")
-    answers.hear(outcome("1"))
+    hear(answers, outcome("1"))
     assert not answers.expect("1")
 
 
@@ -126,7 +130,7 @@ def test_what_is_known_and_whose():
     assert answers.is_mine("1")
     answers.asked(["1"])
     assert answers.is_known("1")
-    answers.hear(outcome("1"))
+    hear(answers, outcome("1"))
     assert answers.is_known("1")
 
 
@@ -135,7 +139,7 @@ def test_old_outcomes_make_room():
     answers = Answers(kept_max=3)
     for number in range(5):
         answers.expect(str(number))
-        answers.hear(outcome(str(number)))
+        hear(answers, outcome(str(number)))
     assert [answers.get(str(number)) is not None for number in range(5)] == [False, False, True, True, True]
     assert not answers.is_known("0")
 
@@ -147,7 +151,7 @@ def test_who_does_not_wait_any_more_is_not_told():
     answers.wait("1", keep_first)
     answers.wait("1", keep_second)
     answers.stop_waiting("1", keep_first)
-    answers.hear(outcome("1"))
+    hear(answers, outcome("1"))
     answers.stop_waiting("1", keep_second)
     assert (first, second) == ([], [outcome("1")])
 
@@ -158,7 +162,7 @@ def test_an_unknown_id_is_told_and_not_kept(code: Code, error: type[UnknownMessa
     answers, heard = Answers(), []
     answers.asked(["1"])
     answers.wait("1", heard.append)
-    answers.hear(outcome("1", code, "no such task"))
+    hear(answers, outcome("1", code, "no such task"))
     assert [type(one) for one in heard] == [error]
     assert (str(heard[0]), heard[0].message_id) == ("no such task", "1")
     assert not answers.is_known("1")
@@ -227,7 +231,7 @@ def test_when_no_answers_can_come_everybody_learns_it(listening):
 def test_closed_is_for_good():
     """No reconnect takes it back; an outcome that came before is still there."""
     answers, heard = Answers(), []
-    answers.hear(outcome("1"))
+    hear(answers, outcome("1"))
     answers.end(Closed("client 'shop' is closed"))
     answers.resume()
     with pytest.raises(Closed):
@@ -252,7 +256,7 @@ def test_who_waits_after_the_answer_must_ask():
     """An id that somebody else asked for, and that the service does not know, is asked for again."""
     answers, heard = Answers(), []
     answers.asked(["1"])
-    answers.hear(outcome("1", Code.UNKNOWN_ID, "no such task"))
+    hear(answers, outcome("1", Code.UNKNOWN_ID, "no such task"))
     assert answers.wait("1", heard.append) is Waiting.MUST_ASK
 
 
@@ -276,9 +280,9 @@ def test_large_outcomes_make_room():
     """So many bytes are kept, beside the count; the newest is, however large."""
     answers = Answers(kept_bytes_max=250)
     for number in range(4):
-        answers.hear(outcome(str(number)), size_bytes=100)
+        hear(answers, outcome(str(number)), size_bytes=100)
     assert [answers.get(str(number)) is not None for number in range(4)] == [False, False, True, True]
-    answers.hear(outcome("4"), size_bytes=1000)
+    hear(answers, outcome("4"), size_bytes=1000)
     assert [answers.get(str(number)) is not None for number in range(5)] == [False] * 4 + [True]
 
 
