@@ -27,6 +27,7 @@ def loaded_by(program: str) -> set[str]:
         ("import schedulergodx", {"schedulergodx.client", "schedulergodx.service", "schedulergodx.utils", "pika"}),
         ("import schedulergodx.cli", {"schedulergodx.client", "schedulergodx.service", "argparse", "pika"}),
         ("import schedulergodx.client", {"schedulergodx.service", "pika", "sqlite3", "asyncio"}),
+        ("import schedulergodx.service.runner.forkserver", {"schedulergodx.service.core", "sqlite3", "pika"}),
         ("from schedulergodx.utils import RmqConnect", {"schedulergodx.utils.message", "pika", "sqlite3"}),
     ],
 )

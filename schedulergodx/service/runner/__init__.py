@@ -14,6 +14,18 @@ forkserver.py                  one small process without threads, exec'd: the se
 Each supervisor has a channel to the service; when it closes, since the service died, the supervisor kills its tree.
 """
 
-from schedulergodx.service.runner.local import LocalRunner
+from typing import TYPE_CHECKING
+
+from schedulergodx.lazy import importer
+
+if TYPE_CHECKING:
+    from schedulergodx.service.runner.local import LocalRunner
+else:
+    # The fork server is forked for each hard task: what it need not have imported makes each of them slower.
+    __getattr__ = importer(__name__, {"LocalRunner": "schedulergodx.service.runner.local"})
 
 __all__ = ["LocalRunner"]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

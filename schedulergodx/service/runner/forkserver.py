@@ -16,6 +16,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from schedulergodx.service.runner import system
+from schedulergodx.service.runner.ending import Beginnings
 from schedulergodx.service.runner.notes import FAILED, NOTE
 from schedulergodx.service.runner.supervisor import supervise
 
@@ -44,11 +45,13 @@ def main(control: int, service: int, grace_s: float, output_bytes_max: int) -> N
     system.adopt_orphans()
     gc.collect()
     gc.freeze()  # what is here now stays shared with all children
+    beginnings = Beginnings()
     server = _ForkServer(control, service, grace_s, output_bytes_max)
     work = server.serve()
     del server
-    if work is not None:
-        work()  # in a worker: the interpreter ends after it, as that of any program
+    if work is not None:  # in a worker: it ends as any program does
+        work()
+        beginnings.end()
 
 
 def _fill_standard_streams() -> None:

@@ -26,7 +26,7 @@ _ENDED_BY_THE_SIGNAL = (Code.TASK_EXITED, Code.BAD_PAYLOAD)
 def run_worker(pipe: int, supervisor: int) -> None:
     """Run the task whose order comes through `pipe`, and write its report there.
 
-    The interpreter then ends by itself: threads of the task are waited for and its `atexit` functions run; the
+    The process then ends, see `ending`: threads of the task are waited for and its `atexit` functions run; the
     supervisor sees to it that this has an end, too.
     """
     _stand_alone(supervisor)
