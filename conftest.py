@@ -1,6 +1,9 @@
 """For pytest only: the plugin of this checkout and the Hypothesis profiles."""
 
+import faulthandler
 import os
+import sys
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -16,6 +19,46 @@ settings.register_profile("dev", deadline=None, derandomize=False, print_blob=Tr
 settings.register_profile("ci", deadline=None, derandomize=False, print_blob=True, max_examples=300)
 settings.register_profile("long", deadline=None, derandomize=False, print_blob=True, max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
+
+
+HANGS_AFTER_S = 60
+"""Beyond the time that a test has, after which its process is ended with all stacks shown: nothing else has helped."""
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real standard error: later it is captured, and a process that is ended prints nothing of that."""
+    config.stash[_stderr] = os.dup((sys.__stderr__ or sys.stderr).fileno())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Close it."""
+    os.close(config.stash[_stderr])
+
+
+def _arm(item: pytest.Item) -> None:
+    """End the process when the test takes much longer than it may: a timeout raises, once, and that may be caught."""
+    mark = item.get_closest_marker("timeout")
+    allowed_s = float(mark.args[0] if mark is not None else item.config.getini("timeout"))
+    if allowed_s:  # else it says itself how long it goes on
+        faulthandler.dump_traceback_later(allowed_s + HANGS_AFTER_S, file=item.config.stash[_stderr], exit=True)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Watch over a test."""
+    _arm(item)
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> None:
+    """Watch over the end of a test that has failed, too: pytest has just ended the watch."""
+    if isinstance(node, pytest.Item):
+        _arm(node)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schedulergodx_testing.clock import microseconds_up
+from schedulergodx_testing.errors import TooManyEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from schedulergodx_testing.calls import Calls
     from schedulergodx_testing.clock import FakeClock
     from schedulergodx_testing.memory import MemoryBroker
+
+IDLE_TURNS_MAX = 10_000
+"""Turns of a service in a row, at one instant and without an event, before they count as endless."""
 
 
 class BrokerActor:
@@ -71,6 +75,7 @@ class ServiceActor:
         self._on_crash = on_crash
         self._next_us: int | None = None
         self._turned_us = -1
+        self._idle_turns = 0
         self._is_stale = True
 
     def is_ready(self) -> bool:
@@ -83,9 +88,16 @@ class ServiceActor:
         return moment_us is not None and moment_us <= self._clock.monotonic_us()
 
     def step(self) -> None:
-        """Do one turn."""
+        """Do one turn. Raises TooManyEvents when it is one of very many that nothing asked for."""
         self._is_stale = True
-        self._turned_us = self._clock.monotonic_us()
+        now_us = self._clock.monotonic_us()
+        self._idle_turns = self._idle_turns + 1 if now_us == self._turned_us and not self.service.has_events() else 0
+        self._turned_us = now_us
+        if self._idle_turns > IDLE_TURNS_MAX:
+            raise TooManyEvents(
+                f"{self.name} turns again and again at one instant, though nothing happens: {IDLE_TURNS_MAX} times so "
+                "far. Something tells it that there is work to do, and the turn does not find any."
+            )
         self._calls.turn += 1
         try:
             self.service.step(None)

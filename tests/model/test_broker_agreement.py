@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,7 +86,6 @@ def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureReques
 
     What does not come again with the same steps stands in the report, as the property `passing`, and is no failure.
     """
-    faulthandler.cancel_dump_traceback_later()  # it takes minutes, and is told how many
     passing = walk(side, profile, QUEUES, request.config.getoption("--walks"))
     request.node.user_properties.append(("passing", passing))
 
@@ -95,7 +93,6 @@ def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureReques
 @pytest.mark.timeout(0)
 def test_walks_among_quorum_queues_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """The same on a quorum queue; fewer of them, since nothing tells when such a queue is at rest."""
-    faulthandler.cancel_dump_traceback_later()
     passing = walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // 30)
     request.node.user_properties.append(("passing", passing))
 

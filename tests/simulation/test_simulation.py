@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import re
 import subprocess
@@ -53,7 +52,6 @@ def lose_answers(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.timeout(900)
 def test_every_promise_holds_in_random_stories() -> None:
     """2,000 seeds in CI, a few elsewhere: days of virtual time each, with faults of several kinds."""
-    faulthandler.cancel_dump_traceback_later()  # it takes minutes
     told: list[str] = []
     seeds = 2000 if os.environ.get("CI") else 100
     total = play_in_processes(0, seeds, min(2, os.cpu_count() or 1), told.append)

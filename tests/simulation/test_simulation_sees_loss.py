@@ -54,7 +54,8 @@ def no_dedup(patch: pytest.MonkeyPatch) -> None:
     add = DB.add
 
     def broken(self: Any, task: Any, *, now: Any) -> Any:
-        self._changing().change("DELETE FROM tasks WHERE message_id = ?", (task.message_id,))
+        self._changing_now().change("DELETE FROM tasks WHERE message_id = ?", (task.message_id,))
+        self._known.digests.pop(task.message_id, None)
         return add(self, task, now=now)
 
     patch.setattr(DB, "add", broken)

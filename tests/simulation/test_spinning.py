@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx import Client
-from schedulergodx_testing import Harness, HarnessError, NothingLeftToHappen, ThreadStuck, TooManyEvents, looks
+from schedulergodx.service.runs import Runs
+from schedulergodx_testing import Harness, HarnessError, NothingLeftToHappen, ThreadStuck, TooManyEvents, actors, looks
 from schedulergodx_testing.world import outside
 
 if TYPE_CHECKING:
@@ -185,3 +186,15 @@ def test_run_all_shows_a_task_that_only_polls(scheduler: Harness) -> None:
     poll.launch(0.1)
     with pytest.raises(TooManyEvents, match=r"50 timers(.|\n)*in poll"):
         scheduler.run_all(limit=50)
+
+
+def test_a_service_that_turns_for_nothing_is_told(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of the library, or of a storage of one's own: named at once, instead of after minutes."""
+    monkeypatch.setattr(actors, "IDLE_TURNS_MAX", 20)
+    with monkeypatch.context() as planted:
+        planted.setattr(Runs, "wait_s", lambda _self, *, now, is_starting: 0.0)
+        with pytest.raises(TooManyEvents, match=r"service .* turns again and again at one instant"):
+            scheduler.advance(hours=1)
+    remind.launch("ada")
+    scheduler.run_until_idle()
+    assert outbox == ["ada"]

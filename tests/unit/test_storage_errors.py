@@ -244,6 +244,16 @@ def test_a_row_tells_who_started_it(db: DB) -> None:
     assert db._opened().row("SELECT epoch, owner FROM epochs") == (1, "tests")
 
 
+def test_a_row_that_somebody_has_deleted_is_not_looked_for_for_ever(db: DB) -> None:
+    """What is known of the next task is forgotten when it is not there: a service would turn without an end."""
+    assert db.next_run_at() is not None
+    with db.transaction():
+        db._opened().change("DELETE FROM tasks")
+    with db.transaction():
+        assert db.due(NOON + SECOND, soft_limit=1, hard_limit=1) == []
+    assert db.next_run_at() is None
+
+
 def test_impossible_rows_are_refused_by_the_schema(db: DB) -> None:
     """An ended task has a code and a moment, whatever writes into the table."""
     with pytest.raises(StorageError, match="CHECK"):

@@ -474,7 +474,10 @@ class DB:
         connection = self._written()
         if limit <= 0 or self._known.is_none_due(moment, is_hard=is_hard):
             return []
-        return connection.rows(queries.DUE, (is_hard, moment, limit))
+        found = connection.rows(queries.DUE, (is_hard, moment, limit))
+        if not found:
+            self._known.forget_earliest()  # else a row that somebody has deleted is looked for again and again
+        return found
 
     def _waiting_claim(self, message_id: str) -> Claim | None:
         """Return a task that waits, but was not found by `due` just now; None: it does not wait."""
