@@ -48,6 +48,22 @@ class Box:
         self._inbox = SimpleQueue()
         self.runner.listen(self._inbox.put)
 
+    def spares(self):
+        """How many processes wait for a task."""
+        return self.runner._hard.spares()
+
+    def wait_for_spare(self):
+        ready = 2  # its supervisor, and itself
+        wait_until(
+            lambda: self.spares() and len(system.descendants(self.server())) == ready * self.spares(),
+            "no process was made ready for one more task",
+        )
+
+    def is_nothing_left(self):
+        """Whether the fork server has no descendants, once the spares are told to end."""
+        self.runner._hard.end_spares()
+        return not system.descendants(self.server())
+
     def server(self):
         """Process id of the fork server."""
         return self.runner._hard._link.pid
@@ -119,7 +135,7 @@ def box(tmp_path, runner):
     """The shared runner. After the test nothing of it is left, not even a zombie."""
     box = Box(tmp_path / "pids", runner)
     yield box
-    wait_until(lambda: not system.descendants(box.server()), "something of the test's tasks is left", GONE_S)
+    wait_until(box.is_nothing_left, "something of the test's tasks is left", GONE_S)
 
 
 @pytest.fixture
@@ -594,8 +610,7 @@ def test_a_chain_of_fleeing_processes_is_caught(box):
     box.start(chain, str(box.path))
     box.pids(1)
     assert "exit code 0" in box.report().message
-    server = box.server()
-    wait_until(lambda: not system.descendants(server), "the chain goes on")
+    wait_until(box.is_nothing_left, "the chain goes on")
 
 
 def leave_a_thread(path):
@@ -733,6 +748,173 @@ def write_rubbish():
 def test_rubbish_in_the_pipe_is_no_report(box):
     """A task that writes into its own report's pipe has ended without a report."""
     assert box.run(write_rubbish).code is Code.TASK_EXITED
+
+
+# --- Spares ---------------------------------------------------------------------------------------------------------
+
+
+def place():
+    return os.getpid(), os.getppid()
+
+
+def test_the_process_of_the_next_task_is_ready(own_box):
+    """None is before the first task; later ones wait for tasks, each for one: a new process under a supervisor used."""
+    own_box.runner.warm_up()
+    assert own_box.spares() == 0
+    places = []
+    for _ in range(3):
+        places.append(own_box.result(place))
+        own_box.wait_for_spare()
+    assert len({worker for worker, _ in places}) == 3
+    assert len({supervisor for _, supervisor in places}) == 1
+
+
+def test_there_are_no_more_spares_than_tasks_may_run(own_box):
+    """However many supervisors were needed at a time."""
+    for number in range(12):
+        if number > 1:
+            own_box.finished()
+        own_box.start(abs, -1)
+    for _ in range(2):
+        own_box.finished()
+    wait_until(lambda: own_box.spares() == 2, "there are no spares")
+    wait_until(lambda: len(system.descendants(own_box.server())) == 4, "something else is left")
+
+
+def surroundings():
+    import gc
+
+    from schedulergodx.service.runner import ending
+
+    kinds = range(16)  # of limits, on Linux
+    umask = os.umask(0)
+    return {
+        "folder": str(Path.cwd()),
+        "environment": sorted(os.environ.items()),
+        "umask": umask,
+        "mask": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, [])),
+        "signals": [str(signal.getsignal(number)) for number in (1, 2, 10, 13, 17)],
+        "limits": [resource.getrlimit(kind) for kind in kinds],
+        "descriptors": len(descriptors()),
+        "leads": (os.getsid(0), os.getpgrp()) == (os.getpid(), os.getpid()),
+        "threads": len(list(Path("/proc/self/task").iterdir())),
+        "oom": Path("/proc/self/oom_score_adj").read_text(),
+        "modules": sorted(sys.modules),
+        "is the end long": ending._has_any_an_end(gc.get_objects()),
+    }
+
+
+def test_a_task_on_a_spare_finds_what_the_first_one_found(own_box):
+    """Nothing that tasks before it did to themselves is seen; and none of our objects makes its end a long one."""
+    first = own_box.result(surroundings)
+    own_box.wait_for_spare()
+    own_box.run(change_everything, open_files_max=100, cpu_s_max=9)
+    own_box.wait_for_spare()
+    assert own_box.result(surroundings) == first
+    assert first["is the end long"] is False
+
+
+def test_a_task_on_a_spare_is_killed_as_any(box):
+    """From the moment it has the task on, with its children, also stubborn ones."""
+    box.result(abs, -1)
+    box.wait_for_spare()
+    message_id = box.start(overrun_with_a_family, str(box.path), True)
+    assert box.spares() == 0
+    pids = box.pids(4)
+    box.runner.abandon(message_id)
+    assert box.report().code is Code.TASK_KILLED
+    assert_gone(pids, timeout_s=0.0)
+    assert box.result(abs, -1) == 1
+
+
+def test_an_order_to_kill_that_comes_too_late_is_not_for_the_next_task(box):
+    """A run that is given up while its end is being told takes nobody along."""
+    message_id = box.start(sleep_briefly, str(box.path))
+    late = partial(box.runner._hard._kill, box.runner._hard._running[message_id])
+    box.finished()
+    box.wait_for_spare()
+    box.start(sleep_briefly, str(box.path))
+    assert box.spares() == 0
+    box.pids(2)
+    box.runner._hard._reader.call(late)
+    assert box.report().code is Code.OK
+
+
+@pytest.mark.parametrize("which", ["worker", "supervisor"])
+def test_a_spare_that_is_killed_is_replaced(box, which):
+    """The next task runs all the same, and it is not told of."""
+    worker, supervisor = box.result(place)
+    box.wait_for_spare()
+    (spare,) = [pid for pid in system.descendants(box.server()) if pid not in {worker, supervisor}]
+    victim = spare if which == "worker" else supervisor
+    os.kill(victim, signal.SIGKILL)
+    assert_gone([spare])
+    box.start(abs, -1)
+    finished = box.finished()
+    assert (finished.report.code, finished.ending) == (Code.OK, Ending.ENDED)
+
+
+def test_spares_end_when_no_task_comes(own_box, monkeypatch):
+    """After a while; the fork server stays."""
+    monkeypatch.setattr("schedulergodx.service.runner.processes.SPARE_S", 0.05)
+    own_box.result(abs, -1)
+    wait_until(lambda: not system.descendants(own_box.server()), "the spare stays")
+    assert own_box.spares() == 0
+    assert own_box.result(abs, -1) == 1
+
+
+def test_spares_end_with_the_runner(tmp_path):
+    """`close` leaves none."""
+    box = Box(tmp_path / "pids")
+    box.result(abs, -1)
+    box.wait_for_spare()
+    pids = [box.server(), *system.descendants(box.server())]
+    box.runner.close()
+    assert len(pids) == 3
+    assert_gone(pids, timeout_s=0.0)
+
+
+WITH_A_SPARE = """
+import sys, threading
+from queue import SimpleQueue
+from schedulergodx.service.runner import LocalRunner
+from schedulergodx_testing.specs import make_task
+
+ended = SimpleQueue()
+runner = LocalRunner(threads=1, processes=1)
+runner.listen(ended.put)
+runner.start(make_task(abs, -1, is_hard=True), start_number=1)
+ended.get()
+while not runner._hard.spares():
+    threading.Event().wait(0.01)
+print(runner._hard._link.pid, flush=True)
+threading.Event().wait(600)
+"""
+
+
+def test_a_killed_service_leaves_no_spare():
+    """SIGKILL of the service ends what waits for a task, too."""
+    with subprocess.Popen([sys.executable, "-c", WITH_A_SPARE], stdout=subprocess.PIPE, text=True) as service:
+        server = int(service.stdout.readline())
+        wait_until(lambda: len(system.descendants(server)) == 2, "the spare was not forked")
+        pids = [server, *system.descendants(server)]
+        service.kill()
+    assert len(pids) == 3
+    assert_gone(pids)
+
+
+def test_each_task_may_print_as_much_as_any(tmp_path, capfd):
+    """What tasks before it printed does not count, and a supervisor that had to copy is used again."""
+    box = Box(tmp_path / "pids", output_bytes_max=10)
+    places = []
+    try:
+        for _ in range(3):
+            places.append(box.result(lambda: (os.write(1, b"8 bytes\n"), os.getppid())))
+            box.wait_for_spare()
+    finally:
+        box.runner.close()
+    assert capfd.readouterr().out == "8 bytes\n" * 3
+    assert len({supervisor for _, supervisor in places}) == 1
 
 
 # --- When parts of the machinery die --------------------------------------------------------------------------------

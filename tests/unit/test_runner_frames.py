@@ -15,7 +15,7 @@ from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.service.runner import frames
 from schedulergodx.service.runner.hard_run import PIECE_BYTES, HardRun
-from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
+from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, GONE, NOTE
 from schedulergodx.utils.message import results
 from schedulergodx.utils.rmq_property import RmqConnect
 from schedulergodx_testing.specs import changed, make_task
@@ -141,10 +141,17 @@ class Endless:
 def test_a_worker_that_never_stops_writing_holds_up_nobody(ends, head):
     """One look at its pipe has an end, so that other runs have their turn, and keeps a bounded part of it."""
     (channel, _), _ = ends
-    run = HardRun(TASK, channel, Endless(head), b"", report_bytes_max=LIMIT)
+    run = HardRun(channel, Endless(head), report_bytes_max=LIMIT)
     for _ in range(3):
         assert run.read_pipe()
     assert len(run._report._data) <= PIECE_BYTES
+
+
+def begun(channel, pipe, task, order):
+    """A run that has its task."""
+    run = HardRun(channel, pipe, report_bytes_max=LIMIT)
+    run.begin(task, order)
+    return run
 
 
 @pytest.fixture
@@ -162,7 +169,7 @@ TASK = make_task(abs, -1)
 def report_after(ends, *notes, is_abandoned=False, task=TASK):
     """What a run reports after the supervisor wrote these notes, cut at odd places, and closed the channel."""
     (channel, supervisor), (pipe, _) = ends
-    run = HardRun(task, channel, pipe, b"order", report_bytes_max=LIMIT)
+    run = begun(channel, pipe, task, b"order")
     run.is_abandoned = is_abandoned
     data = b"".join(NOTE.pack(*note) for note in notes)
     for start in range(0, len(data), 3):
@@ -236,8 +243,7 @@ def test_an_order_is_written_without_waiting(ends):
     """What does not fit into the socket waits, and goes when there is room."""
     (channel, _), (pipe, worker) = ends
     order = bytes(range(256)) * 8192
-    run = HardRun(TASK, channel, pipe, order, report_bytes_max=LIMIT)
-    run.write_order()
+    run = begun(channel, pipe, TASK, order)
     assert run.is_writing
     received = b""
     while len(received) < len(order):
@@ -251,7 +257,28 @@ def test_an_order_to_a_worker_that_is_gone_is_dropped(ends):
     """Nobody reads it, and the channel will tell why."""
     (channel, _), (pipe, worker) = ends
     worker.close()
-    run = HardRun(TASK, channel, pipe, b"order", report_bytes_max=LIMIT)
-    run.write_order()
+    run = begun(channel, pipe, TASK, b"order")
     assert not run.is_writing
     assert not run.read_pipe()
+
+
+def test_a_spare_knows_whether_its_worker_is_there(ends):
+    """Until it has a task, it is alive as long as nothing comes and the other end is open."""
+    (channel, _), (pipe, worker) = ends
+    spare = HardRun(channel, pipe, report_bytes_max=LIMIT)
+    assert spare.is_spare
+    assert spare.is_alive
+    worker.close()
+    assert not spare.is_alive
+
+
+def test_nothing_left_is_told_apart_from_a_closed_channel(ends):
+    """After GONE the supervisor can be used again; when it closes the channel, it is gone itself."""
+    (channel, supervisor), (pipe, _) = ends
+    run = begun(channel, pipe, TASK, b"order")
+    supervisor.send(NOTE.pack(BEGAN, 7) + NOTE.pack(EXITED, 0) + NOTE.pack(GONE, 0))
+    run.read_channel()
+    assert (run.status, run.is_gone, run.is_closed) == (0, True, False)
+    supervisor.close()
+    run.read_channel()
+    assert run.is_closed

@@ -7,9 +7,12 @@ service ── threads.py          soft: daemon threads of our own
    ├─ link.py                  starts the fork server and hands tasks to it
    ▼
 forkserver.py                  one small process without threads, exec'd: the service itself is never forked
-   └─ supervisor.py            for each task: adopts and kills every descendant of it
+   └─ supervisor.py            for each task at a time: adopts and kills every descendant of it
         └─ worker.py           for each task: unpickles, runs, reports, in a session of its own
+             └─ ending.py      ends as any program does, without taking the interpreter apart
 ```
+
+A supervisor under which nothing is left has a spare ready: a worker that waits for a task.
 
 Each supervisor has a channel to the service; when it closes, since the service died, the supervisor kills its tree.
 """

@@ -9,10 +9,13 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
+import itertools
 import os
 import sys
 import threading
 from types import ModuleType
+
+from schedulergodx.service.runner import system
 
 _PURE = (".py", ".pyc")
 
@@ -21,8 +24,7 @@ class Beginnings:
     """What a process has before a task comes to it; made in the fork server once all its objects are frozen."""
 
     def __init__(self) -> None:
-        self._modules = frozenset(sys.modules)
-        self._frozen = gc.get_freeze_count()
+        self._last_module = next(reversed(sys.modules))
 
     def end(self) -> None:
         """Wait for threads, call what `atexit` has, flush, and end this process.
@@ -39,16 +41,17 @@ class Beginnings:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
-            ctypes.CDLL(None).fflush(None)
+            system.flush_c_streams()
         except BaseException:  # noqa: BLE001 - a thread, a stream or a class of the task: as the interpreter deals with it
             return
         os._exit(0)
 
     def _has_left_something(self) -> bool:
-        if gc.get_freeze_count() > self._frozen:  # by the task itself: then its objects cannot be told from ours
-            return True
-        loaded = [module for name, module in list(sys.modules.items()) if name not in self._modules]
-        return not all(map(_is_pure, loaded)) or any(map(_has_an_end, gc.get_objects()))
+        # Only the new modules are looked at: looking at an object writes into its page, by its count of references.
+        loaded = itertools.takewhile(lambda name: name != self._last_module, reversed(sys.modules))
+        things = gc.get_objects()
+        has_frozen = not any(thing is self for thing in things)  # the task itself: then its objects are hidden, too
+        return has_frozen or not all(_is_pure(sys.modules[name]) for name in loaded) or _has_any_an_end(things)
 
 
 def _is_pure(module: ModuleType) -> bool:
@@ -58,10 +61,12 @@ def _is_pure(module: ModuleType) -> bool:
     return file is None or (type(file) is str and file.endswith(_PURE))
 
 
-def _has_an_end(thing: object) -> bool:
-    kind = type(thing)
-    if issubclass(kind, ctypes.CDLL):
-        return True
-    if issubclass(kind, type):  # an object of it may be one that the collector does not know
-        return "__del__" in kind.__dict__ or "__del__" in vars(thing)
-    return hasattr(kind, "__del__")
+def _has_any_an_end(things: list[object]) -> bool:
+    kinds = {id(kind): kind for kind in map(type, things)}
+    # An object that the collector does not know may be of a class that it does know.
+    made = [thing for thing in things if isinstance(thing, type)] if any(map(_makes_classes, kinds.values())) else []
+    return any(issubclass(kind, ctypes.CDLL) or hasattr(kind, "__del__") for kind in (*kinds.values(), *made))
+
+
+def _makes_classes(kind: type) -> bool:
+    return issubclass(kind, type)

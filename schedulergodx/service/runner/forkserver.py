@@ -1,7 +1,8 @@
 """The fork server: a small process without threads that is forked for each hard task, instead of the service.
 
 It is exec'd, so it has nothing of the service but its environment, and it has imported what every run needs. It forks
-a supervisor for each pair of descriptors that comes through its control socket, and ends when the service does.
+a supervisor for each pair of descriptors that comes through its control socket, and ends when the service does. A
+supervisor is used for one task after another; each task has a process of its own, forked by its supervisor.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import gc
 import os
 import select
 import signal
-import socket
 from typing import TYPE_CHECKING
 
 from schedulergodx.service.runner import system
@@ -23,7 +23,7 @@ from schedulergodx.service.runner.supervisor import supervise
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DESCRIPTORS = 2  # for each task: the supervisor's channel, and the worker's pipe
+DESCRIPTORS = 2  # for each supervisor: its channel, and the pipe of its first worker
 STANDARD_ERROR = 2
 ORPHANS_RETRY_MS = 50
 
@@ -94,8 +94,9 @@ class _ForkServer:
         return None
 
     def _take(self) -> Callable[[], None] | None:
-        """Take one task from the control socket. Returns its work, in the worker."""
-        descriptors = self._receive()
+        """Make a supervisor for what comes from the control socket. Returns the work, in a worker."""
+        data, descriptors = system.receive(self._control, DESCRIPTORS)
+        self._is_service_gone = not data
         if len(descriptors) == DESCRIPTORS:
             channel, pipe = descriptors
             try:
@@ -118,17 +119,6 @@ class _ForkServer:
         for descriptor in descriptors:
             os.close(descriptor)
         return None
-
-    def _receive(self) -> list[int]:
-        control = socket.socket(fileno=self._control)
-        try:
-            data, descriptors, _, _ = socket.recv_fds(control, 1, DESCRIPTORS)
-        except OSError:
-            data, descriptors = b"", []
-        finally:
-            control.detach()
-        self._is_service_gone = not data
-        return descriptors
 
     def _close_own(self) -> None:
         """In a supervisor: let go of what belongs to the fork server, so that its end can be seen."""

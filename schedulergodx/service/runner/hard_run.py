@@ -1,19 +1,19 @@
-"""One hard run as the service sees it: two sockets, and what came through them."""
+"""One hard run as the service sees it: two sockets, and what came through them. Before its task comes it is a spare."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import socket
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import Code, Ending, Report
+from schedulergodx.rules.limits import NO_LIMITS
 from schedulergodx.service.runner import frames
-from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, NOTE
+from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, GONE, NOTE
 
 if TYPE_CHECKING:
-    import socket
-
     from schedulergodx.rules.limits import TaskLimits
     from schedulergodx.utils.message.seals import Verified
 
@@ -26,34 +26,57 @@ class HardRun:
     """Sockets that never block, and the facts so far. It decides nothing.
 
     Attributes:
-        message_id: which task.
+        message_id: which task; "" of a spare.
         channel: to the supervisor.
         pipe: to the worker.
         is_abandoned: the service told it to end.
         is_told: its `Finished` has gone out.
-        is_gone: the supervisor has closed the channel: nothing of the task is left.
-        forget_at: when to stop waiting for that, on the monotonic clock; None: never.
+        is_gone: nothing of the task is left.
+        is_closed: the supervisor has closed the channel, and is gone, too.
+        forget_at: when to stop waiting for the end of what was told to end, on the monotonic clock; None: never.
+        spare_since: on the same clock, when it was made, if as a spare.
     """
 
-    def __init__(
-        self, task: Verified, channel: socket.socket, pipe: socket.socket, order: bytes, *, report_bytes_max: int
-    ) -> None:
-        self.message_id = task.message_id
-        self._limits = task.limits
+    def __init__(self, channel: socket.socket, pipe: socket.socket, *, report_bytes_max: int) -> None:
+        self.message_id = ""
+        self._limits = NO_LIMITS
         self.channel = channel
         self.pipe = pipe
         self.is_abandoned = False
         self.is_told = False
         self.is_gone = False
+        self.is_closed = False
+        self.spare_since: float | None = None
         self.forget_at: float | None = None
         self.status: int | None = None
-        self._order = memoryview(order)
+        self._order = memoryview(b"")
         self._report = frames.FrameReader(report_bytes_max)
         self._notes = b""
         self._has_begun = False
         self._failure: int | None = None
         channel.setblocking(False)
         pipe.setblocking(False)
+
+    @property
+    def is_spare(self) -> bool:
+        """Whether it has no task yet."""
+        return not self.message_id
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the worker of a spare is there, as far as that can be known now."""
+        try:
+            self.pipe.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False  # its end, or something that no worker of ours says
+
+    def begin(self, task: Verified, order: bytes) -> None:
+        """Have it run this task."""
+        self.message_id, self._limits, self._order = task.message_id, task.limits, memoryview(order)
+        self.write_order()
 
     @property
     def is_writing(self) -> bool:
@@ -99,9 +122,10 @@ class HardRun:
         except BlockingIOError:
             pass
         except OSError:
-            self.is_gone = True
+            self.is_closed = True
         else:
-            self.is_gone = True
+            self.is_closed = True
+        self.is_gone |= self.is_closed
         while len(self._notes) >= NOTE.size:
             kind, number = NOTE.unpack_from(self._notes)
             self._notes = self._notes[NOTE.size :]
@@ -110,6 +134,8 @@ class HardRun:
                 self.status = number
             elif kind == FAILED:
                 self._failure = number
+            elif kind == GONE:
+                self.is_gone = True
 
     def tell(self, order: bytes) -> None:
         """Tell the supervisor what to do; one that is gone needs no telling."""

@@ -32,6 +32,11 @@ class ForkServerLink:
         """Process id of the fork server, or None while there is none."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def is_there(self) -> bool:
+        """Whether a fork server was started, and lives."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start a fork server unless one lives; it gets ready by itself. Raises OSError."""
         if self._process is not None and self._process.poll() is not None:

@@ -49,17 +49,24 @@ class Output:
         else:
             self._thread = thread
 
+    def close(self) -> None:
+        """Let go of the end for reading, once nothing more is to be copied."""
+        os.close(self.reading)
+
     @property
     def is_copying(self) -> bool:
         """Whether there is a thread for it."""
         return self._thread is not None
 
-    def finish(self, timeout_s: float) -> None:
-        """Wait at most so long until all that was printed is copied. Everybody who could print is gone."""
+    def take_rest(self) -> None:
+        """See to what has been printed and not been seen yet. Everybody who could print is gone."""
         if self._thread is None and (
             piece := os.read(self.reading, PIECE_BYTES)
         ):  # nothing, and the end, comes at once
             self.start(piece)
+
+    def finish(self, timeout_s: float) -> None:
+        """After `take_rest`: wait at most so long until all that was printed is copied."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 

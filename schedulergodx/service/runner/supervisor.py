@@ -1,7 +1,9 @@
-"""One process for each hard task: it watches the worker, kills when told, and leaves nothing of the task behind.
+"""One process for each hard task at a time: it watches the worker, kills when told, and leaves nothing of it behind.
 
-It has a channel to the service, on which it writes `BEGAN` and `EXITED` and reads the service's orders. When the
-channel closes, the service is gone, and with it goes the task. When the supervisor closes it, everything is gone.
+It has a channel to the service, on which it writes notes and reads the service's orders. When the channel closes, the
+service is gone, and with it goes the task. `GONE` says that nothing of the task is left: then the supervisor may be
+told to have the process for one more task ready, so that this one need not wait for its fork. When the supervisor
+closes the channel, everything is gone.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ import select
 import signal
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from schedulergodx.clock import SystemClock
 from schedulergodx.service.runner import system
-from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, KILL, KILL_NOW, NOTE, REPORTED
+from schedulergodx.service.runner.notes import BEGAN, EXITED, FAILED, GONE, KILL, KILL_NOW, NOTE, REPORTED
 from schedulergodx.service.runner.output import Output
 from schedulergodx.service.runner.worker import run_worker
 
@@ -31,6 +33,8 @@ GIVE_UP_S = 5.0
 
 OUTPUT_WAIT_S = 0.5
 """How long the last output of a task may take to be written, where the stream of the service does not take it."""
+THREAD_LOOKS = 20
+"""How often to look, every millisecond, whether the threads of the outputs are gone. With one left there is no fork."""
 STREAMS = (1, 2)
 
 
@@ -44,39 +48,44 @@ class _Phase(Enum):
 def supervise(
     channel: int, pipe: int, *, grace_s: float, output_bytes_max: int, service_pidfd: int | None
 ) -> Callable[[], None]:
-    """Start the worker, and watch it until nothing of it is left. In the supervisor this never returns.
+    """Start a worker, and watch it until nothing of it is left; then the next one. Never returns in the supervisor.
 
     Returns:
-        In the worker: its work, to be called when the stack of the fork server has been left.
+        In a worker: its work, to be called when the stack of the fork server has been left.
     """
     try:
         os.setsid()
         system.adopt_orphans()
         wakeup = _wake_on_child()
-        outputs = [Output(stream, output_bytes_max) for stream in STREAMS]
-        # This process ignores TERM, and so does its child at first: blocked, one that comes too early waits for it.
+        # This process ignores TERM, and so do its children at first: blocked, one that comes too early waits for them.
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        worker = os.fork()
     except OSError as error:
-        _tell(channel, FAILED, error.errno or 0)
-        os._exit(0)
-    if worker == 0:
-        for output in outputs:
-            output.become_stream()
-        return partial(run_worker, pipe, os.getppid())
-    status = 1  # the fork server then looks for what is left behind
-    try:
-        os.close(pipe)
-        for output in outputs:
-            output.keep_reading()
-        _tell(channel, BEGAN, worker)
-        supervisor = _Supervisor(channel, worker, outputs, wakeup=wakeup, grace_s=grace_s, service_pidfd=service_pidfd)
-        is_gone = supervisor.run()
-        for output in outputs if is_gone else ():
-            output.finish(OUTPUT_WAIT_S)
-        status = 0
-    finally:
-        os._exit(status)
+        _fail(channel, error)
+    while True:
+        try:
+            outputs = [Output(stream, output_bytes_max) for stream in STREAMS]
+            worker = os.fork()
+        except OSError as error:
+            _fail(channel, error)
+        if worker == 0:
+            for output in outputs:
+                output.become_stream()
+            return partial(run_worker, pipe, os.getppid())
+        status = 1  # the fork server then looks for what is left behind
+        try:
+            os.close(pipe)
+            watch = _Watch(channel, worker, outputs, wakeup=wakeup, grace_s=grace_s, service_pidfd=service_pidfd)
+            next_pipe = _next_pipe(channel, service_pidfd) if watch.is_over_with_nothing_left() else None
+            status = 0
+        finally:
+            if status or next_pipe is None:
+                os._exit(status)
+        pipe = next_pipe
+
+
+def _fail(channel: int, error: OSError) -> NoReturn:
+    _tell(channel, NOTE.pack(FAILED, error.errno or 0))
+    os._exit(0)
 
 
 def _wake_on_child() -> int:
@@ -89,14 +98,32 @@ def _wake_on_child() -> int:
     return reading
 
 
-def _tell(channel: int, kind: bytes, number: int) -> None:
+def _tell(channel: int, notes: bytes) -> None:
     try:
-        os.write(channel, NOTE.pack(kind, number))
+        os.write(channel, notes)
     except OSError:  # the service is gone; reading will say so
         return
 
 
-class _Supervisor:
+def _next_pipe(channel: int, service_pidfd: int | None) -> int | None:
+    """Wait until one more worker is wanted, and return its pipe; None: none is, or the service is gone."""
+    poller = select.poll()
+    for descriptor in (channel, service_pidfd):
+        if descriptor is not None:
+            poller.register(descriptor, select.POLLIN)
+    while True:
+        if service_pidfd in {descriptor for descriptor, _ in poller.poll()}:
+            return None
+        order, descriptors = system.receive(channel, 1)
+        if descriptors:
+            return descriptors[0]
+        if not order:
+            return None
+
+
+class _Watch:
+    """Over one worker."""
+
     def __init__(  # noqa: PLR0913 - what a supervisor watches, and one number
         self,
         channel: int,
@@ -118,16 +145,56 @@ class _Supervisor:
         self._deadline: float | None = None
         self._give_up_at: float | None = None
         self._is_worker_gone = False
+        self._notes = NOTE.pack(BEGAN, worker)
 
-    def run(self) -> bool:
+    def is_over_with_nothing_left(self) -> bool:
+        """Return True when nothing is left, in this process either, and the service knows; False when something is."""
+        for output in self._outputs.values():
+            output.keep_reading()
+        is_gone = self._run()
+        is_clean = is_gone and self._is_output_over()
+        if is_clean:
+            self._notes += NOTE.pack(GONE, 0)
+        self._tell()
+        return is_clean
+
+    def _is_output_over(self) -> bool:
+        """Let everything that was printed be copied. Returns whether no thread is left of it."""
+        outputs = self._outputs.values()
+        for output in outputs:
+            output.take_rest()
+        if not any(output.is_copying for output in outputs):
+            self._close_outputs()
+            return True
+        self._tell()  # the service need not wait for it
+        for output in outputs:
+            output.finish(OUTPUT_WAIT_S)
+        for _ in range(THREAD_LOOKS):  # a thread that was joined may have a few steps to go
+            if not system.has_threads():
+                self._close_outputs()
+                return True
+            select.poll().poll(1)
+        return False
+
+    def _close_outputs(self) -> None:
+        for output in self._outputs.values():
+            output.close()
+
+    def _tell(self) -> None:
+        if self._notes:
+            _tell(self._channel, self._notes)
+            self._notes = b""
+
+    def _run(self) -> bool:
         """Return True when the worker and all its descendants are gone; False when some will not go."""
         poller = select.poll()
         for descriptor in (self._channel, self._wakeup, self._service_pidfd, *self._outputs):
             if descriptor is not None:
                 poller.register(descriptor, select.POLLIN)
         while self._is_anyone_left() and not self._is_hopeless():
-            for descriptor, _ in poller.poll(self._timeout_ms()):
-                self._read(descriptor, poller)
+            self._tell()
+            for descriptor, events in poller.poll(self._timeout_ms()):
+                self._read(descriptor, poller, has_data=bool(events & select.POLLIN))
             self._reap()
             self._escalate()
         return not self._is_anyone_left()
@@ -137,13 +204,14 @@ class _Supervisor:
             return None
         return max(0.0, self._deadline - self._clock.monotonic()) * 1000 + 1
 
-    def _read(self, descriptor: int, poller: select.poll) -> None:
+    def _read(self, descriptor: int, poller: select.poll, *, has_data: bool) -> None:
         if descriptor == self._wakeup:
             os.read(descriptor, 4096)
             return
         if (output := self._outputs.get(descriptor)) is not None:
-            output.start()
-            if output.is_copying:
+            if has_data:
+                output.start()
+            if output.is_copying or not has_data:  # else everybody who could print is gone
                 poller.unregister(descriptor)
             return
         order = self._order() if descriptor == self._channel else b""
@@ -172,7 +240,7 @@ class _Supervisor:
                 return
             if pid == self._worker:
                 self._is_worker_gone = True
-                _tell(self._channel, EXITED, status)
+                self._notes += NOTE.pack(EXITED, status)
 
     def _escalate(self) -> None:
         """Take the next step against what should be gone by now."""

@@ -10,10 +10,14 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import sys
 
 IS_LINUX = sys.platform == "linux"
 
+# Looked up once, in the fork server: looking up costs more than all the calls of a process.
+_libc = ctypes.CDLL(None)
+_prctl_of_libc, _fflush = getattr(_libc, "prctl", None), _libc.fflush
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -31,8 +35,33 @@ def die_with_parent(parent: int) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    if IS_LINUX:
-        ctypes.CDLL(None).prctl(option, ctypes.c_ulong(value), 0, 0, 0)
+    if IS_LINUX and _prctl_of_libc is not None:
+        _prctl_of_libc(option, ctypes.c_ulong(value), 0, 0, 0)
+
+
+def flush_c_streams() -> None:
+    """Write what code in C has printed and its streams still hold."""
+    _fflush(None)
+
+
+def receive(descriptor: int, descriptors_max: int) -> tuple[bytes, list[int]]:
+    """Read one byte from a socket, and the descriptors that come with it. No byte: nobody will write any more."""
+    end = socket.socket(fileno=descriptor)
+    try:
+        data, descriptors, _, _ = socket.recv_fds(end, 1, descriptors_max)
+    except OSError:
+        return b"", []
+    finally:
+        end.detach()
+    return data, descriptors
+
+
+def has_threads() -> bool:
+    """Return whether another thread lives in this process; where that cannot be known, True."""
+    try:
+        return len(os.listdir("/proc/self/task")) > 1  # noqa: PTH208 - numbers, no paths
+    except OSError:
+        return True
 
 
 def open_pidfd(pid: int) -> int | None:
@@ -45,8 +74,12 @@ def open_pidfd(pid: int) -> int | None:
 
 def be_first_to_die() -> None:
     """When memory runs out, have the kernel take this process rather than the service (Linux only)."""
-    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:  # noqa: PTH123 - no path arithmetic is done
-        file.write("500")
+    with contextlib.suppress(OSError):
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        try:
+            os.write(descriptor, b"500")
+        finally:
+            os.close(descriptor)
 
 
 def descendants(root: int) -> list[int]:
