@@ -1,4 +1,4 @@
-"""Which launches a message of the broker is about: one, or, of a bundle of answers, several."""
+"""Which launches a message of the broker is about: one, or, of a bundle of launches or answers, several."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def ids_of(message: Sent) -> tuple[str, ...]:
     """Return the ids that a message is about, in their order; those of a bundle are read out of what is in it."""
     if not message.body.startswith(bundles.MAGIC):
         return (message.message_id,)
-    return tuple(_id_of(answer) for answer in bundles.cut(message.body))
+    return tuple(_id_of(one) for one in bundles.cut(message.body))
 
 
-def _id_of(answer: bytes) -> str:
-    message_id: str = json.loads(answer[answer.index(b"{") :])["id"]  # behind its signature, if it has one
+def _id_of(message: bytes) -> str:
+    message_id: str = json.loads(message[message.index(b"{") :])["id"]  # behind its signature, if it has one
     return message_id

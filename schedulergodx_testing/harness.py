@@ -302,7 +302,11 @@ class Harness(Driving, Assertions, Crashing):
     def connect(self, target: object, *, name: str) -> Transport:  # noqa: ARG002 - whatever broker a program names
         """Return a transport to the broker in memory, for a client of this process."""
         program = ClientProgram(
-            self.broker.transport(name), calls=self.calls, note=self.note, on_confirmed=self._confirmed
+            self.broker.transport(name),
+            calls=self.calls,
+            note=self.note,
+            on_sent=self.ledger.sent,
+            on_confirmed=self._confirmed,
         )
         self.programs.append(program)
         return program

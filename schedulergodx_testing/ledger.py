@@ -177,16 +177,24 @@ class Ledger:
 
     Attributes:
         confirmed: ids of launches whose client heard that the broker has them, and the name of the client.
+        bundles: the ids in each bundle of launches that was sent, by its queue and its own id.
         databases: what happened in each database, by its path.
     """
 
     def __init__(self) -> None:
         self.confirmed: dict[str, str] = {}
+        self.bundles: dict[tuple[str, str], tuple[str, ...]] = {}
         self.databases: dict[str, DatabaseLedger] = defaultdict(DatabaseLedger)
+
+    def sent(self, outgoing: Outgoing) -> None:
+        """A launch, or a bundle of them, is given to the broker."""
+        ids = ids_of(outgoing)
+        if len(ids) > 1:
+            self.bundles[outgoing.queue, outgoing.message_id] = ids
 
     def ids_in(self, queue: str, message_id: str) -> tuple[str, ...]:
         """Return which launches a message is about, by what it is known by to the broker."""
-        for ledger in self.databases.values():
-            if (ids := ledger.bundles.get((queue, message_id))) is not None:
+        for known in (self.bundles, *[ledger.bundles for ledger in self.databases.values()]):
+            if (ids := known.get((queue, message_id))) is not None:
                 return ids
         return (message_id,)

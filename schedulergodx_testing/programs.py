@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from schedulergodx.utils.abstractions import ConsumeFailed, Delivery
+from schedulergodx_testing.answered import ids_of
 from schedulergodx_testing.errors import ClientCrashed
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class ClientProgram:
         inner: the way to the broker.
         calls: counts `client.publish`, `client.hear` (an answer) and `client.ack`.
         note: adds a line to the timeline: lane, words, message id.
-        on_confirmed: told the id of each message that the broker has, when the client hears of it.
+        on_sent: told each message before it is sent.
+        on_confirmed: told the id of each launch that the broker has, when the client hears of it.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class ClientProgram:
         *,
         calls: Calls,
         note: Callable[[Any, str, str], None],
+        on_sent: Callable[[Outgoing], None],
         on_confirmed: Callable[[str, str], None],
     ) -> None:
         self.name = inner.name
@@ -40,6 +43,7 @@ class ClientProgram:
         self._inner = inner
         self._calls = calls
         self._note = note
+        self._on_sent = on_sent
         self._on_confirmed = on_confirmed
         self._on_event: Callable[[TransportEvent], None] = lambda _event: None
         self._unsettled: dict[Outgoing, Callable[[Outgoing, BrokerError | None], None]] = {}
@@ -73,11 +77,12 @@ class ClientProgram:
         call = self._calls.begin("client.publish", self.name, self)
         settled = outgoing.on_settled
         self._unsettled[outgoing] = settled
+        self._on_sent(outgoing)
 
         def on_settled(sent: Outgoing, error: BrokerError | None) -> None:
             self._unsettled.pop(sent, None)
-            if error is None:
-                self._on_confirmed(sent.message_id, self.name)
+            for message_id in ids_of(sent) if error is None else ():
+                self._on_confirmed(message_id, self.name)
             settled(sent, error)
 
         outgoing.on_settled = on_settled

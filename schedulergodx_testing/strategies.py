@@ -139,7 +139,7 @@ def broken_bundles() -> st.SearchStrategy[bytes]:
             _with_wrong_length, messages, st.sampled_from([b"0", b"-1", b"+1", b"01", b"1.0", b"", b"x", b"9" * 9])
         ),
         st.binary(min_size=1, max_size=40).map(lambda message: b"%b %d\n%b" % (bundles.MAGIC, len(message), message)),
-        st.just(bundles.join([b"a"] * (bundles.ANSWERS_MAX + 1))),
+        st.just(bundles.join([b"a"] * (bundles.MESSAGES_MAX + 1))),
     )
 
 

@@ -152,8 +152,8 @@ def read(message: bytes, signatures: Signatures) -> str:
     return parsed.kind.name
 
 
-def read_answers(message: bytes, signatures: Signatures) -> str:
-    """Read a message as a client does, which may be a bundle; return why it is refused, or how many were in it."""
+def read_any(message: bytes, signatures: Signatures) -> str:
+    """Read a message that may be a bundle, of launches or answers; return why it is refused, or what it was."""
     try:
         parts = tuple(bundles.cut(message))
     except MessageRejected as error:
@@ -162,6 +162,8 @@ def read_answers(message: bytes, signatures: Signatures) -> str:
         return "no bundle"
     if parts != (message,) and not message.endswith(b"\n" + b"".join(parts)):
         raise AssertionError("a bundle was cut into what it does not hold")
+    if bundles.count(message) != len(parts):
+        raise AssertionError("a bundle was counted for what it does not hold")
     for part in parts:
         read(part, signatures)
     return "a bundle" if len(parts) > 1 else read(message, signatures)
@@ -205,7 +207,7 @@ def fuzz(count: int, seed: int) -> Counter[str]:
     for number in range(count):
         message = _input(number, seeds, signing, chance)
         try:
-            ends[read_answers(message, strict if number % 4 == 0 else signing)] += 1
+            ends[read_any(message, strict if number % 4 == 0 else signing)] += 1
         except BaseException:
             sys.stderr.write(f"seed {seed}, input {number}: {message.hex()}\n")
             raise

@@ -20,7 +20,7 @@ from schedulergodx.utils.abstractions import (
     Transport,
 )
 from schedulergodx.utils.id_generators import ulid_generator
-from schedulergodx.utils.message import envelope
+from schedulergodx.utils.message import bundles, envelope
 from schedulergodx.utils.message.kinds import Message
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Connection:
         reply_queue: base name of the queue of answers.
         reply_expires_s: seconds after which the queue of answers goes without its client.
         launch_timeout_s: seconds that a launch waits for the broker.
-        message_bytes_max: the largest answer that is read.
+        message_bytes_max: the largest answer that is read, and the largest message that is sent.
         is_quorum: whether the queues are quorum queues.
         trust: signs requests and checks answers.
     """
@@ -83,7 +83,13 @@ class Connection:
         self.trust = trust
         self.answers = Answers()
         self.uncertain = Uncertain()
-        self.publisher = Publisher(self.transport, clock, timeout_s=launch_timeout_s, on_failed=self._launch_failed)
+        self.publisher = Publisher(
+            self.transport,
+            clock,
+            timeout_s=launch_timeout_s,
+            on_failed=self._launch_failed,
+            bundle_bytes_max=min(bundles.BYTES_MAX, message_bytes_max),
+        )
         self._consumer = Consumer(
             self.answers, logger, message_bytes_max=message_bytes_max, trust=trust, ack=self._ack, ask=self.ask
         )

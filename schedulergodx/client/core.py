@@ -284,9 +284,10 @@ class Client(Hearing):
         self._check(plain, message_id)
         body = connection.trust.sign(plain)
         self._launcher.check_size(body, f"message {message_id:.100}")
-        if fields.get("type") == Message.TASK.value:
+        is_launch = fields.get("type") == Message.TASK.value
+        if is_launch:
             self._launcher.expect(connection, message_id)
-        self._send(connection, message_id, body)
+        self._send(connection, message_id, body, is_launch=is_launch)
 
     def _check(self, message: bytes, message_id: str) -> None:
         """Refuse a message of the user's own that the service would refuse."""
@@ -312,9 +313,9 @@ class Client(Hearing):
             )
         return connection
 
-    def _send(self, connection: Connection, message_id: str, body: bytes) -> None:
+    def _send(self, connection: Connection, message_id: str, body: bytes, *, is_launch: bool = True) -> None:
         try:
-            connection.publisher.send(self._request_queue, message_id, body)
+            connection.publisher.send(self._request_queue, message_id, body, is_launch=is_launch)
         except Closed:
             connection.answers.forget(message_id)
             raise

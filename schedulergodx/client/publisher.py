@@ -12,6 +12,7 @@ from schedulergodx.client.batch import Batch
 from schedulergodx.client.waiting import call_soon, gave_up, named, wait
 from schedulergodx.errors import BatchFailed, BrokerError, LaunchRefused
 from schedulergodx.utils.abstractions import Outgoing
+from schedulergodx.utils.message import bundles
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +32,7 @@ class Publisher:
         transport: gives the transport, connecting it when it is first needed.
         clock: where waiting is done.
         timeout_s: seconds that a launch waits for the broker.
+        bundle_bytes_max: the largest bundle of launches.
         on_failed: told each launch that the broker does not have for certain, and why.
     """
 
@@ -41,14 +43,18 @@ class Publisher:
         *,
         timeout_s: float,
         on_failed: Callable[[Outgoing, BrokerError], None],
+        bundle_bytes_max: int = bundles.BYTES_MAX,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._timeout_s = timeout_s
+        self._bundle_bytes_max = bundle_bytes_max
         self._on_failed = on_failed
 
-    def send(self, queue: str, message_id: str, body: bytes) -> None:
+    def send(self, queue: str, message_id: str, body: bytes, *, is_launch: bool = True) -> None:
         """Send, and return once the broker has it; within `batch()`, return at once.
+
+        Only launches travel in bundles.
 
         Raises:
             BrokerError: the broker does not have it, or (`LaunchUncertain`) perhaps has it.
@@ -58,7 +64,7 @@ class Publisher:
         if batch is None:
             self.send_alone(queue, message_id, body)
         else:
-            batch.send(queue, message_id, body)
+            batch.send(queue, message_id, body, is_launch=is_launch)
 
     def send_alone(self, queue: str, message_id: str, body: bytes) -> None:
         """Send, and return once the broker has it, also within `batch()`; raises as `send` does.
@@ -117,13 +123,19 @@ class Publisher:
         if self._open_batch() is not None:
             yield  # within a batch already: the outer one waits
             return
-        batch = Batch(self._transport, self._clock, timeout_s=self._timeout_s, on_failed=self._on_failed)
+        batch = Batch(
+            self._transport,
+            self._clock,
+            timeout_s=self._timeout_s,
+            bundle_bytes_max=self._bundle_bytes_max,
+            on_failed=self._on_failed,
+        )
         token = _batches.set({**_batches.get(), self: batch})
         try:
             yield
         except BaseException as error:
             _batches.reset(token)
-            if failed := _failed(batch):
+            if failed := _failed(batch, is_interrupted=isinstance(error, KeyboardInterrupt)):
                 error.add_note(f"Besides, of the batch: {failed}")
             raise
         _batches.reset(token)
@@ -151,9 +163,9 @@ class Publisher:
             raise error
 
 
-def _failed(batch: Batch) -> BatchFailed | None:
+def _failed(batch: Batch, *, is_interrupted: bool = False) -> BatchFailed | None:
     """Wait for the end of a batch; return the error for what was not confirmed, or None."""
-    errors = batch.finish()
+    errors = batch.finish(is_interrupted=is_interrupted)
     if not errors:
         return None
     some = next(iter(errors.values()))

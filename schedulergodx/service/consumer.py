@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import MessageRejected
@@ -10,7 +11,7 @@ from schedulergodx.rules.intake import Intake, Question, on_launch, on_question,
 from schedulergodx.rules.lifecycle import Code, Report
 from schedulergodx.rules.tasks import Added
 from schedulergodx.service.unproven import DROPPED, Unproven
-from schedulergodx.utils.message import envelope, launches
+from schedulergodx.utils.message import bundles, envelope, launches
 from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.message.signature import REASON as BAD_SIGNATURE
 from schedulergodx.utils.message.signature import Direction
@@ -30,6 +31,38 @@ if TYPE_CHECKING:
 
 QUESTIONS_MAX = 1000
 """How many ids one ASK may name."""
+
+
+@dataclass(slots=True)
+class _Arrival:
+    """A delivery, which is acked or rejected as a whole, and what is known of the messages in it.
+
+    Attributes:
+        count: how many messages there are: one, or those of a bundle.
+        messages: those that could be read, with their places, from 1.
+        refused: the first that was refused, and where it stands; 0: the delivery itself.
+        is_unproven: whether nothing was refused but for its signature.
+    """
+
+    delivery: Delivery
+    count: int = 1
+    messages: list[tuple[int, Envelope]] = field(default_factory=list)
+    refused: tuple[int, MessageRejected] | None = None
+    is_unproven: bool = True
+
+    def refuse(self, place: int, error: MessageRejected) -> None:
+        """Note that a message is refused."""
+        self.is_unproven = self.is_unproven and error.reason == BAD_SIGNATURE
+        if self.refused is None or place < self.refused[0]:
+            self.refused = (place, error)
+
+    def reason(self) -> str:
+        """Return why it goes to the dead letters; "" if it does not."""
+        if self.refused is None:
+            return ""
+        place, error = self.refused
+        where = f"message {place} of {self.count}: " if place and self.count > 1 else ""
+        return f"{error.reason}: {where}{error}"
 
 
 class Consumer:
@@ -56,25 +89,52 @@ class Consumer:
         self._unproven = Unproven()
 
     def take(self, deliveries: Iterable[Delivery], turn: Turn, *, now: datetime) -> None:
-        """Store, answer or refuse what `deliveries` hold, one after the other."""
-        read = [(one, message) for one in deliveries if (message := self._readable(one, turn, now)) is not None]
-        self._storage.look_up(message.message_id for _, message in read if message.kind is Message.TASK)
-        for delivery, message in read:
-            self._take(delivery, message, turn, now)
+        """Store, answer or refuse what `deliveries` hold, one after the other.
 
-    def _readable(self, delivery: Delivery, turn: Turn, now: datetime) -> Envelope | None:
-        """Return what a delivery says; None: it was refused."""
+        Each message of a bundle is taken as if it had come alone. If any is refused, the whole bundle goes to the dead
+        letters beside what was taken of it: whoever sends it from there again makes no second task.
+        """
+        arrivals = [self._opened(one) for one in deliveries]
+        self._storage.look_up(
+            message.message_id
+            for arrival in arrivals
+            for _, message in arrival.messages
+            if message.kind is Message.TASK
+        )
+        for arrival in arrivals:
+            for place, message in arrival.messages:
+                self._take(arrival, place, message, turn, now)
+            self._conclude(arrival, turn, now)
+
+    def _opened(self, delivery: Delivery) -> _Arrival:
+        """Return what a delivery says, as far as it can be read."""
+        arrival = _Arrival(delivery)
         try:
-            return self._read(delivery.body)
+            messages = bundles.cut(delivery.body)
         except MessageRejected as error:
-            if error.reason == BAD_SIGNATURE and not self._unproven.may_keep(len(delivery.body), now=now):
-                turn.say(logging.WARNING, DROPPED, self._unproven.dropped)
-                turn.acks.append(delivery)
-            else:
-                self._reject(delivery, error, turn)
-            return None
+            arrival.refuse(0, error)
+            return arrival
+        for place, data in enumerate(messages, start=1):
+            arrival.count = place
+            try:
+                arrival.messages.append((place, self._read(data)))
+            except MessageRejected as error:
+                arrival.refuse(place, error)
+        return arrival
 
-    def _take(self, delivery: Delivery, message: Envelope, turn: Turn, now: datetime) -> None:
+    def _conclude(self, arrival: _Arrival, turn: Turn, now: datetime) -> None:
+        """Mark a delivery to be acked or rejected, now that all of it was looked at."""
+        delivery, reason = arrival.delivery, arrival.reason()
+        if not reason:
+            turn.acks.append(delivery)
+        elif arrival.is_unproven and not self._unproven.may_keep(len(delivery.body), now=now):
+            turn.say(logging.WARNING, DROPPED, self._unproven.dropped)
+            turn.acks.append(delivery)
+        else:
+            turn.say(logging.WARNING, "message rejected to the dead letters: %s", reason)
+            turn.rejects.append((delivery, reason))
+
+    def _take(self, arrival: _Arrival, place: int, message: Envelope, turn: Turn, now: datetime) -> None:
         self._takers.hear(message)
         if message.unknown_fields:
             what = "%d unknown fields passed over (message %s)"
@@ -82,7 +142,7 @@ class Consumer:
         try:
             self._take_message(message, turn, now)
         except MessageRejected as error:
-            self._reject(delivery, error, turn)
+            arrival.refuse(place, error)
             if message.kind is Message.TASK and error.reason != Code.STALE.value:  # that is its outcome
                 self._outcomes.refuse(
                     message.message_id,
@@ -92,8 +152,6 @@ class Consumer:
                     code=Code.NOT_ALLOWED if error.reason == Code.NOT_ALLOWED.value else Code.INVALID_TASK,
                     message=str(error),
                 )
-            return
-        turn.acks.append(delivery)
 
     def _read(self, data: bytes) -> Envelope:
         """Return what a message says. Nothing is parsed of which it is not certain who sent it."""
@@ -214,7 +272,3 @@ class Consumer:
                 message=f"this service has no task with the id {message_id!r}: it was never stored, or it ended so "
                 "long ago that its id is forgotten, too",
             )
-
-    def _reject(self, delivery: Delivery, error: MessageRejected, turn: Turn) -> None:
-        turn.say(logging.WARNING, "message rejected to the dead letters: %s: %s", error.reason, error)
-        turn.rejects.append((delivery, f"{error.reason}: {error}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from queue import SimpleQueue
@@ -177,6 +178,7 @@ class Service(Loop):
         self._standby: Standby | None = None
         self._pause = StoragePause(self._clock, self._log_lines)
         self._retained: list[ServiceEvent] = []
+        self._deliveries = deque()
         self._interrupted: list[str] = []
         self._report = StopReport()
 

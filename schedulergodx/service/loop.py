@@ -30,8 +30,10 @@ from schedulergodx.utils.abstractions import (
     Storage,
     Transport,
 )
+from schedulergodx.utils.message import bundles
 
 if TYPE_CHECKING:
+    from collections import deque
     from datetime import datetime
 
     from schedulergodx.config import ServiceLimits
@@ -65,6 +67,7 @@ class Loop(AbstractionCore):
     _stopping: Stopping
     _pause: StoragePause
     _retained: list[ServiceEvent]
+    _deliveries: deque[Delivery]
     _interrupted: list[str]
     _pruner: Pruner
     _wall: WallWatch
@@ -93,12 +96,12 @@ class Loop(AbstractionCore):
 
     def has_events(self) -> bool:
         """Return whether an event waits for the next turn."""
-        return not self._inbox.empty()
+        return not self._inbox.empty() or (bool(self._deliveries) and not self._pause.is_on)
 
     def wait_s(self) -> float | None:
         """Return the seconds until the next turn is due without an event, or None."""
         if not self._pause.is_on:
-            if self._retained:
+            if self._retained or self._deliveries:
                 return 0.0
             try:
                 due_s = self._runs.wait_s(now=self._clock.now(), is_starting=self._stopping.phase is Phase.RUNNING)
@@ -109,15 +112,34 @@ class Loop(AbstractionCore):
         return _earliest(self._pause.wait_s(), self._stopping.wait_s())
 
     def _take(self, event: ServiceEvent | None) -> list[ServiceEvent]:
+        """Return what this turn is about: what has happened here first, then as many deliveries as there is room for.
+
+        A delivery may be a bundle, which counts as the messages in it. So the end of a run never waits for the
+        thousands of launches that may have come before it. During a pause only deliveries stay behind: what else there
+        is has to be seen, a Stop above all. All that can be there is bounded: by the prefetch, and by what runs.
+        """
         events, self._retained = self._retained, []
-        if event is not None:
-            events.append(event)
-        # During a pause everything is taken, so that a Stop is seen; what can be there is bounded by the prefetch.
-        while self._pause.is_on or len(events) < self.limits.events_per_turn_max:
-            try:
-                events.append(self._inbox.get_nowait())
-            except Empty:
+        room = self.limits.events_per_turn_max - sum(map(_weight, events))
+        while event is not None or self._pause.is_on or room > 0:
+            if event is None:
+                try:
+                    event = self._inbox.get_nowait()
+                except Empty:
+                    break
+            if isinstance(event, Delivery):
+                self._deliveries.append(event)
+            else:
+                events.append(event)
+                room -= 1
+            event = None
+        is_any = any(isinstance(one, Delivery) for one in events)
+        while self._deliveries and not self._pause.is_on:
+            weight = _weight(self._deliveries[0])
+            if weight > room and is_any:
                 break
+            events.append(self._deliveries.popleft())
+            room -= weight
+            is_any = True
         return events
 
     def _obey(self, events: list[ServiceEvent]) -> list[ServiceEvent]:
@@ -245,6 +267,11 @@ class Loop(AbstractionCore):
             self._interrupted += self._runs.running
             self._error = self._error or error
             self._stopping.phase = Phase.DONE
+
+
+def _weight(event: ServiceEvent) -> int:
+    """Return for how many events of a turn one counts."""
+    return bundles.count(event.body) if isinstance(event, Delivery) else 1
 
 
 def _earliest(*waits_s: float | None) -> float | None:

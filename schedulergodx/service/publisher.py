@@ -24,8 +24,6 @@ FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 600.0
 """Pauses before a queue that did not take an answer is tried again, each twice as long as the one before."""
 _PRUNED_AT_ONCE_MAX = 500
-_BUNDLE_BYTES_LEAST = 4096
-"""No broker refuses a message for being larger: a smaller bundle was refused for something else."""
 
 
 @dataclass(slots=True)
@@ -184,7 +182,7 @@ class Publisher:
         """Make smaller bundles from now on, when it may be for its size that the broker refuses one."""
         if len(failed.replies) > 1 and type(failed.error) is BrokerError:
             half = sum(len(reply.body) for reply in failed.replies) // 2
-            self._bundle_bytes_max = min(self._bundle_bytes_max, max(half, _BUNDLE_BYTES_LEAST))
+            self._bundle_bytes_max = min(self._bundle_bytes_max, max(half, bundles.BYTES_LEAST))
 
     def _send_all(self, replies: Sequence[Reply]) -> None:
         """Send replies of the outbox, in their order for each queue, but those that are under way."""
@@ -205,7 +203,7 @@ class Publisher:
         size = bundles.FRAME_BYTES
         for reply in replies:
             more = len(reply.body) + bundles.LENGTH_BYTES
-            if group and (len(group) == bundles.ANSWERS_MAX or size + more > self._bundle_bytes_max):
+            if group and (len(group) == bundles.MESSAGES_MAX or size + more > self._bundle_bytes_max):
                 yield group
                 group, size = [], bundles.FRAME_BYTES
             group.append(reply)

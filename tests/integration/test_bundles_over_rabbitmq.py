@@ -1,4 +1,4 @@
-"""Answers over a real RabbitMQ: together for who reads bundles, one by one for who does not, and all of them."""
+"""Bundles over a real RabbitMQ: of answers, for who reads them; of launches, with a bad one among them; all arrive."""
 
 from __future__ import annotations
 
@@ -76,3 +76,32 @@ def test_a_client_hears_every_answer_of_a_burst(rabbitmq_vhost_url: str, tmp_pat
             launched = [task.launch(number) for number in range(TASKS)]
         with serving(rabbitmq_vhost_url, tmp_path, SCHEDULERGODX_KEYS=ring.text()):
             assert [one.result(WAIT_S) for one in launched] == [2 * number for number in range(TASKS)]
+
+
+def test_launches_of_a_batch_are_few_messages_and_a_bad_one_costs_only_itself(
+    rabbitmq_vhost_url: str, tmp_path: Path
+) -> None:
+    """Every launch runs but one, that is made bad on the way; its bundle is in the dead letters, with the reason."""
+    url, ring = rabbitmq_vhost_url, KeyRing([new_key()])
+    with Client("shop", url=url, keys=ring) as client, closing(connect_really(url, name="between")) as transport:
+        task = client.task(double)
+        with client.batch():
+            launched = [task.launch(number) for number in range(TASKS)]
+        recorder = consume(transport, REQUESTS, prefetch=TASKS)
+        bodies, ids = [], list(map(str, launched))
+        while sum(map(bundles.count, bodies)) < TASKS:
+            delivery = recorder.delivery()
+            bodies.append(delivery.body)
+            transport.ack([delivery])
+        transport.stop_consuming()
+        assert len(bodies) < TASKS / 2
+        messages = [message for body in bodies for message in bundles.cut(body)]
+        assert [json.loads(message.partition(b"\n")[2])["id"] for message in messages] == ids
+        messages[7] = messages[7].replace(b'"type":3', b'"type":1')  # it stays JSON; its signature is wrong now
+        again = [bundles.join(messages[first : first + 50]) for first in range(0, TASKS, 50)]
+        publish(transport, REQUESTS.name, *again, again[1])
+        dead = consume(transport, QueueSpec(name=REQUESTS.dead_letter_name), prefetch=10)
+        with serving(url, tmp_path, SCHEDULERGODX_KEYS=ring.text()):
+            good = [one for place, one in enumerate(launched) if place != 7]
+            assert [one.result(WAIT_S) for one in good] == [2 * number for number in range(TASKS) if number != 7]
+            assert dead.delivery().body == again[0]

@@ -16,6 +16,8 @@ from schedulergodx_testing import Harness, invariants, survives_crashes
 from schedulergodx_testing.answered import ids_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from schedulergodx import MessageId
 
 client = Client(name="shop")
@@ -31,6 +33,14 @@ def launch(count: int) -> list[MessageId[int]]:
     """Have so many tasks arrive together."""
     with client.batch():
         return [double.launch(number) for number in range(count)]
+
+
+def change_answers(monkeypatch: pytest.MonkeyPatch, change: Callable[[Sequence[bytes]], Sequence[bytes]]) -> None:
+    """Let bundles of answers have something else in them than what belongs there."""
+    whole = bundles.join
+    monkeypatch.setattr(
+        bundles, "join", lambda messages: whole(change(messages) if b'"result":' in messages[0] else messages)
+    )
 
 
 def test_answers_of_one_turn_arrive_together(scheduler: Harness) -> None:
@@ -106,8 +116,7 @@ def test_no_moment_loses_an_answer_of_a_bundle(scheduler: Harness) -> None:
 
 def test_an_answer_that_is_lost_out_of_a_bundle_is_noticed(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """The promises are looked up for each answer: a bundle that leaves one out is found out."""
-    whole = bundles.join
-    monkeypatch.setattr(bundles, "join", lambda messages: whole(messages[:1] * 2))
+    change_answers(monkeypatch, lambda answers: answers[:1] * 2)
     launch(4)
     scheduler.run_until_idle()
     assert {violation.number for violation in invariants.check(scheduler, is_over=True)} == {"I4"}
@@ -117,10 +126,7 @@ def test_a_bundle_of_which_one_answer_is_tampered_with_keeps_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Each has its own signature: the changed one is thrown away alone, and can be asked for."""
-    whole = bundles.join
-    monkeypatch.setattr(
-        bundles, "join", lambda messages: whole([messages[0].replace(b'"result":', b'"result":1'), *messages[1:]])
-    )
+    change_answers(monkeypatch, lambda found: [found[0].replace(b'"result":', b'"result":1'), *found[1:]])
     with Harness(service={"keys": RING}, client={"name": "shop", "keys": RING}) as scheduler:
         shop = scheduler.client
         task = shop.task(abs)

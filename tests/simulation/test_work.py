@@ -71,6 +71,27 @@ def test_a_burst_is_worked_off_in_groups(statements):
 
 
 @pytest.mark.slow
+def test_a_batch_is_few_messages(statements):
+    """A thousand launches that share a batch share messages, too: on their way, and with their answers."""
+    with Harness() as scheduler:
+        with client.batch():
+            for _ in range(TASKS):
+                nothing.launch()
+        scheduler.run_until_idle()
+        found = counted(scheduler, statements)
+        assert found["runner.start"] == 1
+    assert_within(
+        found,
+        sql=2,
+        storage_commit=0.15,
+        client_publish=0.015,
+        transport_publish=0.12,
+        transport_ack=0.05,
+        runner_start=1,
+    )
+
+
+@pytest.mark.slow
 def test_a_task_by_itself_takes_few_statements(statements):
     """A delayed task is stored, started, ended and answered in a turn each; between them, nobody asks the database."""
     with Harness() as scheduler:

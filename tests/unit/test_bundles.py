@@ -13,7 +13,7 @@ from schedulergodx_testing import strategies
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 
 
-@given(st.lists(st.binary(min_size=1, max_size=50), min_size=2, max_size=bundles.ANSWERS_MAX))
+@given(st.lists(st.binary(min_size=1, max_size=50), min_size=2, max_size=bundles.MESSAGES_MAX))
 def test_what_is_joined_is_cut_into_the_same(messages):
     """Whatever bytes the messages have; and the bundle has the size that whoever fills it counts with, at most."""
     bundle = bundles.join(messages)
@@ -84,7 +84,7 @@ def test_a_bundle_that_is_too_large_is_not_looked_at():
 def test_the_example_of_the_protocol_can_be_read():
     """What docs/protocol.md shows of a request that asks for bundles, and of a bundle, is so."""
     blocks = DOCUMENT.read_text().split("## Bundles")[1].split("\n## ")[0].split("```")
-    request, bundle = blocks[1].strip().encode(), blocks[3].strip("\n").encode()
+    bundle, request = blocks[1].strip("\n").encode(), blocks[3].strip().encode()
     assert envelope.parse(request, bytes_max=1000).takes_bundles
     outcomes = [answers.outcome_of(envelope.parse(one, bytes_max=1000)) for one in bundles.cut(bundle)]
     assert [(one.message_id, one.report.result) for one in outcomes if one] == [("01A", "4"), ("01B", '"done"')]

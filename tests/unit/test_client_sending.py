@@ -1,19 +1,16 @@
-"""How the client waits for confirms: alone, in a batch, and when the broker stays away."""
+"""How the client waits for the confirm of a single launch, also when the broker stays away."""
 
 import asyncio
-import contextvars
 import gc
 import threading
 
 import pytest
 
 from schedulergodx import Client
-from schedulergodx.client import batch as batches
 from schedulergodx.client import waiting
 from schedulergodx.client.publisher import Publisher
 from schedulergodx.client.uncertain import Uncertain
 from schedulergodx.errors import (
-    BatchFailed,
     BrokerBlocked,
     BrokerRefused,
     BrokerUnavailable,
@@ -25,54 +22,7 @@ from schedulergodx.errors import (
     SchedulerError,
 )
 from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus, Outgoing
-from schedulergodx_testing import FakeClock
-
-BROKER = "amqp://guest@broker:5672/"
-
-
-class StubTransport:
-    """Keeps what is published; the test settles it. With `settles`, it does so at once, with that."""
-
-    def __init__(self, *, settles=None, state=ConnectionState.RECOVERING):
-        self.published = []
-        self.withdrawn = []
-        self.settles = settles
-        self.state = state
-        self.was_sent = False
-        self.is_late = False
-        self.own_threads = {}
-
-    def publish(self, outgoing):
-        if self.settles is Closed:
-            raise Closed("closed")
-        outgoing.was_sent = self.was_sent
-        self.published.append(outgoing)
-        if self.settles is not None:
-            outgoing.on_settled(outgoing, self.settles(outgoing))
-
-    def withdraw(self, outgoing):
-        if self.is_late:
-            outgoing.on_settled(outgoing, None)
-            return False
-        self.withdrawn.append(outgoing)
-        return True
-
-    def threads(self):
-        return dict(self.own_threads)
-
-    def status(self):
-        return ConnectionStatus(state=self.state, broker=BROKER, attempts=3, reason="connection refused")
-
-
-def publisher_of(transport, failed=None):
-    failures = [] if failed is None else failed
-    return Publisher(
-        lambda: transport, FakeClock(), timeout_s=5.0, on_failed=lambda out, error: failures.append((out, error))
-    )
-
-
-def confirmed(_):
-    return None
+from tests.unit.sending import BROKER, InterruptedClock, StubTransport, confirmed, publisher_of
 
 
 def test_a_confirmed_message_is_sent():
@@ -185,102 +135,6 @@ def test_an_error_of_the_broker_names_the_launch():
     assert (caught.value.message_id, caught.value.broker, caught.value.__cause__) == ("1", BROKER, cause)
 
 
-def test_a_batch_sends_all_before_it_waits():
-    """Nothing is confirmed until the end of the block, and none of its launches waits."""
-    transport = StubTransport()
-    publisher = publisher_of(transport)
-    with publisher.batch():
-        for number in range(50):
-            publisher.send("q", str(number), b"")
-        assert len(transport.published) == 50
-        for outgoing in reversed(transport.published):
-            outgoing.on_settled(outgoing, None)
-    assert transport.withdrawn == []
-
-
-def test_a_batch_says_what_failed():
-    """Refused ones and those never confirmed, each with its error; the confirmed ones are not in it."""
-    transport, failed = StubTransport(), []
-    publisher = publisher_of(transport, failed)
-
-    def launch():
-        with publisher.batch():
-            for number in range(3):
-                publisher.send("q", str(number), b"")
-            first, second, _ = transport.published
-            first.on_settled(first, None)
-            second.on_settled(second, QueueMissing("no queue 'q'"))
-
-    with pytest.raises(BatchFailed, match="2 of 3 launches failed") as caught:
-        launch()
-    assert {key: type(error) for key, error in caught.value.errors.items()} == {
-        "1": QueueMissing,
-        "2": BrokerUnavailable,
-    }
-    assert [outgoing.message_id for outgoing, _ in failed] == ["1", "2"]
-
-
-def test_a_full_batch_on_a_broker_that_stays_away_does_not_wait_for_each(monkeypatch):
-    """Once as many as allowed are under way, and nothing moves for the timeout, the next launch fails."""
-    monkeypatch.setattr(batches, "IN_FLIGHT_MAX", 10)
-    transport, failed = StubTransport(), []
-    publisher = publisher_of(transport, failed)
-
-    def launch():
-        with publisher.batch():
-            for number in range(1000):
-                publisher.send("q", str(number), b"")
-
-    with pytest.raises(BrokerUnavailable, match="launch 10 was not sent") as caught:
-        launch()
-    assert len(transport.published) == 10
-    assert any("10 of 10 launches failed" in note for note in caught.value.__notes__)
-    assert failed[0][0].message_id == "10"
-    assert len(failed) == 11
-
-
-def test_a_full_batch_goes_on_when_something_moves(monkeypatch):
-    """Each confirm makes room for one more."""
-    monkeypatch.setattr(batches, "IN_FLIGHT_MAX", 2)
-    transport = StubTransport(settles=confirmed)
-    publisher = publisher_of(transport)
-    with publisher.batch():
-        for number in range(100):
-            publisher.send("q", str(number), b"")
-    assert len(transport.published) == 100
-
-
-def test_the_error_of_the_block_comes_out_with_what_failed_in_a_note():
-    """The program's own error is not hidden by those of the batch, and neither are these."""
-    publisher = publisher_of(StubTransport())
-
-    def launch():
-        with publisher.batch():
-            publisher.send("q", "1", b"")
-            raise KeyError("mine")
-
-    with pytest.raises(KeyError, match="mine") as caught:
-        launch()
-    assert "1 of 1 launches failed" in caught.value.__notes__[0]
-
-
-def test_a_launch_after_the_end_of_its_batch_waits_by_itself():
-    """A coroutine, or a context copied in the block, that launches after the block is not in the batch any more."""
-    transport = StubTransport()
-    publisher = publisher_of(transport)
-    with publisher.batch():
-        context = contextvars.copy_context()
-    with pytest.raises(BrokerUnavailable):
-        context.run(publisher.send, "q", "late", b"")
-
-    def batch_again():
-        with publisher.batch():
-            publisher.send("q", "later", b"")
-
-    with pytest.raises(BatchFailed):
-        context.run(batch_again)
-
-
 def test_a_closed_transport_counts_for_nothing():
     """In a batch and alone, `Closed` comes out, and no error of the batch is left."""
     publisher = publisher_of(StubTransport(settles=Closed))
@@ -311,13 +165,6 @@ def test_asyncio_waits_on_an_event():
     asyncio.run(main())
 
 
-class InterruptedClock(FakeClock):
-    """Where others wait, Ctrl-C comes."""
-
-    def wait_for(self, inbox, timeout_s):
-        raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize(("was_sent", "kind"), [(False, BrokerUnavailable), (True, LaunchUncertain)])
 def test_an_interrupted_launch_is_withdrawn(was_sent, kind):
     """It is not sent later under an id that nobody has; what went out already is said in a note, and kept."""
@@ -331,24 +178,6 @@ def test_an_interrupted_launch_is_withdrawn(was_sent, kind):
     assert [outgoing.message_id for outgoing in transport.withdrawn] == ["1"]
     assert failed == [kind]
     assert bool(getattr(raised.value, "__notes__", [])) is was_sent
-
-
-def test_an_interrupted_batch_is_withdrawn():
-    """Those that are not confirmed yet."""
-    transport, failed = StubTransport(), []
-    publisher = Publisher(
-        lambda: transport, InterruptedClock(), timeout_s=5.0, on_failed=lambda out, _: failed.append(out.message_id)
-    )
-
-    def launch_two():
-        with publisher.batch():
-            publisher.send("q", "1", b"body")
-            publisher.send("q", "2", b"body")
-
-    with pytest.raises(KeyboardInterrupt):
-        launch_two()
-    assert [outgoing.message_id for outgoing in transport.withdrawn] == ["1", "2"]
-    assert failed == ["1", "2"]
 
 
 def test_a_cancelled_launch_is_forgotten():
@@ -366,23 +195,6 @@ def test_a_cancelled_launch_is_forgotten():
     asyncio.run(main())
     assert [(out.message_id, type(error)) for out, error in failed] == [("1", BrokerUnavailable)]
     assert len(transport.withdrawn) == 1
-
-
-def test_a_batch_is_of_its_own_publisher():
-    """Another one in the same block sends alone, and so does whoever asks for it."""
-    batched, alone = StubTransport(), StubTransport(settles=confirmed)
-    first, second = publisher_of(batched), publisher_of(alone)
-
-    def launch_three():
-        with first.batch():
-            first.send("q", "1", b"body")
-            second.send("q", "2", b"body")
-            assert len(alone.published) == 1
-            with pytest.raises(BrokerUnavailable):
-                first.send_alone("q", "3", b"body")
-
-    with pytest.raises(BatchFailed):
-        launch_three()
 
 
 def test_uncertain_launches_make_room():
