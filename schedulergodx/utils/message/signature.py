@@ -14,6 +14,7 @@ client has a key of its own, derived from that of the ring. `docs/protocol.md` h
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import re
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from schedulergodx.utils.keys.ring import derived, length_prefixed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from hashlib import _Hash as Hash
 
     from schedulergodx.utils.abstractions import Clock
     from schedulergodx.utils.keys.ring import Key, KeyRing
@@ -37,6 +39,10 @@ REASON = "BAD_SIGNATURE"
 
 _HEAD = re.compile(rb"SGX1 ([A-Za-z0-9._-]{1,40}) ([0-9a-f]{64}) ([^\n]{1,%d})" % NAME_BYTES_MAX)
 _PREPARED_MAX = 1000
+_BLOCK_BYTES = 64
+_INNER = bytes([byte ^ 0x36 for byte in range(256)])
+_OUTER = bytes([byte ^ 0x5C for byte in range(256)])
+"""RFC 2104: the two that a key is put through, filled up with zeros to a block of SHA-256; ours is never longer."""
 
 
 class Direction(Enum):
@@ -69,10 +75,14 @@ class Opened(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """What is the same in all messages of one key, direction and client."""
+    """What is the same in all messages of one key, direction and client.
 
-    secret: bytes
-    context: bytes
+    An HMAC is a hash of the key and the message, hashed again with the key. What comes before the message is hashed
+    here once, and each message goes on from a copy: that takes half the time of an HMAC from its beginning.
+    """
+
+    inner: Hash
+    outer: Hash
     head: bytes
 
 
@@ -154,11 +164,11 @@ class Signatures:
         if known is not None:
             return known
         facts = (direction.value, self._queue)
-        prepared = _Prepared(
-            secret=derived(key.client_secret(client), "message", *facts),
-            context=length_prefixed(MAGIC, *facts, client, key.key_id, "application/json"),
-            head=MAGIC + b" " + key.key_id.encode(),
-        )
+        secret = derived(key.client_secret(client), "message", *facts).ljust(_BLOCK_BYTES, b"\0")
+        inner = hashlib.sha256(secret.translate(_INNER))
+        inner.update(length_prefixed(MAGIC, *facts, client, key.key_id, "application/json"))
+        outer = hashlib.sha256(secret.translate(_OUTER))
+        prepared = _Prepared(inner=inner, outer=outer, head=MAGIC + b" " + key.key_id.encode())
         if len(self._prepared) >= _PREPARED_MAX:
             self._prepared.clear()  # names are given by whoever sends: what is kept has a bound
         self._prepared[key.secret, direction, client] = prepared
@@ -166,8 +176,11 @@ class Signatures:
 
 
 def _mac(prepared: _Prepared, body: bytes) -> bytes:
-    data = b"%b%b%b" % (prepared.context, len(body).to_bytes(8, "big"), body)
-    return hmac.digest(prepared.secret, data, "sha256").hex().encode()
+    inner, outer = prepared.inner.copy(), prepared.outer.copy()
+    inner.update(len(body).to_bytes(8, "big"))
+    inner.update(body)
+    outer.update(inner.digest())
+    return outer.hexdigest().encode()
 
 
 def _split(message: bytes) -> tuple[str, bytes, bytes, bytes]:
