@@ -332,7 +332,7 @@ class Storage(Protocol):
         """Store `task` as WAITING, unless its id is known."""
 
     def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
-        """Return WAITING tasks whose `run_at` has come, the earliest first, at most so many of each kind."""
+        """Return due WAITING tasks, earliest first, at most so many of each kind; of more, a share of each client's."""
 
     def next_run_at(self, *, is_soft_wanted: bool = True, is_hard_wanted: bool = True) -> datetime | None:
         """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""

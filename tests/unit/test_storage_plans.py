@@ -1,5 +1,6 @@
 """That a million tasks cost disk and not time: each query of the loop finds its rows by an index, unsorted."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,8 @@ def db(tmp_path: Path) -> Iterator[DB]:
 
 
 def plan(db: DB, sql: str) -> list[str]:
-    parameters = (1,) if "?1" in sql else (1,) * sql.count("?")
+    numbers = [int(number) for number in re.findall(r"\?(\d)", sql)]
+    parameters = (1,) * max(numbers, default=sql.count("?"))
     return [row[-1] for row in db._opened().rows(f"EXPLAIN QUERY PLAN {sql}", parameters)]
 
 
@@ -27,6 +29,7 @@ def plan(db: DB, sql: str) -> list[str]:
     ("sql", "expected"),
     [
         (queries.DUE, "INDEX tasks_due (is_hard=? AND run_at<?)"),
+        (queries.DUE_OF_CLIENT, "INDEX tasks_due_by_client (is_hard=? AND client=? AND run_at<?)"),
         (known.EARLIEST, "INDEX tasks_due (is_hard=?)"),
         (queries.PRUNABLE, "INDEX tasks_ended (ended_at<?)"),
         (queries.INTERRUPTED, "INDEX tasks_by_status (status=?)"),
@@ -38,6 +41,17 @@ def test_the_loop_searches_by_an_index(db: DB, sql: str, expected: str) -> None:
     assert steps[0].startswith("SEARCH tasks USING")
     assert steps[0].endswith(expected)
     assert not [step for step in steps if "SCAN" in step or "TEMP B-TREE" in step]
+
+
+def test_clients_that_wait_are_found_by_one_search_for_each(db: DB) -> None:
+    """However many tasks they have: from one client to the next by the index, and the earliest of each by it too."""
+    steps = plan(db, queries.CLIENTS_WAITING)
+    searches = [step for step in steps if "tasks" in step]
+    assert len(searches) == 3
+    assert all(
+        step.startswith("SEARCH tasks USING INDEX tasks_due_by_client (is_hard=? AND client") for step in searches
+    )
+    assert [step for step in steps if "SCAN" in step] == ["SCAN waiting", "SCAN waiting"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +91,7 @@ def test_what_is_written_together_is_searched_by_a_key(db: DB, sql: str, expecte
 def test_the_index_of_what_waits_holds_nothing_else(db: DB) -> None:
     """The indexes for due and for prunable tasks are partial ones: rows of the past do not slow down the next task."""
     are_partial = {row[1]: row[4] for row in db._opened().rows("PRAGMA index_list(tasks)")}
-    assert (are_partial["tasks_due"], are_partial["tasks_ended"]) == (1, 1)
+    assert (are_partial["tasks_due"], are_partial["tasks_due_by_client"], are_partial["tasks_ended"]) == (1, 1, 1)
 
 
 def test_due_tasks_share_the_bytes_of_their_function(db: DB) -> None:

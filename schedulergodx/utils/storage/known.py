@@ -34,6 +34,7 @@ class Claim:
     client: str
     reply_to: str
     is_watched: bool
+    is_hard: bool
     started_at: int = 0
     has_ended: bool = False
 

@@ -9,6 +9,19 @@ DUE = (
     f"SELECT {rows.SPEC_COLUMNS} FROM tasks JOIN arguments ON task = tasks.number "  # noqa: S608 - constants
     "WHERE status = 0 AND is_hard = ? AND run_at <= ? ORDER BY run_at, tasks.number LIMIT ?"
 )
+DUE_OF_CLIENT = (
+    f"SELECT {rows.SPEC_COLUMNS} FROM tasks JOIN arguments ON task = tasks.number "  # noqa: S608 - constants
+    "WHERE status = 0 AND is_hard = ? AND client = ? AND run_at <= ? ORDER BY run_at, tasks.number LIMIT ?"
+)
+# From one client to the next in the index, whatever the number of their tasks: SQLite has no scan that skips by itself.
+CLIENTS_WAITING = (
+    "WITH RECURSIVE waiting(client) AS ("
+    "SELECT min(client) FROM tasks WHERE status = 0 AND is_hard = ?1 AND client > ?2 UNION ALL "
+    "SELECT (SELECT min(client) FROM tasks WHERE status = 0 AND is_hard = ?1 AND client > waiting.client) "
+    "FROM waiting WHERE waiting.client IS NOT NULL LIMIT ?4"
+    ") SELECT client FROM waiting WHERE "
+    "(SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?1 AND client = waiting.client) <= ?3"
+)
 KNOWN_ALL = (
     "SELECT message_id, digest, 0 FROM tasks WHERE message_id IN (SELECT value FROM json_each(?1)) UNION ALL "
     "SELECT message_id, digest, 1 FROM forgotten WHERE message_id IN (SELECT value FROM json_each(?1))"
@@ -30,7 +43,7 @@ WATCHERS = (
 INTERRUPTED = "SELECT message_id FROM tasks WHERE status = 1 AND epoch < ? ORDER BY number"
 STEP = "SELECT number, status, run_at, started_at FROM tasks WHERE message_id = ?"
 WAITING_CLAIM = (
-    "SELECT number, run_at, function, message_id, client, reply_to, "
+    "SELECT number, run_at, function, message_id, client, reply_to, is_hard, "
     "EXISTS (SELECT 1 FROM watchers WHERE task = tasks.number) "
     "FROM tasks WHERE message_id = ? AND status = 0"
 )

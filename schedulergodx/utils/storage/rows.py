@@ -24,8 +24,8 @@ TASK_COLUMNS = (
 )
 """What `task` gives, in its order."""
 SPEC_COLUMNS = (
-    "tasks.number, run_at, function, message_id, client, reply_to, name, digest, reference, code_digest, "
-    "arguments.body, by_value, python, is_hard, lifetime_s, issued_at, is_delayed, is_overdue_enabled, "
+    "tasks.number, run_at, function, message_id, client, reply_to, is_hard, name, digest, reference, code_digest, "
+    "arguments.body, by_value, python, lifetime_s, issued_at, is_delayed, is_overdue_enabled, "
     "max_starts, limits, starts, seal, EXISTS (SELECT 1 FROM watchers WHERE task = tasks.number)"
 )
 """What `spec` and `claim` take, in its order."""
@@ -79,6 +79,12 @@ def due_order(row: Row) -> tuple[int, int]:
     return run_at, number
 
 
+def task_number(row: Row) -> int:
+    """Return the number of the task in a row of `SPEC_COLUMNS`."""
+    found: int = row[0]
+    return found
+
+
 def message_id(row: Row) -> str:
     """Return the id in a row of `SPEC_COLUMNS`."""
     found: str = row[3]
@@ -93,8 +99,8 @@ def function_number(row: Row) -> int | None:
 
 def claim(row: Row) -> Claim:
     """Return what is kept of the task in a row of `SPEC_COLUMNS`, or of `WAITING_CLAIM`, while it is under way."""
-    number, run_at, _function, _message_id, client, reply_to, *_others, is_watched = row
-    return Claim(number, run_at, client, reply_to, bool(is_watched))
+    number, run_at, _function, _message_id, client, reply_to, is_hard, *_others, is_watched = row
+    return Claim(number, run_at, client, reply_to, bool(is_watched), bool(is_hard))
 
 
 def spec(row: Row, function: bytes | None) -> TaskSpec:
@@ -106,6 +112,7 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         message_id,
         client,
         reply_to,
+        is_hard,
         name,
         digest,
         reference,
@@ -113,7 +120,6 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         arguments,
         by_value,
         python,
-        is_hard,
         lifetime_s,
         issued_at,
         is_delayed,

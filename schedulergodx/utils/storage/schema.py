@@ -128,5 +128,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # A thousand clients that are gone leave a thousand queues, each of which is asked for by itself.
         "CREATE INDEX outbox_by_queue ON outbox (queue)",
     ),
+    (
+        # For the share of each client, when more is due than there is room for.
+        "CREATE INDEX tasks_due_by_client ON tasks (is_hard, client, run_at) WHERE status = 0",
+    ),
 )
 """Entry n leads from schema n to schema n + 1, statement by statement. Never change one that was released: add one."""

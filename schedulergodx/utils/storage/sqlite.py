@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import ExitStack, contextmanager
+from heapq import merge
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import Closed
@@ -18,6 +19,7 @@ from schedulergodx.utils.storage.known import UNKNOWN, Claim, Known
 from schedulergodx.utils.storage.marker import Marker, Progress, changes_of, check_newest, check_there
 from schedulergodx.utils.storage.marks import Begun, Marks
 from schedulergodx.utils.storage.pending import Pending
+from schedulergodx.utils.storage.shares import Shares
 from schedulergodx.utils.storage.surroundings import boot_id, network_kind
 
 if TYPE_CHECKING:
@@ -67,11 +69,11 @@ class DB:
         self._changes = 0
         self._known = Known()
         self._pending = Pending()
+        self._shares = Shares()
         self._left: Begun | None = None
         self._to_release: list[str] = []
 
     def __repr__(self) -> str:
-        """Show the file."""
         return f"DB({str(self.path)!r})"
 
     def open(self, *, owner: str, now: datetime) -> None:
@@ -195,11 +197,9 @@ class DB:
     def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
         """Return WAITING tasks whose `run_at` has come, the earliest first, at most so many of each kind."""
         moment = rows.to_microseconds(now)
-        found = [
-            *self._due(moment, is_hard=False, limit=soft_limit),
-            *self._due(moment, is_hard=True, limit=hard_limit),
-        ]
-        found.sort(key=rows.due_order)
+        soft = self._due(moment, is_hard=False, limit=soft_limit)
+        hard = self._due(moment, is_hard=True, limit=hard_limit)
+        found = list(merge(soft, hard, key=rows.due_order))
         self._known.due = {rows.message_id(row): rows.claim(row) for row in found}
         return self._specs(found)
 
@@ -240,7 +240,9 @@ class DB:
         )
         self._known.forget_earliest()
         self._known.add_waiting(changed)
-        self._known.claims.pop(message_id, None)
+        claim = self._known.claims.pop(message_id, None)
+        if claim is not None and not has_run:
+            self._shares.turns[claim.is_hard].owe(claim.client)
         self._to_release.append(message_id)
         return changed == 1
 
@@ -477,7 +479,7 @@ class DB:
         found = connection.rows(queries.DUE, (is_hard, moment, limit))
         if not found:
             self._known.forget_earliest()  # else a row that somebody has deleted is looked for again and again
-        return found
+        return self._shares.divided(connection, found, moment, is_hard=is_hard, limit=limit)
 
     def _waiting_claim(self, message_id: str) -> Claim | None:
         """Return a task that waits, but was not found by `due` just now; None: it does not wait."""
@@ -487,8 +489,7 @@ class DB:
     def _specs(self, found: list[Row]) -> list[TaskSpec]:
         """Return the tasks of rows with the bodies of their functions, each read once and shared."""
         bodies: dict[int | None, bytes | None] = {None: None}
-        for row in found:
-            number = rows.function_number(row)
+        for number in map(rows.function_number, found):
             if number not in bodies:
                 bodies[number] = self._opened().value("SELECT body FROM functions WHERE number = ?", (number,))
         return [rows.spec(row, bodies[rows.function_number(row)]) for row in found]
