@@ -28,9 +28,14 @@ def _note(phase: str, _facts: Mapping[str, int]) -> None:
 gc.callbacks.append(_note)
 
 
+def is_collecting() -> bool:
+    """Return whether this thread is collecting garbage."""
+    return bool(_threads) and threading.get_ident() in _threads
+
+
 def refuse_to_launch(what: str) -> None:
     """Raise LaunchRefused if this thread is collecting garbage; `what` stands in its text."""
-    if _threads and threading.get_ident() in _threads:
+    if is_collecting():
         raise LaunchRefused(
             f"{what} was not sent: a `__del__` that the garbage collector runs must not launch: nobody knows what it "
             "interrupts. Launch before the object is dropped, or from somewhere else."

@@ -302,7 +302,8 @@ class Client(Hearing):
             )
 
     def _open_for(self, task: Task[..., Any]) -> Connection:
-        collecting.refuse_to_launch(f"task {task.name}")
+        if collecting.is_collecting():
+            collecting.refuse_to_launch(f"task {task.name}")
         connection = self._current()
         if connection.is_closed:
             raise Closed(f"client {self.name!r} is closed; task {task.name} was not sent: make a new Client")

@@ -50,7 +50,7 @@ class Launcher:
         now = self._clock.now()
         if run_at is None and parameters.delay is not None:
             run_at = now + timedelta(seconds=parameters.delay)
-        launch = launches.envelope_of(
+        launch = launches.message_of(
             packed,
             message_id=message_id,
             client=self._client,
@@ -62,10 +62,10 @@ class Launcher:
             is_overdue_enabled=parameters.enable_overdue,
             max_starts=parameters.starts_that_count,
             limits=parameters.limits,
-            takes_bundles=True,
         )
-        body = connection.trust.sign(envelope.build(launch))
-        self.check_size(body, f"task {task.name}")
+        body = connection.trust.sign(launch)
+        if len(body) > self._message_bytes_max:
+            self.check_size(body, f"task {packed.name}")
         self.expect(connection, message_id)
         if (test := redirection.active()) is not None:
             test.launching(
@@ -81,7 +81,7 @@ class Launcher:
                     lifetime_s=parameters.lifetime_s,
                 )
             )
-        self._logger.debug("launch of task %s (message %s)", task.name, message_id)
+        self._logger.debug("launch of task %s (message %s)", packed.name, message_id)
         return message_id, body
 
     def _next_id(self) -> str:

@@ -9,9 +9,12 @@ from types import ModuleType
 
 import cloudpickle
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schedulergodx.errors import InvalidParameter, TaskNotSerializable
 from schedulergodx.rules.lifecycle import Code
+from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.utils.message import envelope, functions, launches, payload
 from schedulergodx.utils.message.seals import from_own_service
 from schedulergodx.utils.message.stateless import is_stateless
@@ -21,6 +24,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 a_lock = threading.Lock()
 a_list: list[int] = []
 a_number = 5
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 
 
 def plain(a, b=2):
@@ -307,3 +311,34 @@ STATELESS = {
 def test_what_cannot_keep_state_is_kept(what):
     """Unpickling these once is enough."""
     assert is_stateless(by_value(STATELESS[what]))
+
+
+@given(
+    packed=st.builds(
+        payload.Packed,
+        name=names,
+        function=st.none() | st.binary(max_size=40),
+        reference=st.just("") | names,
+        code_digest=st.just("") | names,
+        arguments=st.binary(max_size=40) | st.just(b'{"$tuple":[[1],{}]}'),
+        arguments_by_value=st.none() | st.binary(max_size=40),
+    ),
+    facts=st.fixed_dictionaries(
+        {
+            "message_id": names,
+            "client": names,
+            "reply_to": st.just("") | names,
+            "issued_at": st.datetimes(timezones=st.just(UTC)),
+            "run_at": st.none() | st.datetimes(timezones=st.just(UTC)),
+            "is_hard": st.booleans(),
+            "lifetime_s": st.sampled_from([None, 3, 3.0, 0.1, 1]),
+            "is_overdue_enabled": st.booleans(),
+            "max_starts": st.sampled_from([1, 2, 100]),
+            "limits": st.sampled_from([NO_LIMITS, TaskLimits(), TaskLimits(cpu_s_max=1, open_files_max=3)]),
+        }
+    ),
+)
+def test_a_launch_is_written_by_parts_as_it_would_be_as_a_whole(packed, facts):
+    """Whatever stands in it, also when what was made for another launch is used again."""
+    whole = envelope.build(launches.envelope_of(packed, **facts, takes_bundles=True))
+    assert launches.message_of(packed, **facts) == whole

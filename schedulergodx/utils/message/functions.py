@@ -104,6 +104,9 @@ def reference_of(function: Callable[..., Any]) -> str:
 
 def modules_of(function: Callable[..., Any]) -> list[str]:
     """Return the names of the modules whose code a call of `function` runs first; none for what is written in C."""
+    if type(function) is FunctionType:  # almost every one
+        name: object = function.__module__
+        return [name] if isinstance(name, str) and name != "builtins" else []
     while isinstance(function, functools.partial):
         function = function.func
     if isinstance(function, BuiltinFunctionType):

@@ -172,8 +172,8 @@ def _travelling_modules(function: Callable[..., Any], by_value_modules: Sequence
     for name in by_value_modules:
         if name not in sys.modules:
             raise InvalidParameter(f"by_value_modules names {name!r}, which is not imported; import it first")
-    own = [name for name in modules_of(function) if name != "__main__" and name in sys.modules]
-    return tuple(dict.fromkeys([*by_value_modules, *own]))
+    own = tuple([name for name in modules_of(function) if name != "__main__" and name in sys.modules])
+    return tuple(dict.fromkeys([*by_value_modules, *own])) if by_value_modules or len(own) > 1 else own
 
 
 def _dump_function(function: object, modules: tuple[str, ...]) -> tuple[bytes | None, Exception | None]:
