@@ -50,8 +50,8 @@ class ServiceLimits:
     Attributes:
         threads: soft tasks at a time.
         processes: hard tasks at a time.
-        prefetch: deliveries that may wait in memory for their turn.
-        events_per_turn_max: events that one transaction takes together.
+        prefetch: deliveries that may wait in memory for their turn; one may be a bundle of launches.
+        events_per_turn_max: events that one transaction takes together; each message of a bundle counts.
         stop_grace_s: for running work when the service is asked to stop.
         kill_grace_s: between TERM and KILL of a hard task.
         overdue_grace_s: by how much a delayed task may be late before it counts as overdue.
@@ -73,7 +73,7 @@ class ServiceLimits:
 
     threads: int = 8
     processes: int = 2
-    prefetch: int = 1000
+    prefetch: int = 250
     events_per_turn_max: int = 500
     stop_grace_s: float = 30.0
     kill_grace_s: float = 2.0

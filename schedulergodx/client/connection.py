@@ -88,7 +88,7 @@ class Connection:
             clock,
             timeout_s=launch_timeout_s,
             on_failed=self._launch_failed,
-            bundle_bytes_max=min(bundles.BYTES_MAX, message_bytes_max),
+            bundle_bytes_max=min(bundles.LAUNCHES_BYTES_MAX, message_bytes_max),
         )
         self._consumer = Consumer(
             self.answers, logger, message_bytes_max=message_bytes_max, trust=trust, ack=self._ack, ask=self.ask

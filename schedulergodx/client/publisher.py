@@ -43,7 +43,7 @@ class Publisher:
         *,
         timeout_s: float,
         on_failed: Callable[[Outgoing, BrokerError], None],
-        bundle_bytes_max: int = bundles.BYTES_MAX,
+        bundle_bytes_max: int = bundles.LAUNCHES_BYTES_MAX,
     ) -> None:
         self._transport = transport
         self._clock = clock

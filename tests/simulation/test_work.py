@@ -84,7 +84,7 @@ def test_a_batch_is_few_messages(statements):
         found,
         sql=2.1,
         storage_commit=0.17,
-        client_publish=0.015,
+        client_publish=0.025,
         transport_publish=0.14,
         transport_ack=0.05,
         runner_start=1,

@@ -212,7 +212,7 @@ def test_a_refused_bundle_is_sent_again_one_by_one():
 def test_a_broker_with_a_small_limit_gets_smaller_bundles():
     """It says so in words that only people read; after few refusals, bundles are within it."""
     transport, refused = StubTransport(), []
-    publisher = publisher_of(transport)
+    publisher = publisher_of(transport, bundle_bytes_max=bundles.BYTES_MAX)
     with publisher.batch():
         for portion in range(8):
             for number in range(100):

@@ -109,11 +109,17 @@ def derived(secret: bytes, *facts: str) -> bytes:
 
 def length_prefixed(*facts: str | bytes) -> bytes:
     """Return the facts one after the other, each behind its length: two lists of facts never give the same bytes."""
-    parts = [fact.encode() if isinstance(fact, str) else fact for fact in facts]
-    return b"".join([part for data in parts for part in (_LENGTH(len(data)), data)])
+    parts: list[bytes] = []
+    for fact in facts:
+        data = fact.encode() if isinstance(fact, str) else fact
+        size = len(data)
+        parts += (_SHORT[size] if size < _SHORT_MAX else _LENGTH(size), data)
+    return b"".join(parts)
 
 
 _LENGTH = struct.Struct(">Q").pack
+_SHORT_MAX = 1024
+_SHORT = [_LENGTH(size) for size in range(_SHORT_MAX)]
 
 
 class KeyRing:

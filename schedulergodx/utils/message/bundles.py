@@ -26,6 +26,8 @@ MESSAGES_MAX = 100
 """Messages in one bundle; there are two at least."""
 BYTES_MAX = 256 * 1024
 """Largest bundle, with its first line. A message that leaves no room for a second one travels alone."""
+LAUNCHES_BYTES_MAX = 64 * 1024
+"""Largest bundle of launches that is made, about fifty of small ones: a service may have hundreds of them in memory."""
 BYTES_LEAST = 4096
 """No broker refuses a message for being larger: a smaller bundle was refused for something else."""
 LENGTH_BYTES = len(f" {BYTES_MAX}")

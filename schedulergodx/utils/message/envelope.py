@@ -171,9 +171,16 @@ def moment_text(moment: datetime) -> str:
     return _utc_text(moment.astimezone(UTC))
 
 
-@lru_cache(maxsize=1024)  # the answers of one turn have the moments of that turn
-def _utc_text(moment: datetime) -> str:
+def new_moment_text(moment: datetime) -> str:
+    """Return the same of a moment that is asked for once."""
+    return _text(moment.astimezone(UTC))
+
+
+def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+_utc_text = lru_cache(maxsize=1024)(_text)  # the answers of one turn have the moments of that turn
 
 
 def is_message_id(value: object) -> bool:

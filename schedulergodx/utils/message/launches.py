@@ -21,6 +21,7 @@ from schedulergodx.utils.message.envelope import (
     moment_field,
     moment_text,
     name_field,
+    new_moment_text,
     optional_name_field,
     written,
 )
@@ -110,7 +111,7 @@ def message_of(  # noqa: PLR0913 - each is a fact of the launch
     tail = f',"args_json":{written(data.decode("ascii"))}' if is_data(data) else ""
     return (
         f'{{"v":{VERSION},"id":{written(message_id)},"client":{written(client)},"type":{Message.TASK.value},'
-        f'"issued_at":"{moment_text(issued_at)}"{_reply_fields(reply_to)},"arguments":{{{function},"args":{arguments},'
+        f'"issued_at":"{new_moment_text(issued_at)}"{_reply_fields(reply_to)},"arguments":{{{function},"args":{arguments},'
         f'"args_by_value":{by_value_text},"run_at":{run_at_text},{how}{tail}}}}}'
     ).encode()
 
