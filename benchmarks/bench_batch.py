@@ -1,7 +1,8 @@
 """What does it bring to do many things together: launches in a batch, and events in a turn of the service?
 
 Launches a second, when so many share one `client.batch()`; and tasks answered a second, when a turn of the service,
-which is one commit, takes at most so many events. `plots.py` draws both.
+which is one commit, takes at most so many events. For the latter, launches travel one by one: no bundle is divided.
+`plots.py` draws both.
 
 Run it by hand: `python benchmarks/bench_batch.py [ROUNDS]`.
 """
@@ -58,6 +59,7 @@ def main() -> None:
                 url,
                 folder / f"{size}.db",
                 options.part_of(min(TASKS, size * TASKS_A_TURN_MAX)),
+                message_bytes_max=bench_end_to_end.ALONE_BYTES_MAX,
                 events_per_turn_max=size,
             )
             for size in SIZES

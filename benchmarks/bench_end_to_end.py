@@ -15,16 +15,21 @@ import serving
 from tasks import nothing
 
 from schedulergodx import Client
+from schedulergodx.config import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 TASKS = 20_000
+ALONE_BYTES_MAX = 2_000
+"""A launch of these tasks is within it, two are not: a client that sends no larger message makes no bundles."""
 
 
-def answered_per_second(url: str, place: Path, tasks: int = TASKS, **limits: float) -> float:
+def answered_per_second(
+    url: str, place: Path, tasks: int = TASKS, *, message_bytes_max: int = MESSAGE_BYTES_MAX, **limits: float
+) -> float:
     """Queue tasks, serve them, and return how many answers came in a second."""
-    with Client(name="bench", url=url) as client:
+    with Client(name="bench", url=url, message_bytes_max=message_bytes_max) as client:
         task = client.task(nothing)
         with client.batch():
             ids = [task.launch() for _ in range(tasks)]
