@@ -96,6 +96,20 @@ class ServiceModel(RuleBasedStateMachine):
         self.owed.add((name, queue))
 
     @precondition(lambda self: self.facts)
+    @rule(data=st.data(), queue=st.sampled_from(QUEUES), is_broken=st.booleans())
+    def launch_together(self, data: st.DataObject, queue: str, is_broken: bool) -> None:
+        """Known launches arrive again, in one message, and perhaps something in it that is none."""
+        names = data.draw(st.lists(st.sampled_from(sorted(self.facts)), min_size=2, max_size=3))
+        takes_bundles = queue == TAKES_BUNDLES
+        launches = [
+            launch_body(name, reply_to=queue, takes_bundles=takes_bundles, **self.facts[name]) for name in names
+        ]
+        self._deliver(bundles.join([*launches[:1], b"noise", *launches[1:]] if is_broken else launches))
+        for name in names:
+            self.asked[name, queue] += 1
+            self.owed.add((name, queue))
+
+    @precondition(lambda self: self.facts)
     @rule(data=st.data(), queue=st.sampled_from(QUEUES))
     def ask(self, data: st.DataObject, queue: str) -> None:
         """Somebody asks for an outcome, and waits for it."""
@@ -190,12 +204,11 @@ class ServiceModel(RuleBasedStateMachine):
             if name == "ack":
                 for tag in fact:
                     body = self.unacked.pop(tag)
-                    assert body != b"noise"
-                    message = envelope.parse(body, bytes_max=10**6)
-                    if message.kind is Message.TASK:
-                        assert self.bench.status(message.message_id) is not None, "acked and not stored"
+                    for message in [envelope.parse(one, bytes_max=10**6) for one in bundles.cut(body)]:
+                        if message.kind is Message.TASK:
+                            assert self.bench.status(message.message_id) is not None, "acked and not stored"
             elif name == "reject":
-                assert self.unacked.pop(fact[0]) == b"noise"
+                assert b"noise" in bundles.cut(self.unacked.pop(fact[0]))
             elif name == "start":
                 self.starts[fact] += 1
                 assert self.bench.clock.now() >= self.due_at[fact], "started before its moment"
