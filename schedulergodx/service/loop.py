@@ -170,6 +170,7 @@ class Loop(AbstractionCore):
     def _turn(self, events: list[ServiceEvent]) -> None:
         turn = Turn(now=self._clock.now(), is_grace_over=self._stopping.is_grace_over)
         self._wall.look(turn.now)
+        events = self._publisher.quietly_settled() + events
         try:
             with self._storage.transaction():  # before its commit: W4, W9, W11; after it: W13
                 self._decide(events, turn, turn.now)
@@ -236,6 +237,7 @@ class Loop(AbstractionCore):
             self._log_lines.info("service %s stops: takes no more; %d tasks run", self.name, running)
             self._transport.stop_consuming()
             self._runs.take_back()
+            self._publisher.hurry()
         self._stopping.drain(grace_s)
 
     def _give_up(self, error: SchedulerError) -> None:

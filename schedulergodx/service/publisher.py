@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 600.0
 """Pauses before a queue that did not take an answer is tried again, each twice as long as the one before."""
+QUIET_MAX = 100
+"""Answers that the broker has, and that may stay in the outbox until there is a turn for something else."""
 _PRUNED_AT_ONCE_MAX = 500
 
 
@@ -43,6 +46,10 @@ class _Hold:
 
 class Publisher:
     """Sends the answers of the outbox, at most `in_flight_max` at a time. Only the loop's thread uses it.
+
+    That the broker has one is no reason for a turn: it leaves the outbox in the next one, whatever that is for, unless
+    something waits for it. A crash before that sends it again, as always. The clock wakes an idle service at least
+    every 30 s.
 
     Those of one turn, or that wait together, go to a queue whose client reads bundles in as few messages as fit.
     A queue that is full or absent holds up nobody else: its answers are offered again after growing pauses, and
@@ -76,6 +83,8 @@ class Publisher:
         self._has_more = True  # what an earlier run of the service left in the outbox
         self._holds: dict[str, _Hold] = {}
         self._trial_at = inf
+        self._quiet: deque[ReplySettled] = deque()  # what the broker has, told by its thread
+        self._is_hurrying = False
 
     @property
     def is_empty(self) -> bool:
@@ -92,10 +101,22 @@ class Publisher:
 
         Only those under way, if the outbox cannot be read.
         """
+        absent = [queue for queue, hold in self._holds.items() if hold.is_absent]
         try:
-            return self._storage.count_replies(without=[queue for queue, hold in self._holds.items() if hold.is_absent])
+            return self._storage.count_replies(without=absent) - sum(len(one.replies) for one in self._quiet)
         except StorageError:
             return self.in_flight
+
+    def hurry(self) -> None:
+        """Have a turn for every answer that is settled, from now on: the service stops, and waits for them."""
+        self._is_hurrying = True
+
+    def quietly_settled(self) -> list[ReplySettled]:
+        """Return what the broker has, and nobody was told of, once; for the turn that begins."""
+        heard: list[ReplySettled] = []
+        while self._quiet:
+            heard.append(self._quiet.popleft())
+        return heard
 
     def settle(self, settled: ReplySettled, turn: Turn) -> None:
         """Within a transaction: take out of the outbox what the broker has, or has not taken for too long."""
@@ -110,6 +131,7 @@ class Publisher:
 
     def after_commit(self, settled: list[ReplySettled], fresh: list[Reply]) -> None:
         """Note what is settled, and send what is new, as far as the window and the queues allow."""
+        settled = [one for one in settled if one.replies]
         self._in_flight.difference_update([reply.number for one in settled for reply in one.replies])
         failed = [one for one in settled if one.error is not None]
         self._say_once([one for one in failed if _queue(one) not in self._holds])
@@ -139,7 +161,13 @@ class Publisher:
         """Return the seconds until there is something to offer, or to offer again, or None."""
         if self._has_more and len(self._in_flight) < self._in_flight_max:
             return 0.0
+        if self._quiet and self._is_awaited():
+            return 0.0
         return None if self._trial_at == inf else max(0.0, self._trial_at - self._clock.monotonic())
+
+    def _is_awaited(self) -> bool:
+        """Return whether a turn is needed when the broker has an answer. From any thread."""
+        return self._is_hurrying or self._has_more or bool(self._holds) or len(self._quiet) >= QUIET_MAX
 
     def _say_once(self, failed: list[ReplySettled]) -> None:
         """Log the first failures of queues, in one line: a broker may go away with a thousand answers."""
@@ -217,7 +245,13 @@ class Publisher:
         self._in_flight.update(numbers)
 
         def settled(_: Outgoing, error: BrokerError | None) -> None:
-            self._on_settled(ReplySettled(replies=replies, error=error))
+            told = ReplySettled(replies=replies, error=error)
+            if error is not None or self._is_awaited():
+                self._on_settled(told)
+                return
+            self._quiet.append(told)
+            if self._is_awaited():  # since just now, and the loop may have looked before
+                self._on_settled(ReplySettled(replies=[], error=None))
 
         first, more = replies[0], len(replies) - 1
         body = bundles.join([reply.body for reply in replies]) if more else first.body

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from schedulergodx.errors import BrokerUnavailable, QueueFull, QueueMissing
+from schedulergodx.service import publisher
 from schedulergodx.service.publisher import LONGEST_PAUSE_S
 from schedulergodx.utils.abstractions import ConsumeFailed
 from tests.unit.doubles import REPLIES
@@ -55,6 +56,80 @@ def test_an_answer_stays_in_the_database_until_the_broker_has_it(slow: Bench) ->
     settle(slow)
     slow.settle_down()
     assert in_outbox(slow) == []
+
+
+def test_that_the_broker_has_an_answer_is_no_reason_for_a_turn(slow: Bench) -> None:
+    """It stays in the outbox until the next turn, whatever that is for, and leaves it in the same transaction."""
+    finish(slow, "a")
+    settle(slow)
+    assert not slow.service.has_events()
+    assert slow.service.wait_s() is None
+    assert slow.service._publisher.count_unsent() == 0
+    slow.launch("b")
+    assert [call[0] for call in slow.turn()].count("commit") == 1
+    assert in_outbox(slow) == []
+
+
+def test_answers_that_wait_for_room_go_out_at_once(make_bench) -> None:
+    """Then a turn is needed for each that the broker has."""
+    bench = make_bench(replies_in_flight_max=1)
+    bench.transport.confirms = False
+    bench.open()
+    finish(bench, "a", "b")
+    settle(bench)
+    assert bench.service.has_events()
+
+
+def test_few_answers_stay_that_the_broker_has(slow: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it has many, there is a turn for them."""
+    monkeypatch.setattr(publisher, "QUIET_MAX", 2)
+    finish(slow, "a")
+    settle(slow)
+    assert not slow.service.has_events()
+    finish(slow, "b")
+    finish(slow, "c")
+    settle(slow)
+    assert slow.service.has_events()
+    slow.settle_down()
+    assert in_outbox(slow) == []
+
+
+def test_a_stop_leaves_no_answer_that_the_broker_has(slow: Bench) -> None:
+    """What was settled quietly, and what is settled while the service stops, leaves the outbox before its end."""
+    finish(slow, "a")
+    settle(slow)
+    finish(slow, "b")
+    slow.stop()
+    slow.turn()
+    settle(slow)
+    assert slow.service.has_events()
+    slow.turn()
+    assert slow.is_done
+    assert in_outbox(slow) == []
+    assert slow.run().unsent_replies == 0
+
+
+def test_a_confirm_that_comes_as_the_stop_begins_is_not_overlooked(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's thread has looked whether anybody waits, and then the loop begins to: there is a turn."""
+    finish(slow, "a")
+    told = slow.service._publisher
+    looks = iter([False])
+    is_awaited = told._is_awaited
+
+    def look() -> bool:
+        if next(looks, None) is None:
+            return is_awaited()
+        slow.stop()
+        slow.turn()
+        return False
+
+    monkeypatch.setattr(told, "_is_awaited", look)
+    settle(slow)
+    assert slow.service.has_events()
+    slow.turn()
+    assert slow.is_done
 
 
 def test_answers_that_were_not_confirmed_are_sent_again_after_a_restart(slow: Bench) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schedulergodx.utils.storage import DB, known, pending, queries
+from schedulergodx.utils.storage import DB, moments, pending, queries
 from schedulergodx_testing.contracts.stored_tasks import NOON, make_task
 
 
@@ -30,7 +30,8 @@ def plan(db: DB, sql: str) -> list[str]:
     [
         (queries.DUE, "INDEX tasks_due (is_hard=? AND run_at<?)"),
         (queries.DUE_OF_CLIENT, "INDEX tasks_due_by_client (is_hard=? AND client=? AND run_at<?)"),
-        (known.EARLIEST, "INDEX tasks_due (is_hard=?)"),
+        (moments.NEXT, "INDEX tasks_due (is_hard=?)"),
+        (moments.OLDEST_END, "INDEX tasks_ended (ended_at>?)"),
         (queries.PRUNABLE, "INDEX tasks_ended (ended_at<?)"),
         (queries.INTERRUPTED, "INDEX tasks_by_status (status=?)"),
     ],
@@ -57,6 +58,7 @@ def test_clients_that_wait_are_found_by_one_search_for_each(db: DB) -> None:
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
+        (moments.OLDEST_FORGOTTEN, "SEARCH forgotten USING COVERING INDEX forgotten_ended"),
         (queries.PRUNABLE_IDS, "SEARCH forgotten USING COVERING INDEX forgotten_ended (ended_at<?)"),
         (queries.OLD_REPLIES, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
         (queries.FIRST_REPLY, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),

@@ -103,7 +103,7 @@ class Connection:
         """
         self.expect_no_transaction()
         with forks.sqlite_gate:
-            self.change("BEGIN IMMEDIATE")
+            self._run_now("BEGIN IMMEDIATE", ())  # which need not pass the gate once more
             self._failure = None
             try:
                 yield

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from schedulergodx.utils.storage.functions import Functions
+from schedulergodx.utils.storage.moments import OLDEST_END, OLDEST_FORGOTTEN, Ahead, Oldest
+
 if TYPE_CHECKING:
     from schedulergodx.utils.storage.connection import Connection
 
-EARLIEST = "SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?"
 WAITING = "SELECT count(*) FROM tasks WHERE status = 0"
 LAST_TASK = "SELECT coalesce(max(number), 0) FROM tasks"
 LAST_REPLY = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'outbox'"
@@ -43,15 +45,21 @@ class Known:
     """Facts that are right as long as no transaction fails; then `forget` them."""
 
     def __init__(self) -> None:
+        self.functions = Functions()
+        self._ahead = {is_hard: Ahead(is_hard=is_hard) for is_hard in (False, True)}
+        self.oldest_end = Oldest(OLDEST_END)
+        self.oldest_forgotten = Oldest(OLDEST_FORGOTTEN)
         self.forget()
 
     def forget(self) -> None:
         """Ask the database again for everything."""
-        self.last_function: tuple[bytes, int] | None = None  # as in a burst of launches
+        self.functions.forget()
+        self.oldest_end.forget()
+        self.oldest_forgotten.forget()
+        self.forget_earliest()
         self.digests: dict[str, Digest] = {}  # of ids that were looked up in the transaction that is open
         self.due: dict[str, Claim] = {}  # what `due` found last in the transaction that is open
         self.claims: dict[str, Claim] = {}  # in WORK
-        self._earliest: dict[bool, int | None] = {}
         self._waiting: int | None = None
         self._last_task: int | None = None
         self._last_reply: int | None = None
@@ -90,24 +98,23 @@ class Known:
 
     def earliest(self, connection: Connection, *, is_hard: bool) -> int | None:
         """Return the earliest moment of what waits, in microseconds, or None."""
-        if is_hard not in self._earliest:
-            self._earliest[is_hard] = connection.value(EARLIEST, (is_hard,))
-        return self._earliest[is_hard]
+        return self._ahead[is_hard].earliest(connection)
 
     def is_none_due(self, moment: int, *, is_hard: bool) -> bool:
         """Return whether it is certain that nothing is due, without asking."""
-        if is_hard not in self._earliest:
-            return False
-        earliest = self._earliest[is_hard]
-        return earliest is None or earliest > moment
+        return self._ahead[is_hard].is_none_due(moment)
 
     def note_waiting(self, run_at: int, *, is_hard: bool) -> None:
         """Note that one more waits."""
         self.add_waiting(1)
-        if is_hard in self._earliest:
-            earliest = self._earliest[is_hard]
-            self._earliest[is_hard] = run_at if earliest is None else min(earliest, run_at)
+        self._ahead[is_hard].add(run_at)
+
+    def note_started(self, run_at: int, *, is_hard: bool) -> None:
+        """Note that one waits no more."""
+        self.add_waiting(-1)
+        self._ahead[is_hard].remove(run_at)
 
     def forget_earliest(self) -> None:
-        """Note that what is the earliest may wait no more."""
-        self._earliest.clear()
+        """Note that what is the earliest may have changed."""
+        for ahead in self._ahead.values():
+            ahead.forget()

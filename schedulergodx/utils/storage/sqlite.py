@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import TaskStatus, may_advance
 from schedulergodx.utils.abstractions import Added, Reply
-from schedulergodx.utils.digests import digest_of
 from schedulergodx.utils.storage import queries, reader, rows
 from schedulergodx.utils.storage.connection import open_writer
 from schedulergodx.utils.storage.files import Identity, check_folder, database_path, let_go, resolved, take
@@ -184,7 +183,7 @@ class DB:
             if digest != task.digest:
                 return Added.CONFLICT
             return Added.FORGOTTEN if is_forgotten else Added.SAME
-        function = self._function_number(task.function)
+        function = None if task.function is None else self._known.functions.number_of(connection, task.function)
         number = self._known.next_task(connection)
         self._known.digests[task.message_id] = (task.digest, False)
         self._pending.add(
@@ -226,8 +225,7 @@ class DB:
         claim.started_at = started_at
         self._pending.start(claim.number, started_at=started_at)
         self._known.claims[message_id] = claim
-        self._known.forget_earliest()
-        self._known.add_waiting(-1)
+        self._known.note_started(claim.run_at, is_hard=claim.is_hard)
         return True
 
     def put_back(self, message_id: str, *, has_run: bool) -> bool:
@@ -262,7 +260,7 @@ class DB:
         _check_advance(message_id, TaskStatus.WORK, kept)
         claim.has_ended = True
         self._to_release.append(message_id)
-        self._pending.finish(claim.number, kept, ended_at=ended_at)
+        self._finish(claim.number, kept, ended_at)
         return rows.outcome(message_id, claim.run_at, claim.started_at, ended_at, kept)
 
     def _finish_unclaimed(self, message_id: str, report: Report, ended_at: int) -> Outcome | None:
@@ -278,8 +276,12 @@ class DB:
             self._known.add_waiting(-1)
             self._known.due.pop(message_id, None)
         self._to_release.append(message_id)
-        self._pending.finish(number, report, ended_at=ended_at)
+        self._finish(number, report, ended_at)
         return rows.outcome(message_id, run_at, started_at, ended_at, report)
+
+    def _finish(self, number: int, report: Report, ended_at: int) -> None:
+        self._pending.finish(number, report, ended_at=ended_at)
+        self._known.oldest_end.note(ended_at)
 
     def interrupted(self) -> list[str]:
         """Return the ids of tasks that an older epoch left in WORK, the oldest task first."""
@@ -377,29 +379,33 @@ class DB:
         Arguments and watchers go with their task, and a function with the last task that uses it. Replies that the
         broker has not confirmed stay in the outbox.
         """
-        connection = self._changing_now()
-        pruned = connection.rows(queries.PRUNABLE, (rows.to_microseconds(ended_before), limit))
-        if not pruned:
+        connection, before = self._changing_now(), rows.to_microseconds(ended_before)
+        if not self._known.oldest_end.is_before(connection, before):
             return 0
-        self._known.last_function = None
+        pruned = connection.rows(queries.PRUNABLE, (before, limit))
+        self._known.oldest_end.forget()
+        self._known.oldest_forgotten.forget()
         self._known.digests.clear()
         numbers = [(number,) for number, _function in pruned]
         connection.change_each(f"{queries.FORGET} WHERE number = ?", numbers)
         connection.change_each("DELETE FROM tasks WHERE number = ?", numbers)
         for function in {function for _number, function in pruned if function is not None}:
-            connection.change(
+            if connection.change(
                 "DELETE FROM functions WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM tasks WHERE function = ?1)",
                 (function,),
-            )
+            ):
+                self._known.functions.forget()
         return len(pruned)
 
     def prune_ids(self, *, ended_before: datetime, limit: int) -> int:
         """Forget also the ids of at most `limit` pruned tasks that ended before. Returns how many."""
-        connection = self._changing_now()
+        connection, before = self._changing_now(), rows.to_microseconds(ended_before)
+        if not self._known.oldest_forgotten.is_before(connection, before):
+            return 0
         self._known.digests.clear()
-        pruned = connection.rows(queries.PRUNABLE_IDS, (rows.to_microseconds(ended_before), limit))
-        if pruned:
-            connection.change_each("DELETE FROM forgotten WHERE message_id = ?", pruned)
+        self._known.oldest_forgotten.forget()
+        pruned = connection.rows(queries.PRUNABLE_IDS, (before, limit))
+        connection.change_each("DELETE FROM forgotten WHERE message_id = ?", pruned)
         return len(pruned)
 
     def prune_replies(self, queue: str, *, added_before: datetime, limit: int) -> list[str]:
@@ -455,23 +461,6 @@ class DB:
             self.look_up([message_id])
         return self._known.digests[message_id]
 
-    def _function_number(self, function: bytes | None) -> int | None:
-        """Return the number of a function's body, storing it if it is new."""
-        if function is None:
-            return None
-        last = self._known.last_function
-        if last is not None and last[0] == function:
-            return last[1]
-        connection = self._opened()
-        digest = digest_of(function)
-        known = connection.row("SELECT number FROM functions WHERE digest = ?", (digest,))
-        if known is not None:
-            number = int(known[0])
-        else:
-            number = connection.insert("INSERT INTO functions (digest, body) VALUES (?, ?)", (digest, function))
-        self._known.last_function = (function, number)
-        return number
-
     def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[Row]:
         connection = self._written()
         if limit <= 0 or self._known.is_none_due(moment, is_hard=is_hard):
@@ -488,11 +477,10 @@ class DB:
 
     def _specs(self, found: list[Row]) -> list[TaskSpec]:
         """Return the tasks of rows with the bodies of their functions, each read once and shared."""
-        bodies: dict[int | None, bytes | None] = {None: None}
-        for number in map(rows.function_number, found):
-            if number not in bodies:
-                bodies[number] = self._opened().value("SELECT body FROM functions WHERE number = ?", (number,))
-        return [rows.spec(row, bodies[rows.function_number(row)]) for row in found]
+        connection, functions = self._opened(), self._known.functions
+        numbers = {number for row in found if (number := rows.function_number(row)) is not None}
+        bodies: dict[int | None, bytes] = {number: functions.body_of(connection, number) for number in numbers}
+        return [rows.spec(row, bodies.get(rows.function_number(row))) for row in found]
 
 
 def _check_advance(message_id: str, status: TaskStatus, report: Report) -> None:
