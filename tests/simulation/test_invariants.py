@@ -154,7 +154,7 @@ def test_a_message_that_nobody_takes_is_named_at_the_end(scheduler, monkeypatch)
         scheduler.run_until_idle()
         assert numbers(scheduler) == []
         assert numbers(scheduler, is_over=True) == (["I5"] if body == b"more noise" else [])
-        monkeypatch.setattr(type(scheduler.service._consumer), "_reject", lambda *_args: None)
+        monkeypatch.setattr(type(scheduler.service._consumer), "_conclude", lambda *_args: None)
 
 
 def test_require_shows_the_timeline(scheduler) -> None:

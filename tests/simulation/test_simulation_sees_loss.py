@@ -136,16 +136,25 @@ def one_outcome_for_all(patch: pytest.MonkeyPatch) -> None:
 
 def poison_stays(patch: pytest.MonkeyPatch) -> None:
     """What cannot be read is neither acked nor rejected."""
-    patch.setattr(Consumer, "_reject", lambda _self, _delivery, _error, _turn: None)
+    conclude = Consumer._conclude
+
+    def broken(self: Any, arrival: Any, turn: Any, now: Any) -> None:
+        if arrival.refused is None:
+            conclude(self, arrival, turn, now)
+
+    patch.setattr(Consumer, "_conclude", broken)
 
 
 def poison_kills(patch: pytest.MonkeyPatch) -> None:
     """What cannot be read raises out of the loop."""
+    conclude = Consumer._conclude
 
-    def broken(_self: Any, _delivery: Any, error: Exception, _turn: Any) -> None:
-        raise error
+    def broken(self: Any, arrival: Any, turn: Any, now: Any) -> None:
+        if arrival.refused is not None:
+            raise arrival.refused[1]
+        conclude(self, arrival, turn, now)
 
-    patch.setattr(Consumer, "_reject", broken)
+    patch.setattr(Consumer, "_conclude", broken)
 
 
 def torn_pages(patch: pytest.MonkeyPatch) -> None:
