@@ -247,10 +247,11 @@ class Client(Hearing):
         return MessageId(message_id, self)
 
     def batch(self) -> AbstractContextManager[None]:
-        """Let launches in this block, of this thread or coroutine, wait for their confirms together, at its end.
+        """Let launches in this block, of this thread or coroutine, travel together, and wait for them at its end.
 
-        Launching many is several times faster so. What the promise "when `launch()` returns, the broker has the task"
-        says holds when the block ends.
+        Launching many is many times faster so. What the promise "when `launch()` returns, the broker has the task"
+        says holds when the block ends: until then, launches may be gathered behind those that are on their way. At
+        Ctrl-C these are not sent any more.
 
         Raises:
             BatchFailed: at the end of the block; some launches failed, and `errors` says which and why.
