@@ -56,13 +56,14 @@ class _Arrival:
         if self.refused is None or place < self.refused[0]:
             self.refused = (place, error)
 
-    def reason(self) -> str:
-        """Return why it goes to the dead letters; "" if it does not."""
+    def refusal(self) -> MessageRejected | None:
+        """Return why it goes to the dead letters, saying which of its messages is to blame; None if it does not."""
         if self.refused is None:
-            return ""
+            return None
         place, error = self.refused
-        where = f"message {place} of {self.count}: " if place and self.count > 1 else ""
-        return f"{error.reason}: {where}{error}"
+        if not place or self.count == 1:
+            return error
+        return MessageRejected(f"message {place} of {self.count}: {error}", reason=error.reason)
 
 
 class Consumer:
@@ -124,15 +125,14 @@ class Consumer:
 
     def _conclude(self, arrival: _Arrival, turn: Turn, now: datetime) -> None:
         """Mark a delivery to be acked or rejected, now that all of it was looked at."""
-        delivery, reason = arrival.delivery, arrival.reason()
-        if not reason:
+        delivery, error = arrival.delivery, arrival.refusal()
+        if error is None:
             turn.acks.append(delivery)
         elif arrival.is_unproven and not self._unproven.may_keep(len(delivery.body), now=now):
             turn.say(logging.WARNING, DROPPED, self._unproven.dropped)
             turn.acks.append(delivery)
         else:
-            turn.say(logging.WARNING, "message rejected to the dead letters: %s", reason)
-            turn.rejects.append((delivery, reason))
+            self._reject(delivery, error, turn)
 
     def _take(self, arrival: _Arrival, place: int, message: Envelope, turn: Turn, now: datetime) -> None:
         self._takers.hear(message)
@@ -272,3 +272,7 @@ class Consumer:
                 message=f"this service has no task with the id {message_id!r}: it was never stored, or it ended so "
                 "long ago that its id is forgotten, too",
             )
+
+    def _reject(self, delivery: Delivery, error: MessageRejected, turn: Turn) -> None:
+        turn.say(logging.WARNING, "message rejected to the dead letters: %s: %s", error.reason, error)
+        turn.rejects.append((delivery, f"{error.reason}: {error}"))
