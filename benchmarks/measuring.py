@@ -123,11 +123,12 @@ def parser(about: str | None) -> argparse.ArgumentParser:
 def asked(how: argparse.ArgumentParser | str | None) -> Options:
     """Read the command line, with a parser or for a text that says what is measured.
 
-    Unless it says `--unsigned`, this process and all that it starts get a key of this run.
+    Unless it says `--unsigned`, this process and all that it starts get a key of this run. What it starts may keep what
+    it has compiled: what is installed is compiled already, and only a checkout would be compiled at every start.
     """
     made = how if isinstance(how, argparse.ArgumentParser) else parser(how)
     options = made.parse_args(namespace=Options())
-    for variable in (KEYS_VARIABLE, KEY_FILE_VARIABLE):
+    for variable in (KEYS_VARIABLE, KEY_FILE_VARIABLE, "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(variable, None)
     if not options.unsigned:
         os.environ[KEYS_VARIABLE] = new_key().line()

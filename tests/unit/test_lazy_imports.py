@@ -12,7 +12,26 @@ import schedulergodx
 import schedulergodx.utils
 from schedulergodx.lazy import importer
 
-_LOADED = "import json, sys; {}; print(json.dumps(sorted(sys.modules)))"
+_SERVICE = """
+from schedulergodx import Service, transport
+Service(url="amqp://localhost")
+transport.connect("amqp://localhost", name="service")
+"""
+_NOT_OF_A_SERVICE = {
+    "argparse",
+    "email",
+    "http",
+    "logging.config",
+    "multiprocessing",
+    "schedulergodx.cli",
+    "schedulergodx.client",
+    "schedulergodx.service.runner.forkserver",
+    "schedulergodx.service.runner.worker",
+    "schedulergodx.transport.sqlite",
+    "unittest",
+    "xml",
+}
+_LOADED = "{}\nimport json, sys; print(json.dumps(sorted(sys.modules)))"
 
 
 def loaded_by(program: str) -> set[str]:
@@ -28,6 +47,7 @@ def loaded_by(program: str) -> set[str]:
         ("import schedulergodx.cli", {"schedulergodx.client", "schedulergodx.service", "argparse", "pika"}),
         ("import schedulergodx.client", {"schedulergodx.service", "pika", "sqlite3", "asyncio"}),
         ("import schedulergodx.service.runner.forkserver", {"schedulergodx.service.core", "sqlite3", "pika"}),
+        (_SERVICE, _NOT_OF_A_SERVICE),
         ("from schedulergodx.utils import RmqConnect", {"schedulergodx.utils.message", "pika", "sqlite3"}),
     ],
 )
