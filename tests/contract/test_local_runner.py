@@ -56,9 +56,8 @@ class TestLocalRunner(RunnerContract):
             late = watched.start(add, 1, 2)  # there is a thread already, so it waits for that one
         watched.runner.abandon(late)
         gate.open()
-        watched.finished()
-        finished = watched.finished()
-        assert (finished.message_id, finished.report.code) == (late, Code.TASK_TIMEOUT)
+        codes = {one.message_id: one.report.code for one in (watched.finished(), watched.finished())}
+        assert codes[late] == Code.TASK_TIMEOUT  # told by its own thread or by the first one's: in any order
 
     @pytest.mark.parametrize("is_hard", [False, True])
     def test_a_system_without_threads_is_told(self, open_runner, monkeypatch, is_hard):
