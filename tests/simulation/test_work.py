@@ -82,10 +82,10 @@ def test_a_batch_is_few_messages(statements):
         assert found["runner.start"] == 1
     assert_within(
         found,
-        sql=2.1,
-        storage_commit=0.17,
+        sql=2.3,
+        storage_commit=0.18,
         client_publish=0.025,
-        transport_publish=0.14,
+        transport_publish=0.15,
         transport_ack=0.05,
         runner_start=1,
     )
