@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from schedulergodx.errors import MessageRejected
 from schedulergodx.rules.lifecycle import Code, Outcome, Report, TaskStatus
 from schedulergodx.utils.message import envelope as envelopes
-from schedulergodx.utils.message.envelope import Envelope, bad, moment_field, moment_text
+from schedulergodx.utils.message.envelope import Envelope, bad, moment_field, moment_text, new_moment_text
 from schedulergodx.utils.message.kinds import Message, MessageInfoStatus, error_status
 
 if TYPE_CHECKING:
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 def message(outcome: Outcome, *, client: str) -> bytes:
     """Return the bytes of `answer`. Of a result, which is JSON as it stands, nothing is read for that."""
     report = outcome.report
-    if report.code is not Code.OK or report.result is None or outcome.ended_at is None:
+    if report.code is not Code.OK or report.result is None or outcome.run_at is None or outcome.ended_at is None:
         return envelopes.build(answer(outcome, client=client))
-    ended_at = _moment(outcome.ended_at)
+    ended_at, run_at = _moment(outcome.ended_at), f'"{new_moment_text(outcome.run_at)}"'
     return (
         f'{{"v":{envelopes.VERSION},"id":{quoted(outcome.message_id)},"client":{quoted(client)},'
         f'"type":{Message.INFO.value},"issued_at":{ended_at},"arguments":{{"status":{TaskStatus.COMPLETED.value},'
-        f'"code":"{Code.OK.value}","run_at":{_moment(outcome.run_at)},"started_at":{_moment(outcome.started_at)},'
+        f'"code":"{Code.OK.value}","run_at":{run_at},"started_at":{_moment(outcome.started_at)},'
         f'"ended_at":{ended_at},"responce":{MessageInfoStatus.OK.value},"result":{report.result}}}}}'
     ).encode()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from schedulergodx.rules.tasks import TaskSpec
 from schedulergodx.utils.digests import digest_of
-from schedulergodx.utils.keys.ring import derived, length_prefixed
+from schedulergodx.utils.keys.ring import derived
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,8 @@ _BODIES, _MOMENTS = {"function", "digest", "arguments", "arguments_by_value"}, {
 _SEALED = [field for field in fields(TaskSpec) if field.name not in _UNSEALED | _BODIES | _MOMENTS]
 _values = attrgetter(*(field.name for field in _SEALED if field.default is MISSING))
 _LATER = [(field.name, field.default) for field in _SEALED if field.default is not MISSING]
+_later_values = attrgetter(*(name for name, _default in _LATER))
+_AT_DEFAULTS = tuple(default for _name, default in _LATER)
 
 
 class Tampered(Exception):
@@ -127,13 +129,12 @@ def _facts(task: TaskSpec) -> bytes:
 
     What stands at its default is left out, so that a field which a later version adds breaks no older seal.
     """
-    moments = task.issued_at.isoformat(), task.run_at.isoformat()
-    absent = task.function is None, task.arguments_by_value is None
-    later = [(name, value) for name, default in _LATER if (value := getattr(task, name)) != default]
-    return length_prefixed(
-        repr((*_values(task), moments, absent, later)),
-        b"" if task.function is None else digest_of(task.function),
-        task.digest,
-        task.arguments,
-        task.arguments_by_value or b"",
-    )
+    issued_at, by_value = task.issued_at.isoformat(), task.arguments_by_value
+    run_at = issued_at if task.run_at == task.issued_at else task.run_at.isoformat()
+    later: list[tuple[str, object]] = []
+    if _later_values(task) != _AT_DEFAULTS:
+        later = [(name, value) for name, default in _LATER if (value := getattr(task, name)) != default]
+    sizes = len(task.digest), len(task.arguments), None if by_value is None else len(by_value)
+    head = repr((*_values(task), issued_at, run_at, task.function is None, later, sizes)).encode()
+    function = b"" if task.function is None else digest_of(task.function)
+    return b"%d %b%b%b%b%b" % (len(head), head, function, task.digest, task.arguments, by_value or b"")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import Code, Outcome, Report, TaskStatus
@@ -45,6 +46,10 @@ def to_microseconds(moment: datetime) -> int:
 def to_moment(microseconds: int) -> datetime:
     """Return the aware UTC moment of `to_microseconds`."""
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+_known_moment = lru_cache(maxsize=64)(to_moment)
+"""The same, kept: tasks start and end together, in the moments of a few turns."""
 
 
 def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
@@ -130,6 +135,7 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         seal,
         _is_watched,
     ) = row
+    run_moment = to_moment(run_at)
     return TaskSpec(
         message_id=message_id,
         client=client,
@@ -144,8 +150,8 @@ def spec(row: Row, function: bytes | None) -> TaskSpec:
         python=python,
         is_hard=bool(is_hard),
         lifetime_s=lifetime_s,
-        issued_at=to_moment(issued_at),
-        run_at=to_moment(run_at),
+        issued_at=run_moment if issued_at == run_at else to_moment(issued_at),
+        run_at=run_moment,
         is_delayed=bool(is_delayed),
         is_overdue_enabled=bool(is_overdue_enabled),
         max_starts=max_starts,
@@ -192,8 +198,8 @@ def outcome(message_id: str, run_at: int, started_at: int | None, ended_at: int,
         message_id=message_id,
         report=report,
         run_at=to_moment(run_at),
-        started_at=None if started_at is None else to_moment(started_at),
-        ended_at=to_moment(ended_at),
+        started_at=None if started_at is None else _known_moment(started_at),
+        ended_at=_known_moment(ended_at),
     )
 
 
