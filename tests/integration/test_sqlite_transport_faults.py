@@ -176,7 +176,7 @@ def test_the_file_is_private_and_safe(path: Path):
     """Mode 0600, marked as ours, rollback journal, full syncs."""
     file = QueueFile(path, SystemClock())
     assert path.stat().st_mode & 0o777 == 0o600
-    pragmas = {"journal_mode": "truncate", "synchronous": 2, "application_id": APPLICATION_ID, "foreign_keys": 1}
+    pragmas = {"journal_mode": "persist", "synchronous": 2, "application_id": APPLICATION_ID, "foreign_keys": 1}
     for name, value in pragmas.items():
         assert file._connection.execute(f"PRAGMA {name}").fetchone() == (value,)
     file.close()

@@ -28,6 +28,8 @@ BUSY_PAUSES_S = (0.001, 0.001, 0.001, 0.001, 0.001, 0.0005, 0.0005, 0.0005, 0.00
 SQLITE_VERSION_MIN = (3, 37, 0)
 """The first with STRICT tables."""
 SYNCHRONOUS_FULL = 2
+JOURNAL_BYTES_MAX = 1024 * 1024
+"""What stays of the journal beside the file; a transaction of large messages needs more for as long as it is open."""
 
 _creating = threading.Lock()
 
@@ -358,16 +360,17 @@ def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
 
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
     """Make a commit mean "on disk", and see that it is so: a build of SQLite may have it otherwise."""
-    (journal_mode,) = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+    (journal_mode,) = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
     (foreign_keys,) = connection.execute("PRAGMA foreign_keys").fetchone()
-    if (journal_mode, synchronous, foreign_keys) != ("truncate", SYNCHRONOUS_FULL, 1):
+    if (journal_mode, synchronous, foreign_keys) != ("persist", SYNCHRONOUS_FULL, 1):
         raise DatabaseUnsupported(
             f"SQLite does not keep the queue file {path} as it must: journal_mode is {journal_mode!r} (not "
-            f"'truncate'), synchronous {synchronous} (not {SYNCHRONOUS_FULL}), foreign_keys {foreign_keys} (not 1)",
+            f"'persist'), synchronous {synchronous} (not {SYNCHRONOUS_FULL}), foreign_keys {foreign_keys} (not 1)",
             path=str(path),
         )
 
