@@ -40,10 +40,14 @@ TurnCommand: TypeAlias = "Callable[[Turn], None]"
 LedgerCommand: TypeAlias = "Callable[[Ledger], None]"
 
 POLL_S = 0.01
-"""How often a consumer looks for messages of other processes."""
-POLL_BUSY_S = 0.001
-"""The same for `BUSY_S` seconds after something happened: an answer rarely comes alone."""
-BUSY_S = 0.05
+POLL_LEAST_S = 0.000_2
+POLL_SHARE = 8
+"""How often a consumer looks for messages of other processes: after an eighth of the time since something happened.
+
+An answer rarely comes alone, and soon after the launch, if soon; who looks too often is in the way of those who write.
+"""
+ACKS_WAIT_S = 0.005
+"""How long acks wait for something to be written with: until they are, no more than that may come again."""
 SWEEP_S = 0.5
 """How often dead owners and expired queues are looked for."""
 RETRY_MAX_S = 1.0
@@ -58,10 +62,11 @@ HOPELESS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
 
 
 class Command(NamedTuple):
-    """One order to the I/O thread: `at_once` changes what it knows, `in_turn` changes the file."""
+    """One order to the I/O thread: `at_once` changes what it knows, `in_turn` the file, which `can_wait`."""
 
     in_turn: TurnCommand | None = None
     at_once: LedgerCommand | None = None
+    can_wait: bool = False
 
 
 class Worker:
@@ -78,6 +83,7 @@ class Worker:
         self._outbox = outbox
         self._commands: SimpleQueue[Command] = SimpleQueue()
         self._backlog: deque[TurnCommand] = deque()
+        self._write_at_s = float("inf")
         self._file: QueueFile | None = None
         self._owners = Owners(path)
         self._ledger = Ledger(broker=broker, description=f"{name} (pid {os.getpid()} on {socket.gethostname()})")
@@ -105,9 +111,11 @@ class Worker:
             answered_s_ago=None if looked_at_s is None else self._clock.monotonic() - looked_at_s,
         )
 
-    def put(self, in_turn: TurnCommand | None = None, *, at_once: LedgerCommand | None = None) -> None:
+    def put(
+        self, in_turn: TurnCommand | None = None, *, at_once: LedgerCommand | None = None, can_wait: bool = False
+    ) -> None:
         """Have a command carried out, after those before it."""
-        self._commands.put(Command(in_turn, at_once))
+        self._commands.put(Command(in_turn, at_once, can_wait))
 
     def use(self, *, is_consuming: bool) -> None:
         """Have the connection's states told for this use too."""
@@ -156,10 +164,22 @@ class Worker:
                 command.at_once(self._ledger)
             if command.in_turn is not None:
                 self._backlog.append(command.in_turn)
+                self._hurry(ACKS_WAIT_S if command.can_wait else 0.0)
             self._is_dirty = True
             if len(self._backlog) >= TURN_COMMANDS_MAX:
                 break
             command = self._next_command()
+
+    def _hurry(self, within_s: float) -> None:
+        """Have the backlog written within so many seconds, or earlier, if that was asked for."""
+        self._write_at_s = min(self._write_at_s, self._clock.monotonic() + within_s)
+
+    def _is_time_to_write(self) -> bool:
+        """Return whether the backlog is to be written now: acks may wait, but not for room for more deliveries."""
+        if not self._backlog:
+            return False
+        is_full = any(consumer.unacked >= consumer.prefetch for consumer in self._ledger.consumers.values())
+        return is_full or self._is_leaving or self._clock.monotonic() >= self._write_at_s
 
     def _next_command(self) -> Command | None:
         try:
@@ -171,11 +191,14 @@ class Worker:
         """Return how long to wait for commands; None: until there are some."""
         if self._failures:
             return float(min(0.02 * 2.0 ** min(self._failures, 10), RETRY_MAX_S))
-        if self._backlog or self._is_leaving:
+        if self._is_leaving or self._is_time_to_write():
             return 0.0
+        now_s = self._clock.monotonic()
+        write_s = self._write_at_s - now_s if self._backlog else None
         if not self._ledger.consumers:
-            return None
-        return POLL_BUSY_S if self._clock.monotonic() < self._active_at_s + BUSY_S else POLL_S
+            return write_s
+        poll_s = max(POLL_LEAST_S, min(POLL_S, (now_s - self._active_at_s) / POLL_SHARE))
+        return poll_s if write_s is None else min(write_s, poll_s)
 
     def _step(self) -> None:
         """Look at the file and do one turn if there is a reason to; turn what fails into states."""
@@ -187,7 +210,7 @@ class Worker:
             is_sweeping = self._is_time_to_sweep()
             dead = self._owners.find_dead(file.owners()) if is_sweeping else {}
             try:
-                if self._backlog or dead or (is_sweeping and file.expired_queues(now_s=self._now_s())):
+                if self._is_time_to_write() or dead or (is_sweeping and file.expired_queues(now_s=self._now_s())):
                     self._turn(file, dead)
                 elif self._has_work(file):
                     self._turn(file, {})
@@ -211,6 +234,7 @@ class Worker:
         if self._file is None:
             self._file = QueueFile(self._path, self._clock)
             self._backlog.appendleft(Turn.declare_all)
+            self._hurry(0.0)
         if self._ledger.consumers:
             self._owners.enter(self._ledger.description)
             self._ledger.owner_id = self._owners.owner_id
@@ -275,6 +299,8 @@ class Worker:
                 self._forget_file()
             raise
         self._is_dirty = False
+        if not self._backlog:
+            self._write_at_s = float("inf")
         self._active_at_s = self._clock.monotonic()
         self._set_state(ConnectionState.UP)
         for event in turn.after_commit():
@@ -310,6 +336,7 @@ class Worker:
         self._forget_file()
         self._failures = 0
         self._backlog.clear()
+        self._write_at_s = float("inf")
         self._set_state(ConnectionState.REFUSED, str(error))
         self._outbox.settle_all(lambda outgoing: self._refused(error, outgoing.message_id))
         names = list(self._ledger.consumers)
