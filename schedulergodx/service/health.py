@@ -29,7 +29,7 @@ class Health:
             "flushing" while it stops, "done" at the end.
         turned_s_ago: seconds since the loop's last turn; None: it has not turned yet.
         consuming: the way in, with the time of the broker's last answer on it; None before it is open.
-        publishing: the connection for answers, which begins with the first task; None before it is open.
+        publishing: the connection for answers, which begins with the first one; None before it is open.
         storage_error: why nothing can be stored at the moment; "": the database works.
         running: tasks that run.
         waiting: tasks that wait in the database for their moment, or for room, when they were last counted, at most

@@ -226,7 +226,7 @@ class Loop(AbstractionCore):
     def _is_sending(self) -> bool:
         """Whether an answer is left that the broker may take soon."""
         status = self._transport.status()
-        # The first task opens the connection for answers: then it is being made, and has not failed yet.
+        # The first answer opens the connection for answers: then it is being made, and has not failed yet.
         is_coming = status.state is ConnectionState.CONNECTING and not status.reason
         is_there = is_coming or status.state in {ConnectionState.UP, ConnectionState.BLOCKED}
         return is_there and not self._publisher.is_empty

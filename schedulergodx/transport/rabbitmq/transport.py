@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from schedulergodx.clock import SystemClock
@@ -18,12 +17,12 @@ from schedulergodx.transport.rabbitmq.errors import Errors
 from schedulergodx.transport.rabbitmq.parameters import connection_parameters
 from schedulergodx.transport.rabbitmq.publisher import DeadLetter, Publisher
 from schedulergodx.transport.rabbitmq.subscription import Wish
-from schedulergodx.utils.abstractions import ConnectionChanged, Delivery, Outgoing, QueueSpec
+from schedulergodx.utils.abstractions import ConnectionChanged, Outgoing, QueueSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from schedulergodx.utils.abstractions import Clock, ConnectionStatus, ConsumingStatus, TransportEvent
+    from schedulergodx.utils.abstractions import Clock, ConnectionStatus, ConsumingStatus, Delivery, TransportEvent
     from schedulergodx.utils.rmq_property import RmqConnect
 
 logger = logging.getLogger("schedulergodx.transport")
@@ -39,8 +38,7 @@ class RabbitMQTransport:
     """One program's way to a RabbitMQ. It says what `Transport` says; every method may be called from any thread.
 
     Messages go out over one connection and come in over another, each with a thread of its own, so that a broker
-    under alarm, which stops reading from those who publish, still gets the acks. Each is made when it is first needed,
-    that for what goes out also at the first delivery: whoever gets something will answer.
+    under alarm, which stops reading from those who publish, still gets the acks. Each is made when it is first needed.
 
     Args:
         connect: where the broker is.
@@ -59,7 +57,7 @@ class RabbitMQTransport:
         self._is_closed = False
         errors = Errors(connect)
         self._publisher = Publisher(errors)
-        self._consumer = Consumer(f"{name} (process {os.getpid()} on {platform.node()})", errors, self._emit_delivered)
+        self._consumer = Consumer(f"{name} (process {os.getpid()} on {platform.node()})", errors, self._emit)
         self._publishing = self._publisher.link = Link(
             title="publishing connection",
             address=connect.address,
@@ -198,14 +196,6 @@ class RabbitMQTransport:
             self._publisher.publish(copy)
         except Closed:
             return  # it is given back with the connection
-
-    def _emit_delivered(self, event: TransportEvent) -> None:
-        self._emit(event)
-        # What is delivered is answered soon: the connection for that is made meanwhile. Without a thread for it now,
-        # the first answer tries again.
-        if self._publishing.thread is None and isinstance(event, Delivery):
-            with suppress(RuntimeError):
-                self._publishing.start()
 
     def _emit(self, event: TransportEvent) -> None:
         if self._on_event is not None:

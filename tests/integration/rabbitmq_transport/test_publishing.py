@@ -187,18 +187,6 @@ def test_a_publisher_makes_no_consuming_connection(connect: Connect, queue: Queu
     assert set(transport.threads()) == {"test-publishing", "test-consuming"}
 
 
-def test_the_first_delivery_begins_the_publishing_connection(connect: Connect, queue: QueueSpec) -> None:
-    """Whoever gets something will answer: the connection for that is made meanwhile, and not before."""
-    receiver = connect()
-    recorder = consume(receiver, queue, prefetch=1)
-    assert recorder.change(ConnectionState.UP).is_consuming
-    assert set(receiver.threads()) == {"test-consuming"}
-    sender_of(connect(), queue)
-    recorder.delivery()
-    assert not recorder.change(ConnectionState.UP).is_consuming
-    assert receiver.status().state is ConnectionState.UP
-
-
 def test_a_listener_that_raises_does_no_harm(
     connect: Connect, queue: QueueSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
