@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 600.0
 """Pauses before a queue that did not take an answer is tried again, each twice as long as the one before."""
-QUIET_MAX = 100
+QUIET_MAX = 20
 """Answers that the broker has, and that may stay in the outbox until there is a turn for something else."""
 _PRUNED_AT_ONCE_MAX = 500
 
@@ -246,7 +246,7 @@ class Publisher:
 
         def settled(_: Outgoing, error: BrokerError | None) -> None:
             told = ReplySettled(replies=replies, error=error)
-            if error is not None or self._is_awaited():
+            if error is not None or more or self._is_awaited():  # a bundle is of a burst, which has turns enough
                 self._on_settled(told)
                 return
             self._quiet.append(told)
