@@ -107,9 +107,10 @@ def wait_for_ever(fifo: str) -> None:
     threading.Event().wait(60)
 
 
-def launch_and_wait_until_it_runs(client: Client, fifo: str) -> str:
+def launch_and_wait_until_it_runs(client: Client, fifo: str, *, hard: bool = False) -> str:
     """Launch a task that does not end by itself."""
-    message_id = client.task(wait_for_ever).options(task_lifetime=None).launch(fifo)
+    task = client.task(wait_for_ever).options(hard=hard, task_lifetime=None, hard_task_lifetime=None)
+    message_id = task.launch(fifo)
     with open(fifo) as end:  # noqa: PTH123 - as the other end
         end.read()
     return message_id
@@ -207,13 +208,15 @@ def test_signals_that_ask_nothing_lose_nothing(url: str, db: str, client: Client
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limits of another process are set by Linux alone")
-def test_a_service_without_descriptors_goes_on_when_there_are_some(url: str, db: str, client: Client) -> None:
+def test_a_service_without_descriptors_goes_on_when_there_are_some(
+    url: str, db: str, client: Client, fifo: str
+) -> None:
     """A hard task that could not begin waits, and is said so; with descriptors again it runs, and is started once."""
     import resource
 
     with service("--url", url, "--db", db) as running:
         running.wait_until_it_takes_tasks()
-        assert client.task(sorted).options(hard=True).launch([2, 1]).result(ANSWER_S) == [1, 2]
+        launch_and_wait_until_it_runs(client, fifo, hard=True)  # and does not end: its process is nobody else's
         pid = running.process.pid
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         message_id = client.task(sorted).options(hard=True, delay=2, enable_overdue=True).launch([4, 3])
