@@ -41,8 +41,8 @@ LedgerCommand: TypeAlias = "Callable[[Ledger], None]"
 
 POLL_S = 0.01
 POLL_LEAST_S = 0.000_2
-POLL_SHARE = 8
-"""How often a consumer looks for messages of other processes: after an eighth of the time since something happened.
+POLL_SHARE = 20
+"""How often a consumer looks for messages of other processes: after a twentieth of the time since something happened.
 
 An answer rarely comes alone, and soon after the launch, if soon; who looks too often is in the way of those who write.
 """
