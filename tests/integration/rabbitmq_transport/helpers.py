@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.transport.rabbitmq import RabbitMQTransport
 from schedulergodx.utils.abstractions import Outgoing, QueueSpec
-from schedulergodx_testing.contracts.recorder import WAIT_S, Recorder, publish
+from schedulergodx_testing.contracts.recorder import Recorder, publish
 
 if TYPE_CHECKING:
     from schedulergodx.errors import BrokerError
@@ -35,6 +35,10 @@ def received_until(transport: RabbitMQTransport, recorder: Recorder, last: bytes
     return received
 
 
+RESTART_S = 80.0
+"""For a broker to come back: on a busy machine that takes longer than anything else here."""
+
+
 class Load(threading.Thread):
     """Publishes numbers, at most 200 of them unsettled at a time, until it is told to stop."""
 
@@ -48,12 +52,12 @@ class Load(threading.Thread):
 
     def run(self) -> None:
         while not self.is_enough.is_set():
-            assert self._room.acquire(timeout=WAIT_S)
+            assert self._room.acquire(timeout=RESTART_S)
             body = b"%d" % self.count
             self.transport.publish(Outgoing(queue=self.queue, body=body, message_id="id", on_settled=self._on_settled))
             self.count += 1
         for _ in range(200):
-            assert self._room.acquire(timeout=WAIT_S)
+            assert self._room.acquire(timeout=RESTART_S)
 
     def _on_settled(self, outgoing: Outgoing, error: BrokerError | None) -> None:
         self.settlements.append((outgoing.body, error))
