@@ -159,8 +159,7 @@ class Batch:
 
     def _take_apart(self, group: _Group) -> None:
         """Have launches sent one by one that the broker refused together: it may be one of them, or their size."""
-        half = len(group.outgoing.body) // 2
-        self._bundle_bytes_max = min(self._bundle_bytes_max, max(half, bundles.BYTES_LEAST))
+        self._bundle_bytes_max = bundles.smaller(self._bundle_bytes_max, len(group.outgoing.body))
         queue, transport = group.outgoing.queue, group.transport
         singles = [_Group(self._outgoing(queue, [launch]), [launch], transport) for launch in group.launches]
         self._ready.extendleft(reversed(singles))

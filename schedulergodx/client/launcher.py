@@ -64,8 +64,7 @@ class Launcher:
             limits=parameters.limits,
         )
         body = connection.trust.sign(launch)
-        if len(body) > self._message_bytes_max:
-            self.check_size(body, f"task {packed.name}")
+        self.check_size(body, f"task {packed.name}")
         self.expect(connection, message_id)
         if (test := redirection.active()) is not None:
             test.launching(

@@ -209,8 +209,8 @@ class Publisher:
     def _make_smaller(self, failed: ReplySettled) -> None:
         """Make smaller bundles from now on, when it may be for its size that the broker refuses one."""
         if len(failed.replies) > 1 and type(failed.error) is BrokerError:
-            half = sum(len(reply.body) for reply in failed.replies) // 2
-            self._bundle_bytes_max = min(self._bundle_bytes_max, max(half, bundles.BYTES_LEAST))
+            refused_bytes = sum(len(reply.body) for reply in failed.replies)
+            self._bundle_bytes_max = bundles.smaller(self._bundle_bytes_max, refused_bytes)
 
     def _send_all(self, replies: Sequence[Reply]) -> None:
         """Send replies of the outbox, in their order for each queue, but those that are under way."""

@@ -44,6 +44,11 @@ def join(messages: Sequence[bytes]) -> bytes:
     return b"%b %b\n%b" % (MAGIC, lengths, b"".join(messages))
 
 
+def smaller(bytes_max: int, refused_bytes: int) -> int:
+    """Return how large bundles may be after the broker has refused one of `refused_bytes`, perhaps for its size."""
+    return min(bytes_max, max(refused_bytes // 2, BYTES_LEAST))
+
+
 def count(body: bytes) -> int:
     """Return how many messages a bundle says that it has; 1 for what is none. Only its first line is looked at."""
     if not body.startswith(MAGIC):
