@@ -126,6 +126,7 @@ class Harness(Driving, Assertions, Crashing):
         self.clock = FakeClock(start)
         self.choices = Choices(seed, replay)
         self.world = World(self.clock, self.choices, patience_s=patience_s)
+        self.world.launches = lambda: len(self.launched)
         self.transport = transport
         self.broker = broker_for(transport, clock=self.clock, world=self.world, choices=self.choices)
         self.broker.on_happening = self._happening

@@ -34,6 +34,8 @@ EVENTS_MAX = 1_000_000
 """What may happen in one wait before it counts as endless."""
 INSTANT_MAX = 100_000
 """What may happen at one instant before it counts as endless."""
+EVENTS_OF_A_LAUNCH = 100
+"""What may happen besides, for each launch that is known when a wait begins: a launch and its answer take about ten."""
 _INTERRUPT_S = 0.5
 _FOREIGN: Any = object()  # a thread that lives in real time
 _LOOKS_MAX = 1000
@@ -53,6 +55,7 @@ class World:
     Attributes:
         leaks: where the code under test took something from the real world; each place once.
         watch: the ident of the thread that watches over the driver, if there is one; it is none of the code under test.
+        launches: tells how many there were so far: what those of before a wait bring may be much, but is not endless.
         is_driving: whether the driver is inside a turn of an actor, or hands the baton over: it cannot drive then.
     """
 
@@ -74,6 +77,7 @@ class World:
         self.leaks: list[RealWorldLeak] = []
         self._patience_s = patience_s
         self._events_max = events_max
+        self.launches: Callable[[], int] = lambda: 0
         self._driver = _thread.get_ident()
         self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
@@ -223,13 +227,15 @@ class World:
         foreign_clocks.refuse()
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
         at_instant = self._polls.turns = 0
+        known = EVENTS_OF_A_LAUNCH * self.launches()
+        instant_max = INSTANT_MAX + known
         self._turns.begin(until)
-        for _ in range(self._events_max):
+        for _ in range(self._events_max + known):
             if until():
                 return True
             if self._do_one():
                 at_instant += 1
-                if at_instant > INSTANT_MAX:
+                if at_instant > instant_max:
                     break
                 continue
             if self._came_from_outside(parked):
@@ -245,7 +251,7 @@ class World:
             self._go_on_at(next_us, parked)
             at_instant = 0
         else:
-            at_instant = self._events_max
+            at_instant = self._events_max + known
         raise TooManyEvents(f"{what}: {at_instant} things happened without an end.\n{self.describe()}")
 
     def _end_by_time(self, deadline_us: int | None) -> None:

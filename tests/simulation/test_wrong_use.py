@@ -23,6 +23,7 @@ from schedulergodx_testing import (
     chains,
     looks,
 )
+from schedulergodx_testing.world import scheduler as world_of_harness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -371,6 +372,31 @@ def test_a_task_that_launches_itself_at_once_for_ever(scheduler: Harness, monkey
 
     on_and_on.launch()
     with pytest.raises(TooManyEvents, match=r"50 launches in a row at one instant.*on_and_on \d+ times"):
+        scheduler.run_until_idle()
+
+
+def test_what_was_launched_before_a_wait_is_not_endless(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much happens at one instant, or in one wait, for launches that were known when it began."""
+    monkeypatch.setattr(world_of_harness, "INSTANT_MAX", 50)
+    monkeypatch.setattr(scheduler.world, "_events_max", 50)
+    for number in range(30):
+        double.options(delay=60 if number % 2 else 0).launch(number)
+    scheduler.advance(minutes=2)
+    assert all(scheduler.outcome(launch.message_id) for launch in scheduler.launched)
+    assert scheduler.calls.turn > 2 * 50
+
+
+def test_launches_that_become_ever_more_at_one_instant(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count as endless: those that come in a wait do not move its bound."""
+    monkeypatch.setattr(world_of_harness, "INSTANT_MAX", 300)
+
+    @client.task
+    def two_more() -> None:
+        two_more.launch()
+        two_more.launch()
+
+    two_more.launch()
+    with pytest.raises(TooManyEvents, match="401 things happened without an end"):
         scheduler.run_until_idle()
 
 
