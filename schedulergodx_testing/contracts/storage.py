@@ -13,6 +13,7 @@ from schedulergodx.rules.lifecycle import Code, Report, TaskStatus
 from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.utils.abstractions import Added, Storage, TaskState
 from schedulergodx_testing.contracts.storage_epochs import StorageEpochContract
+from schedulergodx_testing.contracts.storage_new_tasks import StorageNewTaskContract
 from schedulergodx_testing.contracts.storage_shares import StorageShareContract
 from schedulergodx_testing.contracts.stored_tasks import (
     DONE,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class StorageContract(StorageEpochContract, StorageShareContract):
+class StorageContract(StorageEpochContract, StorageNewTaskContract, StorageShareContract):
     """Subclass it, give `make_storage`, and every test below runs against your storage."""
 
     @pytest.fixture

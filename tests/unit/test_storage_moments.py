@@ -51,8 +51,6 @@ def test_the_earliest_is_always_that_of_the_database(waiting: list[int], steps: 
             ahead.remove(moment)
         elif what == "look":
             assert ahead.earliest(asked) == min(asked.moments, default=None)  # type: ignore[arg-type]
-        if ahead.is_none_due(moment):
-            assert min(asked.moments, default=moment + 1) > moment
 
 
 def test_tasks_that_come_one_by_one_are_seldom_asked_for() -> None:

@@ -40,6 +40,11 @@ class Claim:
     started_at: int = 0
     has_ended: bool = False
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """What due tasks are sorted by: the moment, then the order in which they were stored."""
+        return self.run_at, self.number
+
 
 class Known:
     """Facts that are right as long as no transaction fails; then `forget` them."""
@@ -97,21 +102,15 @@ class Known:
             self._waiting += count
 
     def earliest(self, connection: Connection, *, is_hard: bool) -> int | None:
-        """Return the earliest moment of what waits, in microseconds, or None."""
+        """Return the earliest moment of what is written and waits, in microseconds, or None."""
         return self._ahead[is_hard].earliest(connection)
 
-    def is_none_due(self, moment: int, *, is_hard: bool) -> bool:
-        """Return whether it is certain that nothing is due, without asking."""
-        return self._ahead[is_hard].is_none_due(moment)
-
-    def note_waiting(self, run_at: int, *, is_hard: bool) -> None:
-        """Note that one more waits."""
-        self.add_waiting(1)
+    def note_written(self, run_at: int, *, is_hard: bool) -> None:
+        """Note that one more that waits is written."""
         self._ahead[is_hard].add(run_at)
 
     def note_started(self, run_at: int, *, is_hard: bool) -> None:
-        """Note that one waits no more."""
-        self.add_waiting(-1)
+        """Note that one that was written waits no more."""
         self._ahead[is_hard].remove(run_at)
 
     def forget_earliest(self) -> None:

@@ -37,13 +37,6 @@ class Ahead:
             self._horizon = self._moments[-1] if len(self._moments) == AHEAD else None
         return self._moments[0] if self._moments else None
 
-    def is_none_due(self, moment: int) -> bool:
-        """Return whether it is certain that nothing is due, without asking."""
-        if self._moments is None:
-            return False
-        earliest = self._moments[0] if self._moments else self._horizon
-        return earliest is None or earliest > moment
-
     def add(self, moment: int) -> None:
         """Note that one more waits."""
         if self._moments is None or (self._horizon is not None and moment >= self._horizon):

@@ -1,7 +1,7 @@
 """Changes of one transaction, collected and written together.
 
 A statement for many rows costs SQLite a third less than one for each, and the loop gives up the interpreter's lock once
-for all of them instead of once for each.
+for all of them instead of once for each. A new task that starts at once is written as started: nobody reads it before.
 """
 
 from __future__ import annotations
@@ -9,15 +9,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.utils.storage import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from schedulergodx.rules.lifecycle import Report
+    from schedulergodx.utils.abstractions import TaskSpec
     from schedulergodx.utils.storage.connection import Connection, Row
+    from schedulergodx.utils.storage.known import Claim
 
 INSERT_TASKS = f"INSERT INTO tasks (number, {rows.TASK_COLUMNS}) VALUES {{rows}}"  # noqa: S608 - constants
+INSERT_STARTED = (
+    f"INSERT INTO tasks (number, {rows.TASK_COLUMNS}, started_at, starts, epoch, owner) "  # noqa: S608 - constants
+    "VALUES {rows}"
+)
 INSERT_ARGUMENTS = "INSERT INTO arguments (task, body, by_value) VALUES {rows}"
 INSERT_REPLIES = "INSERT INTO outbox (number, queue, message_id, body, added_at) VALUES {rows}"
 # `column1` and so on are SQLite's names for the columns of VALUES.
@@ -36,21 +43,43 @@ class Pending:
     """What has been changed and is not written yet. `write` must come before anything that would see it missing."""
 
     def __init__(self) -> None:
-        self._tasks: list[Row] = []
+        self._new: dict[int, tuple[Claim, TaskSpec, Row]] = {}
+        self._new_started: list[tuple[Row, int]] = []
         self._arguments: list[Row] = []
         self._started: dict[int, list[int]] = {}
         self._finished: list[Row] = []
         self._replies: list[Row] = []
         self._removed: list[int] = []
 
-    def add(self, task: Row, arguments: Row) -> None:
-        """Insert a task, whose number stands first in both rows."""
-        self._tasks.append(task)
-        self._arguments.append(arguments)
+    def add(self, claim: Claim, task: TaskSpec, row: Row) -> None:
+        """Insert a task, of which `row` is the row without its number, and `claim` what its start will need."""
+        self._new[claim.number] = claim, task, row
+        self._arguments.append((claim.number, task.arguments, task.arguments_by_value))
 
-    def start(self, number: int, *, started_at: int) -> None:
-        """Make a task WORK that is WAITING for certain."""
-        self._started.setdefault(started_at, []).append(number)
+    def due(self, moment: int, *, is_hard: bool, limit: int) -> list[tuple[Claim, TaskSpec]] | None:
+        """Return the new tasks of one kind that are due at `moment`, as they were added, in the order of due tasks.
+
+        None: there are more than `limit`.
+        """
+        found = [
+            (claim, task)
+            for claim, task, _row in self._new.values()
+            if claim.run_at <= moment and claim.is_hard is is_hard
+        ]
+        found.sort(key=lambda one: one[0].order)
+        return found if len(found) <= limit else None
+
+    def start(self, number: int, *, started_at: int) -> bool:
+        """Make a task WORK that is WAITING for certain. Returns whether it is one that was not written yet."""
+        if (new := self._new.pop(number, None)) is None:
+            self._started.setdefault(started_at, []).append(number)
+            return False
+        self._new_started.append(((number, TaskStatus.WORK.value, *new[2][1:]), started_at))
+        return True
+
+    def waiting(self) -> Iterator[Claim]:
+        """Return the new tasks that will be written as WAITING."""
+        return (claim for claim, _task, _row in self._new.values())
 
     def finish(self, number: int, report: Report, *, ended_at: int) -> None:
         """Record how a task ended that is WORK for certain."""
@@ -67,12 +96,15 @@ class Pending:
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
-        return not (self._tasks or self._started or self._finished or self._replies or self._removed)
+        return not (self._new or self._new_started or self._started or self._finished or self._replies or self._removed)
 
     def write(self, connection: Connection, *, epoch: int, owner: str) -> None:
         """Write all, in an order in which each finds what it needs."""
-        connection.change_many(INSERT_TASKS, self._tasks)
-        self._tasks.clear()
+        connection.change_many(INSERT_TASKS, [(number, *row) for number, (_claim, _task, row) in self._new.items()])
+        self._new.clear()
+        started = [(*row, started_at, 1, epoch, owner) for row, started_at in self._new_started]
+        connection.change_many(INSERT_STARTED, started)
+        self._new_started.clear()
         connection.change_many(INSERT_ARGUMENTS, self._arguments)
         self._arguments.clear()
         for started_at, numbers in self._started.items():
@@ -89,7 +121,8 @@ class Pending:
     def clear(self) -> None:
         """Forget what is not written."""
         for collected in (
-            self._tasks,
+            self._new,
+            self._new_started,
             self._arguments,
             self._started,
             self._finished,

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from schedulergodx.utils.abstractions import TaskState
-    from schedulergodx.utils.storage.connection import Connection
+    from schedulergodx.utils.abstractions import TaskSpec, TaskState
+    from schedulergodx.utils.storage.connection import Connection, Row
+    from schedulergodx.utils.storage.functions import Functions
 
 
 _STATES = f"SELECT {rows.STATE_COLUMNS} FROM tasks"  # noqa: S608 - constants
@@ -66,6 +67,13 @@ def reader(path: str | os.PathLike[str]) -> Reader:
         DatabaseDamaged, DatabaseBusy: it cannot be read now.
     """
     return Reader(open_reader(resolved(database_path(path))))
+
+
+def specs(connection: Connection, functions: Functions, found: list[Row]) -> list[TaskSpec]:
+    """Return the tasks of rows of `SPEC_COLUMNS` with the bodies of their functions, each read once and shared."""
+    numbers = {number for row in found if (number := rows.function_number(row)) is not None}
+    bodies: dict[int | None, bytes] = {number: functions.body_of(connection, number) for number in numbers}
+    return [rows.spec(row, bodies.get(rows.function_number(row))) for row in found]
 
 
 def find(connection: Connection, message_id: str) -> TaskState | None:

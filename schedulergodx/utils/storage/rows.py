@@ -78,21 +78,9 @@ def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
     )
 
 
-def due_order(row: Row) -> tuple[int, int]:
-    """Return what rows of `SPEC_COLUMNS` are sorted by: the moment, then the order in which they were stored."""
-    number, run_at, *_others = row
-    return run_at, number
-
-
 def task_number(row: Row) -> int:
     """Return the number of the task in a row of `SPEC_COLUMNS`."""
     found: int = row[0]
-    return found
-
-
-def message_id(row: Row) -> str:
-    """Return the id in a row of `SPEC_COLUMNS`."""
-    found: str = row[3]
     return found
 
 
@@ -106,6 +94,13 @@ def claim(row: Row) -> Claim:
     """Return what is kept of the task in a row of `SPEC_COLUMNS`, or of `WAITING_CLAIM`, while it is under way."""
     number, run_at, _function, _message_id, client, reply_to, is_hard, *_others, is_watched = row
     return Claim(number, run_at, client, reply_to, bool(is_watched), bool(is_hard))
+
+
+def new_claim(number: int, task: TaskSpec) -> Claim:
+    """Return the same of a task that is to be stored under this number."""
+    return Claim(
+        number, to_microseconds(task.run_at), task.client, task.reply_to, is_watched=False, is_hard=task.is_hard
+    )
 
 
 def spec(row: Row, function: bytes | None) -> TaskSpec:

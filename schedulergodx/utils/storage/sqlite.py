@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from schedulergodx.rules.lifecycle import Outcome, Report
     from schedulergodx.utils.abstractions import TaskSpec, TaskState
-    from schedulergodx.utils.storage.connection import Connection, Row
+    from schedulergodx.utils.storage.connection import Connection
     from schedulergodx.utils.storage.known import Digest
 
 logger = logging.getLogger("schedulergodx.storage")
@@ -186,11 +186,8 @@ class DB:
         function = None if task.function is None else self._known.functions.number_of(connection, task.function)
         number = self._known.next_task(connection)
         self._known.digests[task.message_id] = (task.digest, False)
-        self._pending.add(
-            (number, *rows.task(task, function=function, now=now)),
-            (number, task.arguments, task.arguments_by_value),
-        )
-        self._known.note_waiting(rows.to_microseconds(task.run_at), is_hard=task.is_hard)
+        self._pending.add(rows.new_claim(number, task), task, rows.task(task, function=function, now=now))
+        self._known.add_waiting(1)
         return Added.NEW
 
     def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
@@ -198,9 +195,9 @@ class DB:
         moment = rows.to_microseconds(now)
         soft = self._due(moment, is_hard=False, limit=soft_limit)
         hard = self._due(moment, is_hard=True, limit=hard_limit)
-        found = list(merge(soft, hard, key=rows.due_order))
-        self._known.due = {rows.message_id(row): rows.claim(row) for row in found}
-        return self._specs(found)
+        found = list(merge(soft, hard, key=lambda one: one[0].order))
+        self._known.due = {task.message_id: claim for claim, task in found}
+        return [task for _claim, task in found]
 
     def next_run_at(self, *, is_soft_wanted: bool = True, is_hard_wanted: bool = True) -> datetime | None:
         """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""
@@ -223,9 +220,11 @@ class DB:
             self._is_marking = True
             self._marks.begin(self._epoch, self._began_at)
         claim.started_at = started_at
-        self._pending.start(claim.number, started_at=started_at)
+        is_new = self._pending.start(claim.number, started_at=started_at)
         self._known.claims[message_id] = claim
-        self._known.note_started(claim.run_at, is_hard=claim.is_hard)
+        self._known.add_waiting(-1)
+        if not is_new:
+            self._known.note_started(claim.run_at, is_hard=claim.is_hard)
         return True
 
     def put_back(self, message_id: str, *, has_run: bool) -> bool:
@@ -447,8 +446,11 @@ class DB:
         return connection
 
     def _write_pending(self) -> None:
-        if not self._pending.is_empty:
-            self._pending.write(self._changing(), epoch=self._epoch, owner=self._owner)
+        if self._pending.is_empty:
+            return
+        for claim in self._pending.waiting():
+            self._known.note_written(claim.run_at, is_hard=claim.is_hard)
+        self._pending.write(self._changing(), epoch=self._epoch, owner=self._owner)
 
     def _forget(self) -> None:
         """Begin anew with the database as it is: what is known may be of a transaction that was undone."""
@@ -461,26 +463,27 @@ class DB:
             self.look_up([message_id])
         return self._known.digests[message_id]
 
-    def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[Row]:
-        connection = self._written()
-        if limit <= 0 or self._known.is_none_due(moment, is_hard=is_hard):
+    def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[tuple[Claim, TaskSpec]]:
+        """Return due tasks of one kind, the earliest first; without asking, if only new ones are due."""
+        if limit <= 0:
             return []
+        earliest = self._known.earliest(self._opened(), is_hard=is_hard)
+        if earliest is None or earliest > moment:
+            new = self._pending.due(moment, is_hard=is_hard, limit=limit)
+            if new is not None:
+                return new
+        connection = self._written()
         found = connection.rows(queries.DUE, (is_hard, moment, limit))
         if not found:
             self._known.forget_earliest()  # else a row that somebody has deleted is looked for again and again
-        return self._shares.divided(connection, found, moment, is_hard=is_hard, limit=limit)
+        chosen = self._shares.divided(connection, found, moment, is_hard=is_hard, limit=limit)
+        tasks = reader.specs(connection, self._known.functions, chosen)
+        return list(zip(map(rows.claim, chosen), tasks, strict=True))
 
     def _waiting_claim(self, message_id: str) -> Claim | None:
         """Return a task that waits, but was not found by `due` just now; None: it does not wait."""
         row = self._written().row(queries.WAITING_CLAIM, (message_id,))
         return None if row is None else rows.claim(row)
-
-    def _specs(self, found: list[Row]) -> list[TaskSpec]:
-        """Return the tasks of rows with the bodies of their functions, each read once and shared."""
-        connection, functions = self._opened(), self._known.functions
-        numbers = {number for row in found if (number := rows.function_number(row)) is not None}
-        bodies: dict[int | None, bytes] = {number: functions.body_of(connection, number) for number in numbers}
-        return [rows.spec(row, bodies.get(rows.function_number(row))) for row in found]
 
 
 def _check_advance(message_id: str, status: TaskStatus, report: Report) -> None:
