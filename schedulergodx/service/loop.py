@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from schedulergodx.utils.keys.source import Keys
     from schedulergodx.utils.logger import CoreLogger
 
-
 _system = SystemClock()
 LAUNCHES_TOGETHER = 200
 """What a turn stores at most, beside ends: so many can start at once, and need not be read from the database for it."""
@@ -172,7 +171,11 @@ class Loop(AbstractionCore):
             self._log_lines.info("the keys were read again: %r", ring)
 
     def _turn(self, events: list[ServiceEvent]) -> None:
-        turn = Turn(now=self._clock.now(), is_grace_over=self._stopping.is_grace_over)
+        turn = Turn(
+            now=self._clock.now(),
+            is_grace_over=self._stopping.is_grace_over,
+            log_level=self._log_lines.getEffectiveLevel(),
+        )
         self._wall.look(turn.now)
         events = self._publisher.quietly_settled() + events
         try:

@@ -46,12 +46,12 @@ class _Run:
         """Whether it has had its lifetime at `moment`."""
         return self.lifetime_s is not None and self.begun_at is not None and self.begun_at + self.lifetime_s <= moment
 
-    def wait_s(self, moment: float) -> float:
-        """Return for how many seconds from `moment` on it needs no look: it neither overruns nor waits for too long."""
+    def look_at(self, moment: float) -> float:
+        """Return until when, from `moment` on, it needs no look: it neither overruns nor waits for too long."""
         if self.begun_at is None:  # it may begin now, and nobody would say so
-            wait_s = self.given_at + CLAIM_WAIT_S - moment
-            return wait_s if self.lifetime_s is None else min(wait_s, self.lifetime_s)
-        return inf if self.lifetime_s is None else self.begun_at + self.lifetime_s - moment
+            late_at = self.given_at + CLAIM_WAIT_S
+            return late_at if self.lifetime_s is None else min(late_at, moment + self.lifetime_s)
+        return inf if self.lifetime_s is None else self.begun_at + self.lifetime_s
 
     @property
     def may_start_again(self) -> bool:
@@ -89,6 +89,7 @@ class Runs:
         self._is_out_of_threads = False
         self._running: dict[str, _Run] = {}
         self._killed: set[str] = set()  # over time, and abandoned before that could be recorded
+        self._look_at = inf  # before that, on the monotonic clock, no run needs a look
 
     @property
     def running(self) -> tuple[str, ...]:
@@ -173,6 +174,8 @@ class Runs:
     def give_up_overtime(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_TIMEOUT for every run that is over its lifetime."""
         moment = self._clock.monotonic()
+        if moment < self._look_at:
+            return
         for message_id, run in self._running.items():
             if run.is_over(moment) and message_id not in turn.ended:
                 turn.abandoned.append(message_id)
@@ -239,6 +242,7 @@ class Runs:
         begun_at = moment if task.is_hard else None
         run = _Run(task.client, task.is_hard, task.lifetime_s, number, task.max_starts, moment, begun_at)
         self._running[task.message_id] = run
+        self._look_at = min(self._look_at, run.look_at(moment))
         self._logger.info("task %s started (message %s)", task.name, task.message_id)
         on_begin = self._beginning(task, run)
         self._runner.start(task, start_number=number, on_begin=on_begin)  # before: W8
@@ -264,7 +268,9 @@ class Runs:
 
     def _take_back_late(self, moment: float) -> None:
         """Take claims back when one waits for too long: what is before it has become slow."""
-        late = [run for run in self._running.values() if run.begun_at is None and run.wait_s(moment) <= 0]
+        if moment < self._look_at:
+            return
+        late = [run for run in self._running.values() if run.begun_at is None and run.look_at(moment) <= moment]
         for run in late:
             run.given_at = moment  # should one not be taken back, since it begins now: not again at once
         if late:
@@ -316,8 +322,9 @@ class Runs:
         if self._taken_back:
             return 0.0
         moment = self._clock.monotonic()
-        if (look_s := min((run.wait_s(moment) for run in self._running.values()), default=inf)) < inf:
-            waits.append(max(0.0, look_s))
+        self._look_at = min([run.look_at(moment) for run in self._running.values()], default=inf)
+        if self._look_at < inf:
+            waits.append(max(0.0, self._look_at - moment))
         return min(waits, default=None)
 
     def _end(self, task: TaskSpec, report: Report, turn: Turn, now: datetime) -> None:

@@ -19,6 +19,7 @@ class Turn:
     Attributes:
         now: the wall time of the turn.
         lines: what to log; a turn that was thrown away has not happened.
+        log_level: what is below it is not logged.
         is_grace_over: whether the service stops, and running tasks have had their time.
         acks: deliveries that are stored or answered.
         rejects: deliveries that break the protocol, each with its reason.
@@ -43,7 +44,9 @@ class Turn:
     interrupted: list[str] = field(default_factory=list)
     lacking: str = ""
     lines: list[tuple[int, str, tuple[object, ...]]] = field(default_factory=list)
+    log_level: int = 0
 
     def say(self, level: int, message: str, *facts: object) -> None:
         """Log this after the commit, as `logging` does."""
-        self.lines.append((level, message, facts))
+        if level >= self.log_level:
+            self.lines.append((level, message, facts))

@@ -23,11 +23,16 @@ def message(outcome: Outcome, *, client: str) -> bytes:
         return envelopes.build(answer(outcome, client=client))
     ended_at, run_at = _moment(outcome.ended_at), f'"{new_moment_text(outcome.run_at)}"'
     return (
-        f'{{"v":{envelopes.VERSION},"id":{quoted(outcome.message_id)},"client":{quoted(client)},'
-        f'"type":{Message.INFO.value},"issued_at":{ended_at},"arguments":{{"status":{TaskStatus.COMPLETED.value},'
-        f'"code":"{Code.OK.value}","run_at":{run_at},"started_at":{_moment(outcome.started_at)},'
-        f'"ended_at":{ended_at},"responce":{MessageInfoStatus.OK.value},"result":{report.result}}}}}'
+        f'{_HEAD}{quoted(outcome.message_id)},"client":{quoted(client)},{_KIND}{ended_at},{_ENDED_WELL}{run_at},'
+        f'"started_at":{_moment(outcome.started_at)},"ended_at":{ended_at},{_RESULT}{report.result}}}}}'
     ).encode()
+
+
+# Made once: the value of a member of an Enum is a property, and takes longer than what is around it.
+_HEAD = f'{{"v":{envelopes.VERSION},"id":'
+_KIND = f'"type":{Message.INFO.value},"issued_at":'
+_ENDED_WELL = f'"arguments":{{"status":{TaskStatus.COMPLETED.value},"code":"{Code.OK.value}","run_at":'
+_RESULT = f'"responce":{MessageInfoStatus.OK.value},"result":'
 
 
 def _moment(moment: datetime | None) -> str:

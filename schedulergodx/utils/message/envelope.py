@@ -11,12 +11,16 @@ import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from schedulergodx.config import NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, is_plain, printable_name
 from schedulergodx.errors import InvalidParameter, MessageRejected
 from schedulergodx.utils.message.kinds import Message
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 VERSION = 1
 MESSAGE_ID_BYTES_MAX = 100
 _REPLY_QUEUE_BYTES_MAX = QUEUE_NAME_BYTES_MAX + NAME_BYTES_MAX + 30
@@ -79,21 +83,50 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
     """
     check_size(body, bytes_max=bytes_max)
     fields = _json_object(body)
-    version = fields.get("v", VERSION)
-    if not is_whole(version) or version != VERSION:
-        raise MessageRejected(f"v is {_shown(version)}, this program speaks {VERSION}", reason="UNKNOWN_VERSION")
+    get = fields.get
+    values = get("v", VERSION), get("client"), get("type"), get("reply_to"), get("bundles", False)
+    client, kind, reply_to, takes_bundles = known(_said_by, values) or _said(fields)
     return Envelope(
         message_id=name_field(fields, "id", bytes_max=MESSAGE_ID_BYTES_MAX),
-        client=name_field(fields, "client", bytes_max=NAME_BYTES_MAX),
-        kind=_kind(fields),
-        issued_at=None if fields.get("issued_at") is None else moment_field(fields, "issued_at"),
-        reply_to=optional_name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX),
-        takes_bundles=flag_field(fields, "bundles", default=False),
+        client=client,
+        kind=kind,
+        issued_at=None if get("issued_at") is None else moment_field(fields, "issued_at"),
+        reply_to=reply_to,
+        takes_bundles=takes_bundles,
         python=optional_name_field(fields, "python", bytes_max=_VERSION_BYTES_MAX),
         cloudpickle=optional_name_field(fields, "cloudpickle", bytes_max=_VERSION_BYTES_MAX),
         arguments=object_field(fields, "arguments"),
         unknown_fields=len(fields.keys() - _FIELDS),
     )
+
+
+def _said(fields: dict[str, Any]) -> tuple[str, Message, str, bool]:
+    """Return what is the same in all messages of one kind and client: who speaks, of what, and where an answer goes."""
+    version = fields.get("v", VERSION)
+    if not is_whole(version) or version != VERSION:
+        raise MessageRejected(f"v is {_shown(version)}, this program speaks {VERSION}", reason="UNKNOWN_VERSION")
+    return (
+        name_field(fields, "client", bytes_max=NAME_BYTES_MAX),
+        _kind(fields),
+        optional_name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX),
+        flag_field(fields, "bundles", default=False),
+    )
+
+
+@lru_cache(maxsize=1024, typed=True)  # 1 is not `true`
+def _said_by(v: int, client: str, kind: int, reply_to: str, bundles: bool) -> tuple[str, Message, str, bool]:
+    return _said({"v": v, "client": client, "type": kind, "reply_to": reply_to, "bundles": bundles})
+
+
+def known(read: Callable[..., T], values: tuple[Any, ...]) -> T | None:
+    """Return what a function that keeps its answers makes of values that came in a message.
+
+    None: they are not as they should be; whoever reads them without that finds out why.
+    """
+    try:
+        return read(*values)
+    except (MessageRejected, TypeError):  # TypeError: a list or an object, for which nothing is kept
+        return None
 
 
 def check_size(message: bytes, *, bytes_max: int) -> None:

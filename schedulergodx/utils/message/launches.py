@@ -18,6 +18,7 @@ from schedulergodx.utils.message.envelope import (
     Envelope,
     bad,
     flag_field,
+    known,
     moment_field,
     moment_text,
     name_field,
@@ -29,7 +30,6 @@ from schedulergodx.utils.message.kinds import Message
 from schedulergodx.utils.message.payload import CLOUDPICKLE_VERSION, PYTHON_VERSION, Packed, is_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
 _TEXT_BYTES_MAX = 1000
@@ -161,17 +161,14 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         MessageRejected: a field is missing or of the wrong type; the message names it.
     """
     fields = envelope.arguments
-    function = _bytes_field(fields, "function", is_optional=True, decode=_function_bytes)
-    reference = _reference_field(fields)
+    name, function, reference, code_digest = _called(fields)
     if function is None and not reference:
         raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
     arguments = _arguments_field(fields)
     arguments_by_value = _bytes_field(fields, "args_by_value", is_optional=True)
     issued_at = envelope.issued_at or received_at
     run_at = None if fields.get("run_at") is None else moment_field(fields, "run_at")
-    is_hard = flag_field(fields, "hard", default=False)
-    lifetime_s = _lifetime_field(fields)
-    max_starts = _max_starts_field(fields)
+    is_hard, lifetime_s, is_overdue_enabled, max_starts = _how(fields)
     limits = _limits_field(fields)
     # What is as it always was is left out, so that a launch has the same digest in every version.
     extras: list[object] = [] if max_starts == 1 else [max_starts]
@@ -182,11 +179,11 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         message_id=envelope.message_id,
         client=envelope.client,
         reply_to=envelope.reply_to,
-        name=name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX),
+        name=name,
         digest=_digest(*facts),
         function=function,
         reference=reference,
-        code_digest=optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX),
+        code_digest=code_digest,
         arguments=arguments,
         arguments_by_value=arguments_by_value,
         python=envelope.python,
@@ -195,7 +192,7 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         issued_at=issued_at,
         run_at=issued_at if run_at is None else run_at,
         is_delayed=run_at is not None,
-        is_overdue_enabled=flag_field(fields, "enable_overdue", default=False),
+        is_overdue_enabled=is_overdue_enabled,
         max_starts=max_starts,
         limits=limits,
     )
@@ -219,27 +216,63 @@ def _function_text(function: bytes | None) -> str | None:
     return _base64(function) if function is not None and len(function) > _KEPT_BYTES_MAX else _known_base64(function)
 
 
-def _decoded(text: str) -> bytes:
-    return base64.b64decode(text, validate=True)
+def _called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
+    """Return what is called: name, function, reference and hash of its code.
+
+    Hundreds of launches say the same of it, and of how it runs. They are looked at once, if it is small.
+    """
+    texts = fields.get("name"), fields.get("function"), fields.get("reference"), fields.get("code_digest")
+    if sum([len(text) for text in texts if isinstance(text, str)]) > _KEPT_BYTES_MAX:
+        return _read_called(fields)
+    return known(_called_by, texts) or _read_called(fields)
 
 
-_known_decoded = lru_cache(maxsize=64)(_decoded)
+def _read_called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
+    return (
+        name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX),
+        _bytes_field(fields, "function", is_optional=True),
+        _reference_field(fields),
+        optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX),
+    )
 
 
-def _function_bytes(text: str) -> bytes:
-    """Return what `_function_text` wrote; a small one is received many times, and decoded once."""
-    return _decoded(text) if len(text) > _KEPT_BYTES_MAX else _known_decoded(text)
+@lru_cache(maxsize=64)
+def _called_by(name: str, function: str, reference: str, code_digest: str) -> tuple[str, bytes | None, str, str]:
+    return _read_called({"name": name, "function": function, "reference": reference, "code_digest": code_digest})
 
 
-def _bytes_field(
-    fields: dict[str, Any], name: str, *, is_optional: bool, decode: Callable[[str], bytes] = _decoded
-) -> bytes | None:
+def _how(fields: dict[str, Any]) -> tuple[bool, float | None, bool, int]:
+    """Return how it runs: whether in a process, its lifetime, whether also when overdue, and how often."""
+    get = fields.get
+    values = get("hard", False), get("lifetime_s"), get("enable_overdue", False), get("max_starts", 1)
+    return known(_how_by, values) or _read_how(fields)
+
+
+def _read_how(fields: dict[str, Any]) -> tuple[bool, float | None, bool, int]:
+    return (
+        flag_field(fields, "hard", default=False),
+        _lifetime_field(fields),
+        flag_field(fields, "enable_overdue", default=False),
+        _max_starts_field(fields),
+    )
+
+
+@lru_cache(maxsize=256, typed=True)  # 1 is not `true`
+def _how_by(
+    hard: bool, lifetime_s: float, enable_overdue: bool, max_starts: int
+) -> tuple[bool, float | None, bool, int]:
+    return _read_how(
+        {"hard": hard, "lifetime_s": lifetime_s, "enable_overdue": enable_overdue, "max_starts": max_starts}
+    )
+
+
+def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> bytes | None:
     value = fields.get(name)
     if value is None and is_optional:
         return None
     if isinstance(value, str):
         try:
-            return decode(value)
+            return base64.b64decode(value, validate=True)
         except (binascii.Error, ValueError):
             pass
     raise bad(name, "base64" + (" or null" if is_optional else ""), value)

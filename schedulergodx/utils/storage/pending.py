@@ -36,6 +36,7 @@ START = (
     "UPDATE tasks SET status = 1, started_at = ?, starts = starts + 1, epoch = ?, owner = ? "
     "WHERE number IN (SELECT value FROM json_each(?))"
 )
+_WORK = TaskStatus.WORK.value
 REMOVE_REPLIES = "DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))"
 
 
@@ -74,7 +75,7 @@ class Pending:
         if (new := self._new.pop(number, None)) is None:
             self._started.setdefault(started_at, []).append(number)
             return False
-        self._new_started.append(((number, TaskStatus.WORK.value, *new[2][1:]), started_at))
+        self._new_started.append(((number, _WORK, *new[2][1:]), started_at))
         return True
 
     def waiting(self) -> Iterator[Claim]:

@@ -48,6 +48,7 @@ def to_moment(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
+_WAITING = TaskStatus.WAITING.value
 _known_moment = lru_cache(maxsize=64)(to_moment)
 """The same, kept: tasks start and end together, in the moments of a few turns."""
 
@@ -55,7 +56,7 @@ _known_moment = lru_cache(maxsize=64)(to_moment)
 def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
     """Return the row of a new task; `function` is the number of its function's body."""
     return (
-        TaskStatus.WAITING.value,
+        _WAITING,
         spec.message_id,
         spec.client,
         spec.reply_to,
