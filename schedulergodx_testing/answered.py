@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Protocol
 
 from schedulergodx.utils.message import bundles
+
+_HEAD = re.compile(rb'\{"v":[0-9]+,"id":"([^"\\]+)"')
+"""How messages of this library begin, unless their id has a character that JSON escapes."""
 
 
 class Sent(Protocol):
@@ -26,5 +30,9 @@ def ids_of(message: Sent) -> tuple[str, ...]:
 
 
 def _id_of(message: bytes) -> str:
-    message_id: str = json.loads(message[message.index(b"{") :])["id"]  # behind its signature, if it has one
+    start = message.index(b"{")  # behind its signature, if it has one
+    head = _HEAD.match(message, start)
+    if head is not None:  # as nearly always, and it takes a tenth of the time of reading everything
+        return head[1].decode()
+    message_id: str = json.loads(message[start:])["id"]
     return message_id

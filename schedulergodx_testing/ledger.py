@@ -194,7 +194,8 @@ class Ledger:
 
     def ids_in(self, queue: str, message_id: str) -> tuple[str, ...]:
         """Return which launches a message is about, by what it is known by to the broker."""
-        for known in (self.bundles, *[ledger.bundles for ledger in self.databases.values()]):
-            if (ids := known.get((queue, message_id))) is not None:
-                return ids
-        return (message_id,)
+        sent = (queue, message_id)
+        ids = self.bundles.get(sent)
+        for ledger in self.databases.values() if ids is None else ():
+            ids = ledger.bundles.get(sent, ids)
+        return (message_id,) if ids is None else ids
