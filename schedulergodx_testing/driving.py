@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import timedelta
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from schedulergodx import config
 from schedulergodx.rules.lifecycle import TaskStatus
@@ -17,7 +17,7 @@ from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooM
 from schedulergodx_testing.looks import Looks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
     from queue import SimpleQueue
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from schedulergodx_testing.served import Served
     from schedulergodx_testing.timeline import Timeline
     from schedulergodx_testing.world.scheduler import World
+
+T = TypeVar("T")
 
 RUN_ALL_LIMIT = 10_000
 """Timers that `run_all` runs through before it gives up."""
@@ -99,10 +101,10 @@ class Driving:
         self._must_drive()
         holds = what if callable(what) else lambda: self.outcome(what) is not None
         deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
-        with self._explaining():
-            has_come = self.world.run(lambda: holds() or self._goes_on(), deadline_us, f"run_until({what!r:.80})")
+        told = f"run_until({what!r:.80})"
+        has_come = self._explained(lambda: self.world.run(lambda: holds() or self._goes_on(), deadline_us, told))
         if not has_come:
-            raise HarnessError(f"run_until({what!r:.80}): not within {timeout_s:g} virtual seconds\n{self.timeline}")
+            raise HarnessError(f"{told}: not within {timeout_s:g} virtual seconds\n{self.timeline}")
 
     def run_all(self, limit: int = RUN_ALL_LIMIT) -> None:
         """Go from timer to timer until no task waits or runs.
@@ -187,19 +189,19 @@ class Driving:
         if not inbox.empty():  # what has come needs no wait, and so nothing to be explained
             with suppress(Empty):  # another thread may take it meanwhile
                 return inbox.get_nowait()
-        with self._explaining():
-            return self.world.wait_for(inbox, timeout_s)
+        return self._explained(lambda: self.world.wait_for(inbox, timeout_s))
 
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        """Say of a wait without an end what may be the reason."""
+    def _explained(self, wait: Callable[[], T]) -> T:
+        """Wait, and say of a wait without an end what may be the reason."""
+        self._looks.waits += 1
         try:
-            with self._looks.while_waiting():
-                yield
+            return wait()
         except NothingLeftToHappen as error:
             if not self.is_capturing:
                 raise
             raise NothingLeftToHappen(f"{CAPTURES}. {error}") from None
+        finally:
+            self._looks.waits -= 1
 
     def _must_be_open(self) -> None:
         if self._state != "open":

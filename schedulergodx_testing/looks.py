@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from schedulergodx_testing.errors import HarnessError, TooManyEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 LOOKS_MAX = 100_000
 """Looks at launches, with nothing in between, after which they count as a loop without an end."""
@@ -23,28 +22,23 @@ HELP = "Nothing happens by itself: advance(…), run_until_idle() or run_until(i
 
 
 class Looks:
-    """Counts looks of a test at what has not ended."""
+    """Counts looks of a test at what has not ended.
+
+    Attributes:
+        waits: how many waits go on; while one does, nothing is counted, since things happen in it.
+    """
 
     def __init__(self) -> None:
+        self.waits = 0
         self._state: object = None
         self._count = 0
-        self._waits = 0
-
-    @contextmanager
-    def while_waiting(self) -> Iterator[None]:
-        """Count nothing in the block: things happen in it."""
-        self._waits += 1
-        try:
-            yield
-        finally:
-            self._waits -= 1
 
     def at(self, what: str, state: object, *, weight: int = 1) -> None:
         """Note a look at `what`, the world being in `state`. Raises HarnessError for a loop.
 
         `weight`: for how many looks at a launch that has not ended it counts.
         """
-        if self._waits:
+        if self.waits:
             return
         self._count = self._count + weight if state == self._state else weight
         self._state = state

@@ -120,16 +120,23 @@ class FaultyStorage:
         return getattr(self.inner, name)
 
     def _failing(self, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        calls, armed = self.calls, self._armed
+
         def failing(*args: Any, **kwargs: Any) -> Any:
-            self._count(call)
+            calls.append(call)
+            if armed:
+                self._refuse(call)
             return real(*args, **kwargs)
 
         return failing
 
     def _count(self, call: str) -> None:
         self.calls.append(call)
-        if not self._armed:
-            return
+        if self._armed:
+            self._refuse(call)
+
+    def _refuse(self, call: str) -> None:
+        """Let a call fail, if its turn has come."""
         for armed in self._armed:
             armed.left -= 1
         failing = next((armed for armed in self._armed if armed.left <= 0), None)

@@ -173,8 +173,10 @@ class Stepper:
         """Return whether something can happen now."""
         if self.ready:  # the usual answer, and to look needs no lock
             return True
+        self.log.at_s = now_s = self.clock.monotonic()
+        if not self._timers:  # nor does this
+            return False
         with self.lock:
-            self.log.at_s = now_s = self.clock.monotonic()
             self._wake_timers(now_s)
             return bool(self.ready)
 

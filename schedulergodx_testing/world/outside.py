@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from schedulergodx_testing.world import real
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 GRACE_S = 0.05
 """Real seconds for which time stands still while something is awaited from the real world."""
@@ -27,11 +27,11 @@ class ForeignThreads:
     """The threads of this process that live in real time.
 
     Args:
-        is_mine: whether a thread, by its ident, lives in the world.
+        own: tells which threads, by their idents, live in the world.
     """
 
-    def __init__(self, is_mine: Callable[[int], bool]) -> None:
-        self._is_mine = is_mine
+    def __init__(self, own: Callable[[], Container[int | None]]) -> None:
+        self._own = own
         self._fruitless: dict[int, int] = {}
         self._resting = set(self._places())
 
@@ -52,10 +52,11 @@ class ForeignThreads:
 
     def _places(self) -> list[tuple[int, ...]]:
         frames = sys._current_frames()  # noqa: SLF001 - the documented way to see other threads' stacks
+        own = self._own()
         return [
             (ident, *_place(frame))
             for ident, frame in frames.items()
-            if not self._is_mine(ident) and self._fruitless.get(ident, 0) < _FRUITLESS_MAX
+            if ident not in own and self._fruitless.get(ident, 0) < _FRUITLESS_MAX
         ]
 
 

@@ -88,7 +88,7 @@ class World:
         self._lost: list[VirtualThread] = []
         self._idle: list[Worker] = []
         self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
-        self._foreign = outside.ForeignThreads(self._is_own)
+        self._foreign = outside.ForeignThreads(self._own)
 
     # --- who calls ------------------------------------------------------------------------------------------------
 
@@ -96,9 +96,9 @@ class World:
         """Return whether a thread (the calling one) lives in virtual time: the driver, or one of the world's."""
         return (_thread.get_ident() if ident is None else ident) in self._by_ident
 
-    def _is_own(self, ident: int) -> bool:
-        """Return whether a thread lives in virtual time, or rests until it is to."""
-        return self.is_mine(ident) or ident == self.watch or any(worker.thread.ident == ident for worker in self._idle)
+    def _own(self) -> set[int | None]:
+        """Return the threads, by ident, that live in virtual time, or rest until they are to."""
+        return {*self._by_ident, self.watch, *[worker.thread.ident for worker in self._idle]}
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
@@ -310,8 +310,8 @@ class World:
 
     def _came_from_outside(self, own: Parked) -> bool:
         """Give the real world its time, before virtual time passes. Returns whether something came of it."""
-        waiting = [own, *(thread.parked for thread in self.threads if thread.parked)]
-        grace_s = max(parked.grace_s for parked in waiting)
+        waiting = [own, *[thread.parked for thread in self.threads if thread.parked]]
+        grace_s = max([parked.grace_s for parked in waiting])
         is_busy = self._foreign.are_busy()
         if not grace_s and not is_busy:
             return False
@@ -378,33 +378,34 @@ class World:
         self.threads.append(virtual)
 
     def resume(self, thread: VirtualThread, *, may_be_followed: bool = False) -> None:
-        """Hand the baton to `thread`, and wait until it comes back; only the driver does. Others may follow it if told.
+        """Hand the baton to `thread`, and wait until it comes back; only the driver does, while `is_driving`.
+
+        Others may follow it if told.
 
         Raises:
             ThreadStuck: it did not wait anywhere within the patience; it goes on, out of control.
         """
         came_back = False
-        with self._driving():
-            if not thread.has_begun:
-                self._begin(thread)
-            self._turns.running, self._turns.may_follow = thread, may_be_followed
-            try:
-                came_back = thread.hand_over(self._patience_s)
-                while self._turns.running is not thread:
-                    thread = self._turns.running  # another one has followed, and has had its own time
-                    came_back = came_back or thread.has_baton_back(self._patience_s)
-            finally:
-                if not came_back:  # also when the driver was interrupted meanwhile
-                    thread.is_lost = True
-                    self.threads.remove(thread)
-                    self._lost.append(thread)
-            if not came_back:
-                raise ThreadStuck(
-                    f"{thread.name} ran for {self._patience_s:g} real seconds without a wait that virtual time can "
-                    "see: it spins, or waits in C (a child process, a socket, a foreign library).\n"
-                    f"{thread.stack()}\n{self.describe()}"
-                )
-            self._forget(thread)
+        if not thread.has_begun:
+            self._begin(thread)
+        self._turns.running, self._turns.may_follow = thread, may_be_followed
+        try:
+            came_back = thread.hand_over(self._patience_s)
+            while self._turns.running is not thread:
+                thread = self._turns.running  # another one has followed, and has had its own time
+                came_back = came_back or thread.has_baton_back(self._patience_s)
+        finally:
+            if not came_back:  # also when the driver was interrupted meanwhile
+                thread.is_lost = True
+                self.threads.remove(thread)
+                self._lost.append(thread)
+        if not came_back:
+            raise ThreadStuck(
+                f"{thread.name} ran for {self._patience_s:g} real seconds without a wait that virtual time can "
+                "see: it spins, or waits in C (a child process, a socket, a foreign library).\n"
+                f"{thread.stack()}\n{self.describe()}"
+            )
+        self._forget(thread)
         if thread.error is not None:
             raise thread.error
         telling.refuse_deadlock(self.holder, thread)
@@ -442,8 +443,9 @@ class World:
         if not thread.has_begun and thread in self.threads:
             thread.is_done = True
             self.threads.remove(thread)
-        while not thread.is_done and thread in self._turns.runnable():
-            self.resume(thread)
+        with self._driving():
+            while not thread.is_done and thread in self._turns.runnable():
+                self.resume(thread)
         for child in [child for child in self.threads if child.process is thread and child is not thread]:
             self.kill(child)
 
