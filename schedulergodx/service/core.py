@@ -402,7 +402,7 @@ class Service(Loop):
             warn_of_unsigned(ring, who=who, broker=broker, allow_unsigned=allow_unsigned, logger=self._log_lines)
 
     def _connect(self) -> None:
-        turn = Turn(now=self._clock.now())
+        turn = Turn(now=self._clock.now(), moment=self._clock.monotonic())
         with self._storage.transaction():
             # Their answers are in the outbox, like those that an earlier service left there.
             self._runs.report_interrupted(turn, now=turn.now)

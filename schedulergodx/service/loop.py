@@ -173,10 +173,11 @@ class Loop(AbstractionCore):
     def _turn(self, events: list[ServiceEvent]) -> None:
         turn = Turn(
             now=self._clock.now(),
+            moment=self._clock.monotonic(),
             is_grace_over=self._stopping.is_grace_over,
             log_level=self._log_lines.getEffectiveLevel(),
         )
-        self._wall.look(turn.now)
+        self._wall.look(turn.now, turn.moment)
         events = self._publisher.quietly_settled() + events
         try:
             with self._storage.transaction():  # before its commit: W4, W9, W11; after it: W13
@@ -204,7 +205,7 @@ class Loop(AbstractionCore):
         if turn.sent:
             self._storage.remove_replies(turn.sent)
         self._pruner.prune(turn)
-        if self._clock.monotonic() >= self._count_at:
+        if turn.moment >= self._count_at:
             self._count_waiting()
 
     def _count_waiting(self) -> None:
@@ -228,7 +229,8 @@ class Loop(AbstractionCore):
             self._publisher.send_waiting()
         except StorageError as error:
             self._storage_failed(error, [])  # the turn itself is on disk
-        self._stopping.advance(is_working=not self._runs.are_over, is_sending=self._is_sending())
+        if self._stopping.phase is not Phase.RUNNING:
+            self._stopping.advance(is_working=not self._runs.are_over, is_sending=self._is_sending())
 
     def _is_sending(self) -> bool:
         """Whether an answer is left that the broker may take soon."""

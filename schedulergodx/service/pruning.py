@@ -33,7 +33,7 @@ class Pruner:
 
     def prune(self, turn: Turn) -> None:
         """Forget one bite, if it is time for it."""
-        if self._clock.monotonic() < self._at:
+        if turn.moment < self._at:
             return
         outcomes = self._storage.prune(ended_before=turn.now - self._keep_outcomes, limit=AT_ONCE_MAX)
         ids = self._storage.prune_ids(ended_before=turn.now - self._keep_ids, limit=AT_ONCE_MAX)

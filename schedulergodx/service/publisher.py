@@ -131,6 +131,8 @@ class Publisher:
 
     def after_commit(self, settled: list[ReplySettled], fresh: list[Reply]) -> None:
         """Note what is settled, and send what is new, as far as the window and the queues allow."""
+        if not settled and not fresh:
+            return
         settled = [one for one in settled if one.replies]
         self._in_flight.difference_update([reply.number for one in settled for reply in one.replies])
         failed = [one for one in settled if one.error is not None]
@@ -148,7 +150,7 @@ class Publisher:
 
     def send_waiting(self) -> None:
         """Send what is in the outbox and not under way. May raise a StorageError."""
-        if self._trial_at <= (moment := self._clock.monotonic()):
+        if self._trial_at != inf and self._trial_at <= (moment := self._clock.monotonic()):
             for queue in [queue for queue, hold in self._holds.items() if hold.until <= moment]:
                 self._try_again(queue)
             self._trial_at = min((hold.until for hold in self._holds.values()), default=inf)

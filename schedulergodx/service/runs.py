@@ -109,14 +109,13 @@ class Runs:
             return
         ended = [run for message_id in turn.ended if (run := self._running.get(message_id)) is not None]
         quick = sum(not run.is_hard and run.begun_at is not None for run in ended)
-        self._pace.ended(quick, self._clock.monotonic())
-        capacity = self._capacity()
-        can_run_hard = self._runner.can_run_hard()
+        self._pace.ended(quick, turn.moment)
+        capacity = self._capacity(turn.moment)
         for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
             decision = self._decide(task, now)
             if isinstance(decision, due.Skip):
                 self._end(task, _skipped(decision, self._overdue_grace_s), turn, now)
-            elif task.is_hard and not can_run_hard:
+            elif task.is_hard and not self._runner.can_run_hard():
                 self._end(task, _NO_HARD, turn, now)
             elif isinstance(decision, due.Run):
                 self._start(task, turn, now)
@@ -130,9 +129,9 @@ class Runs:
             overdue_grace_s=self._overdue_grace_s,
         )
 
-    def _capacity(self) -> Capacity:
-        """Return how many tasks may be claimed now: more soft ones than there are threads, while they end quickly."""
-        return self._runner.capacity(self._pace.ahead(self._clock.monotonic()) if self._is_marking else 0)
+    def _capacity(self, moment: float) -> Capacity:
+        """Return how many tasks may be claimed: more soft ones than there are threads, while they end quickly."""
+        return self._runner.capacity(self._pace.ahead(moment) if self._is_marking else 0)
 
     def _start(self, task: TaskSpec, turn: Turn, now: datetime) -> None:
         admitted = self._admission.admit(task)
@@ -173,11 +172,10 @@ class Runs:
 
     def give_up_overtime(self, turn: Turn, *, now: datetime) -> None:
         """Record TASK_TIMEOUT for every run that is over its lifetime."""
-        moment = self._clock.monotonic()
-        if moment < self._look_at:
+        if turn.moment < self._look_at:
             return
         for message_id, run in self._running.items():
-            if run.is_over(moment) and message_id not in turn.ended:
+            if run.is_over(turn.moment) and message_id not in turn.ended:
                 turn.abandoned.append(message_id)
                 self._outcomes.end(message_id, _overtime(run), turn, client=run.client, now=now)
 
@@ -312,16 +310,16 @@ class Runs:
     def wait_s(self, *, now: datetime, is_starting: bool) -> float | None:
         """Return the seconds until a run is over time, or (`is_starting`) a task is due that there is room for."""
         waits: list[float] = []
+        moment = self._clock.monotonic()
         if is_starting and (pause_s := self._pause.wait_s()) is not None:
             waits.append(pause_s)
         elif is_starting:
-            capacity = self._capacity()
+            capacity = self._capacity(moment)
             run_at = self._storage.next_run_at(is_soft_wanted=capacity.soft > 0, is_hard_wanted=capacity.hard > 0)
             if run_at is not None:
                 waits.append(max(0.0, (run_at - now).total_seconds()))
         if self._taken_back:
             return 0.0
-        moment = self._clock.monotonic()
         self._look_at = min([run.look_at(moment) for run in self._running.values()], default=inf)
         if self._look_at < inf:
             waits.append(max(0.0, self._look_at - moment))

@@ -18,6 +18,7 @@ class Turn:
 
     Attributes:
         now: the wall time of the turn.
+        moment: the same on the monotonic clock.
         lines: what to log; a turn that was thrown away has not happened.
         log_level: what is below it is not logged.
         is_grace_over: whether the service stops, and running tasks have had their time.
@@ -33,6 +34,7 @@ class Turn:
     """
 
     now: datetime
+    moment: float
     is_grace_over: bool = False
     acks: list[Delivery] = field(default_factory=list)
     rejects: list[tuple[Delivery, str]] = field(default_factory=list)

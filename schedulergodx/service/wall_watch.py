@@ -18,14 +18,12 @@ class WallWatch:
     """Compares the wall clock with the one that never jumps, turn by turn. Only the loop's thread uses it."""
 
     def __init__(self, clock: Clock, logger: CoreLogger) -> None:
-        self._clock = clock
         self._logger = logger
         self._wall = clock.now()
         self._monotonic = clock.monotonic()
 
-    def look(self, now: datetime) -> None:
-        """Log a step of the wall clock since the last look."""
-        monotonic = self._clock.monotonic()
+    def look(self, now: datetime, monotonic: float) -> None:
+        """Log a step of the wall clock since the last look; the two moments are one."""
         step_s = (now - self._wall).total_seconds() - (monotonic - self._monotonic)
         self._wall, self._monotonic = now, monotonic
         if abs(step_s) >= LEAST_S:

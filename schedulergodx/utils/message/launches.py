@@ -162,8 +162,6 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
     """
     fields = envelope.arguments
     name, function, reference, code_digest = _called(fields)
-    if function is None and not reference:
-        raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
     arguments = _arguments_field(fields)
     arguments_by_value = _bytes_field(fields, "args_by_value", is_optional=True)
     issued_at = envelope.issued_at or received_at
@@ -228,12 +226,11 @@ def _called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
 
 
 def _read_called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
-    return (
-        name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX),
-        _bytes_field(fields, "function", is_optional=True),
-        _reference_field(fields),
-        optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX),
-    )
+    function, reference = _bytes_field(fields, "function", is_optional=True), _reference_field(fields)
+    if function is None and not reference:
+        raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
+    name = name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX)
+    return name, function, reference, optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX)
 
 
 @lru_cache(maxsize=64)

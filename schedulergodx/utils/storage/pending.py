@@ -101,23 +101,21 @@ class Pending:
 
     def write(self, connection: Connection, *, epoch: int, owner: str) -> None:
         """Write all, in an order in which each finds what it needs."""
-        connection.change_many(INSERT_TASKS, [(number, *row) for number, (_claim, _task, row) in self._new.items()])
-        self._new.clear()
-        started = [(*row, started_at, 1, epoch, owner) for row, started_at in self._new_started]
-        connection.change_many(INSERT_STARTED, started)
-        self._new_started.clear()
-        connection.change_many(INSERT_ARGUMENTS, self._arguments)
-        self._arguments.clear()
+        if self._arguments:
+            new = [(number, *row) for number, (_claim, _task, row) in self._new.items()]
+            connection.change_many(INSERT_TASKS, new)
+            started = [(*row, started_at, 1, epoch, owner) for row, started_at in self._new_started]
+            connection.change_many(INSERT_STARTED, started)
+            connection.change_many(INSERT_ARGUMENTS, self._arguments)
         for started_at, numbers in self._started.items():
             connection.change(START, (started_at, epoch, owner, json.dumps(numbers)))
-        self._started.clear()
-        connection.change_many(FINISH, self._finished)
-        self._finished.clear()
-        connection.change_many(INSERT_REPLIES, self._replies)
-        self._replies.clear()
+        if self._finished:
+            connection.change_many(FINISH, self._finished)
+        if self._replies:
+            connection.change_many(INSERT_REPLIES, self._replies)
         if self._removed:
             connection.change(REMOVE_REPLIES, (json.dumps(self._removed),))
-        self._removed.clear()
+        self.clear()
 
     def clear(self) -> None:
         """Forget what is not written."""
