@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# It asks every module for every attribute; one of that package connects to Docker then, and is not closed.
+freezegun.configure(extend_ignore_list=["testcontainers"])
+
 client = Client(name="shop")
 
 TASKS = """
