@@ -47,8 +47,11 @@ if TYPE_CHECKING:
     from schedulergodx.utils.logger import CoreLogger
 
 _system = SystemClock()
-LAUNCHES_TOGETHER = 200
-"""What a turn stores at most, beside ends: so many can start at once, and need not be read from the database for it."""
+LAUNCHES_TOGETHER, LAUNCHES_BEHIND = 200, 100
+"""What a turn stores at most, beside ends; and while more is due than finds room, so that quick tasks catch up.
+
+So many can start in the turn that stores them, and need not be read from the database for it.
+"""
 COUNT_EVERY_S = 60.0
 """How often the tasks that wait are counted, for whoever asks for the service's health."""
 
@@ -134,7 +137,7 @@ class Loop(AbstractionCore):
                 events.append(event)
                 room -= 1
             event = None
-        room = min(room, LAUNCHES_TOGETHER)
+        room = min(room, LAUNCHES_BEHIND if self._runs.is_behind else LAUNCHES_TOGETHER)
         is_any = any(isinstance(one, Delivery) for one in events)
         while self._deliveries and not self._pause.is_on:
             weight = _weight(self._deliveries[0])

@@ -89,6 +89,7 @@ class Runs:
         self._is_out_of_threads = False
         self._running: dict[str, _Run] = {}
         self._killed: set[str] = set()  # over time, and abandoned before that could be recorded
+        self.is_behind = False  # whether more may be due than there was room for
         self._look_at = inf  # before that, on the monotonic clock, no run needs a look
 
     @property
@@ -111,7 +112,9 @@ class Runs:
         quick = sum(not run.is_hard and run.begun_at is not None for run in ended)
         self._pace.ended(quick, turn.moment)
         capacity = self._capacity(turn.moment)
-        for task in self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard):
+        found = self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard)
+        self.is_behind = len(found) >= capacity.soft
+        for task in found:
             decision = self._decide(task, now)
             if isinstance(decision, due.Skip):
                 self._end(task, _skipped(decision, self._overdue_grace_s), turn, now)
