@@ -1,12 +1,13 @@
-"""pika's connection with three additions: writes can be gathered, reads are larger, and it can be cut.
+"""pika's connection with additions: writes can be gathered, they go out at once, reads are larger, and it can be cut.
 
 The only module that uses names of pika which are not public. Without `_adapter_emit_data` nothing would be gathered,
-without `_MAX_RECV_BYTES` all would be read in smaller pieces, and everything would still work;
-`tests/integration/rabbitmq_transport/test_losses.py` shows that cutting works.
+without `_sock` all would go out one turn of the loop later, without `_MAX_RECV_BYTES` all would be read in smaller
+pieces, and everything would still work; `tests/integration/rabbitmq_transport/test_losses.py` shows that cutting works.
 """
 
 from __future__ import annotations
 
+import socket
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
@@ -73,7 +74,7 @@ class WireConnection(SelectConnection):
 
     def _adapter_emit_data(self, data: bytes) -> None:
         if self._gathered is None:
-            super()._adapter_emit_data(data)  # type: ignore[misc] # not in the stubs
+            self._emit(data)
             return
         self._gathered.append(data)
         self._gathered_bytes += len(data)
@@ -85,4 +86,23 @@ class WireConnection(SelectConnection):
         if gathered:
             data = b"".join(gathered)
             gathered.clear()
-            super()._adapter_emit_data(data)  # type: ignore[misc] # not in the stubs
+            self._emit(data)
+
+    def _emit(self, data: bytes) -> None:
+        if left := data[self._sent_at_once(data) :]:
+            super()._adapter_emit_data(left)  # type: ignore[misc] # not in the stubs
+
+    def _sent_at_once(self, data: bytes) -> int:
+        """Return how much of `data` the system took just now: pika would ask first whether it does.
+
+        Nothing, where other data waits before it, or over TLS, which may have to read before it writes. An error is
+        none here: pika finds it, too, with what it then tries to send.
+        """
+        transport = getattr(self, "_transport", None)
+        sock = getattr(transport, "_sock", None)
+        if transport is None or type(sock) is not socket.socket or transport.get_write_buffer_size():
+            return 0
+        try:
+            return sock.send(data)
+        except OSError:
+            return 0
