@@ -137,7 +137,8 @@ class Loop(AbstractionCore):
                 events.append(event)
                 room -= 1
             event = None
-        room = min(room, LAUNCHES_BEHIND if self._runs.is_behind else LAUNCHES_TOGETHER)
+        if self._deliveries:  # not so of a standby, which has no runs either
+            room = min(room, LAUNCHES_BEHIND if self._runs.is_behind else LAUNCHES_TOGETHER)
         is_any = any(isinstance(one, Delivery) for one in events)
         while self._deliveries and not self._pause.is_on:
             weight = _weight(self._deliveries[0])
