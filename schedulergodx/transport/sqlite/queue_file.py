@@ -31,7 +31,7 @@ SQLITE_VERSION_MIN = (3, 37, 0)
 SYNCHRONOUS_FULL = 2
 LOG_BYTES_MAX = 4 * 1024 * 1024
 """What stays of the write-ahead log beside the file; large messages need more, until all of it is in the file."""
-CHECKPOINT_COMMITS, CHECKPOINT_BYTES = 200, 2 * 1024 * 1024
+CHECKPOINT_COMMITS, CHECKPOINT_BYTES = 200, 1024 * 1024
 """After so many commits of its own, or so many bytes of messages, a connection brings the log into the file."""
 
 _creating = threading.Lock()
@@ -205,6 +205,7 @@ class QueueFile:
             ") RETURNING position, body, deliveries",
             (owner_id, queue, limit),
         ).fetchall()
+        self._unchecked_bytes += sum([len(body) for _position, body, _deliveries in rows])  # a row is written whole
         return sorted(map(Taken._make, rows), key=lambda taken: taken.position)
 
     def remove(self, positions: Iterable[int], owner_id: str) -> None:
