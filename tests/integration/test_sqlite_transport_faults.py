@@ -20,7 +20,6 @@ from schedulergodx.errors import (
     DatabaseUnsupported,
     InvalidParameter,
 )
-from schedulergodx.file_lock import WriterLock
 from schedulergodx.transport.sqlite import SqliteTransport, queue_file, worker
 from schedulergodx.transport.sqlite.queue_file import QueueFile
 from schedulergodx.transport.sqlite.schema import APPLICATION_ID, MIGRATIONS
@@ -174,78 +173,13 @@ def test_many_may_open_a_new_file_at_once(path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_file_is_private_and_safe(path: Path):
-    """Mode 0600, marked as ours, a log that nothing but our own lock brings into the file, full syncs."""
+    """Mode 0600, marked as ours, rollback journal, full syncs."""
     file = QueueFile(path, SystemClock())
     assert path.stat().st_mode & 0o777 == 0o600
-    pragmas = {"journal_mode": "wal", "wal_autocheckpoint": 0, "synchronous": 2, "foreign_keys": 1}
-    pragmas["application_id"] = APPLICATION_ID
+    pragmas = {"journal_mode": "persist", "synchronous": 2, "application_id": APPLICATION_ID, "foreign_keys": 1}
     for name, value in pragmas.items():
         assert file._connection.execute(f"PRAGMA {name}").fetchone() == (value,)
     file.close()
-
-
-def test_nobody_writes_while_another_has_the_lock(path: Path):
-    """Under whatever name of the file: so the log is brought into it while nobody begins the log anew."""
-    link = path.with_name("link.db")
-    link.symlink_to(path)
-    first, second = QueueFile(path, SystemClock()), QueueFile(link, SystemClock())
-    lock = WriterLock(path.with_name("queues.db-lock"))
-    assert lock.acquire()
-    for file in (first, second):
-        with pytest.raises(sqlite3.OperationalError, match="another process writes") as refused:
-            file.begin()
-        assert queue_file.is_busy(refused.value)
-    lock.close()
-    first.begin()
-    with pytest.raises(sqlite3.OperationalError, match="another process writes"):
-        second.begin()
-    first.rollback()
-    second.begin()
-    second.commit()
-    for file in (first, second):
-        file.close()
-
-
-def test_the_log_does_not_grow_with_what_is_sent(path: Path):
-    """Neither with many messages, nor with large ones; and all of it is there when the log is gone."""
-    count, log = 3 * queue_file.CHECKPOINT_COMMITS, path.with_name("queues.db-wal")
-    file = QueueFile(path, SystemClock())
-    file.begin()
-    file.declare(QUEUE, now_s=0)
-    file.commit()
-    for number in range(count):
-        file.begin()
-        assert file.add(QUEUE.name, str(number), b"x" * (1000 if number % 100 else queue_file.CHECKPOINT_BYTES))
-        file.commit()
-    assert log.stat().st_size < 2 * queue_file.LOG_BYTES_MAX
-    file.close()
-    assert not log.exists()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("SELECT count(*) FROM message").fetchone() == (count,)
-    connection.close()
-
-
-def test_what_is_sent_is_synced_and_what_is_taken_need_not_be(
-    open_transport: Open, path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """A loss of power may bring a message again; it never takes one that was confirmed."""
-    begun: dict[QueueFile, set[int]] = {}
-    begin = QueueFile.begin
-
-    def noted(file: QueueFile, *, is_synced: bool = True) -> None:
-        begin(file, is_synced=is_synced)
-        begun.setdefault(file, set()).update(file._connection.execute("PRAGMA synchronous").fetchone())
-
-    sender, taker = open_transport(), open_transport()
-    sender.declare(QUEUE)
-    recorder = consume(taker, QUEUE)
-    publish(sender, QUEUE.name, b"both have the file open")
-    recorder.delivery()
-    monkeypatch.setattr(QueueFile, "begin", noted)
-    publish(sender, QUEUE.name, b"1")
-    taker.ack([recorder.delivery()])
-    assert begun[sender._worker._file] == {2}
-    assert begun[taker._worker._file] == {1}
 
 
 def test_a_locked_file_blocks_and_nothing_is_lost(open_transport: Open, path: Path, caplog: pytest.LogCaptureFixture):
@@ -296,9 +230,9 @@ def test_a_full_disk_blocks_until_there_is_room(open_transport: Open, monkeypatc
     pages = [10_000]
     begin = QueueFile.begin
 
-    def begin_with_limit(file: QueueFile, *, is_synced: bool) -> None:
+    def begin_with_limit(file: QueueFile) -> None:
         file._connection.execute(f"PRAGMA max_page_count = {pages[0]}")
-        begin(file, is_synced=is_synced)
+        begin(file)
 
     monkeypatch.setattr(QueueFile, "begin", begin_with_limit)
     transport = open_transport()

@@ -8,17 +8,16 @@ import errno
 import os
 import sqlite3
 import threading
-from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from schedulergodx import forks
 from schedulergodx.errors import DatabaseDamaged, DatabaseNotWritable, DatabaseUnsupported, StorageError
-from schedulergodx.file_lock import WriterLock
 from schedulergodx.transport.sqlite.schema import APPLICATION_ID, MIGRATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from schedulergodx.utils.abstractions import Clock, QueueSpec
 
@@ -29,10 +28,8 @@ BUSY_PAUSES_S = (0.001, 0.001, 0.001, 0.001, 0.001, 0.0005, 0.0005, 0.0005, 0.00
 SQLITE_VERSION_MIN = (3, 37, 0)
 """The first with STRICT tables."""
 SYNCHRONOUS_FULL = 2
-LOG_BYTES_MAX = 4 * 1024 * 1024
-"""What stays of the write-ahead log beside the file; large messages need more, until all of it is in the file."""
-CHECKPOINT_COMMITS, CHECKPOINT_BYTES = 200, 1024 * 1024
-"""After so many commits of its own, or so many bytes of messages, a connection brings the log into the file."""
+JOURNAL_BYTES_MAX = 1024 * 1024
+"""What stays of the journal beside the file; a transaction of large messages needs more for as long as it is open."""
 
 _creating = threading.Lock()
 
@@ -61,28 +58,20 @@ class QueueFile:
         self.path = path
         self._clock = clock
         self._never: SimpleQueue[None] = SimpleQueue()
-        self._unchecked_commits = self._unchecked_bytes = 0
-        self._is_synced = True
         _check_fork(path)
         _check_place(path)
-        real = os.path.realpath(path)  # as SQLite names the log: one file has one, and one lock, whatever leads to it
-        self._lock = WriterLock(Path(f"{real}-lock"))
         self._connection = sqlite3.connect(path, timeout=BUSY_WAIT_S, isolation_level=None)
         try:
             _check_origin(self._connection, path)
-            if is_new := not _is_current(self._connection):
-                self._wait_for_lock()
             _configure(self._connection, path)
             _migrate(self._connection, path)
-            if is_new:
-                self._lock.release()
             self._connection.execute("PRAGMA busy_timeout = 0")  # from here on `_execute` waits
-            self._files = [(file, os.stat(file)) for file in (path, f"{real}-wal")]  # noqa: PTH116 - as in `is_replaced`
         except BaseException as error:
-            self.close()
+            self._connection.close()
             if isinstance(error, sqlite3.Error) and (refusal := explain(error, path)):
                 raise refusal from error
             raise
+        self._file = path.stat()
         self._version_seen = -1
         forks.renew(self)
 
@@ -93,12 +82,11 @@ class QueueFile:
     def close(self) -> None:
         """Close the file; an open transaction is undone."""
         self._connection.close()
-        self._lock.close()
 
     def is_replaced(self) -> bool:
-        """Return whether a path leads to another file now, or to none: what is written here would be lost."""
+        """Return whether the path leads to another file now, or to none: what is written here would be lost."""
         try:
-            return not all(os.path.samestat(known, os.stat(file)) for file, known in self._files)  # noqa: PTH116 - often
+            return not os.path.samestat(self._file, self.path.stat())
         except OSError:
             return True
 
@@ -108,42 +96,18 @@ class QueueFile:
         has_changed, self._version_seen = bool(version != self._version_seen), version
         return has_changed
 
-    def begin(self, *, is_synced: bool = True) -> None:
-        """Begin a transaction; waits for other writers.
-
-        `is_synced`: it is to outlive a loss of power. Else it may be lost with it, as a whole, and nothing before it.
-        """
-        self._wait_for_lock()
-        try:
-            if is_synced is not self._is_synced:
-                self._connection.execute(f"PRAGMA synchronous = {'FULL' if is_synced else 'NORMAL'}")
-                self._is_synced = is_synced
-            self._execute("BEGIN IMMEDIATE")
-        except BaseException:
-            self._lock.release()
-            raise
+    def begin(self) -> None:
+        """Begin a transaction; waits for other writers."""
+        self._execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        """Return once everything since `begin` is on disk, if it was to be."""
+        """Return once everything since `begin` is on disk."""
         self._execute("COMMIT")
-        self._unchecked_commits += 1
-        if self._unchecked_commits >= CHECKPOINT_COMMITS or self._unchecked_bytes >= CHECKPOINT_BYTES:
-            self._checkpoint()
-        self._lock.release()
 
     def rollback(self) -> None:
         """Undo everything since `begin`, if there is an open transaction."""
-        try:
-            if self._connection.in_transaction:
-                self._execute("ROLLBACK")
-        finally:
-            self._lock.release()
-
-    def _checkpoint(self) -> None:
-        """Bring the log into the file, as far as nobody reads it. Nobody else writes meanwhile: this has the lock."""
-        self._unchecked_commits = self._unchecked_bytes = 0
-        with contextlib.suppress(sqlite3.Error):  # what is committed is in the log, and the next one tries again
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if self._connection.in_transaction:
+            self._execute("ROLLBACK")
 
     # --- Queues
 
@@ -186,7 +150,6 @@ class QueueFile:
             "INSERT INTO message (queue_id, message_id, body) SELECT queue_id, ?, ? FROM queue WHERE name = ?",
             (message_id, body, queue),
         )
-        self._unchecked_bytes += len(body)
         return cursor.rowcount > 0
 
     def has_ready(self, queue: str) -> bool:
@@ -205,7 +168,6 @@ class QueueFile:
             ") RETURNING position, body, deliveries",
             (owner_id, queue, limit),
         ).fetchall()
-        self._unchecked_bytes += sum([len(body) for _position, body, _deliveries in rows])  # a row is written whole
         return sorted(map(Taken._make, rows), key=lambda taken: taken.position)
 
     def remove(self, positions: Iterable[int], owner_id: str) -> None:
@@ -284,35 +246,18 @@ class QueueFile:
         self._execute("DELETE FROM consumer WHERE owner_id = ?", (owner_id,))
 
     def _execute(self, sql: str, parameters: Sequence[str | float | bytes | None] = ()) -> sqlite3.Cursor:
-        """Execute, and wait while another program has the file."""
-        for _ in self._pauses():
-            try:
-                return self._connection.execute(sql, parameters)
-            except sqlite3.OperationalError as error:
-                if not is_busy(error):
-                    raise
-        return self._connection.execute(sql, parameters)
-
-    def _wait_for_lock(self) -> None:
-        """Take the lock of all that write. Raises sqlite3.OperationalError, as SQLite does of a file that is in use."""
-        for _ in self._pauses():
-            if self._lock.acquire():
-                return
-        error = sqlite3.OperationalError("the queue file is locked: another process writes")
-        error.sqlite_errorcode = sqlite3.SQLITE_BUSY
-        raise error
-
-    def _pauses(self) -> Iterator[None]:
-        """Yield again and again, with pauses, while it is worth waiting.
+        """Execute, and wait while another process writes.
 
         SQLite would wait by itself, in pauses that grow to 100 ms. Here they shrink: who has waited longest tries
         most often, so that nobody starves between others that write without a break.
         """
         attempts, give_up_at_s = 0, self._clock.monotonic() + BUSY_WAIT_S
         while True:
-            yield
-            if self._clock.monotonic() >= give_up_at_s:
-                return
+            try:
+                return self._connection.execute(sql, parameters)
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or self._clock.monotonic() >= give_up_at_s:
+                    raise
             self._clock.wait_for(self._never, BUSY_PAUSES_S[min(attempts, len(BUSY_PAUSES_S) - 1)])
             attempts += 1
 
@@ -415,30 +360,25 @@ def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
 
 def _configure(connection: sqlite3.Connection, path: Path) -> None:
     """Make a commit mean "on disk", and see that it is so: a build of SQLite may have it otherwise."""
-    (journal_mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-    connection.execute("PRAGMA wal_autocheckpoint = 0")  # else each commit could, which is what the lock is for
-    connection.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_MAX}")
+    (journal_mode,) = connection.execute("PRAGMA journal_mode = PERSIST").fetchone()
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
     (synchronous,) = connection.execute("PRAGMA synchronous").fetchone()
     (foreign_keys,) = connection.execute("PRAGMA foreign_keys").fetchone()
-    if (journal_mode, synchronous, foreign_keys) != ("wal", SYNCHRONOUS_FULL, 1):
+    if (journal_mode, synchronous, foreign_keys) != ("persist", SYNCHRONOUS_FULL, 1):
         raise DatabaseUnsupported(
             f"SQLite does not keep the queue file {path} as it must: journal_mode is {journal_mode!r} (not "
-            f"'wal'), synchronous {synchronous} (not {SYNCHRONOUS_FULL}), foreign_keys {foreign_keys} (not 1)",
+            f"'persist'), synchronous {synchronous} (not {SYNCHRONOUS_FULL}), foreign_keys {foreign_keys} (not 1)",
             path=str(path),
         )
 
 
-def _is_current(connection: sqlite3.Connection) -> bool:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return bool(version == len(MIGRATIONS))
-
-
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the file to the newest version, in one transaction; several processes may try at once."""
-    if _is_current(connection):
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
     _check_origin(connection, path)

@@ -69,13 +69,6 @@ class Command(NamedTuple):
     can_wait: bool = False
 
 
-class _Waiting(NamedTuple):
-    """What waits for a turn. What can wait need not be on disk either: if it is lost, messages come again."""
-
-    do: TurnCommand
-    can_wait: bool = False
-
-
 class Worker:
     """Takes commands and commits all that are there together; polls for messages while it has consumers.
 
@@ -89,7 +82,7 @@ class Worker:
         self._clock = clock
         self._outbox = outbox
         self._commands: SimpleQueue[Command] = SimpleQueue()
-        self._backlog: deque[_Waiting] = deque()
+        self._backlog: deque[TurnCommand] = deque()
         self._write_at_s = float("inf")
         self._file: QueueFile | None = None
         self._owners = Owners(path)
@@ -170,7 +163,7 @@ class Worker:
             if command.at_once is not None:
                 command.at_once(self._ledger)
             if command.in_turn is not None:
-                self._backlog.append(_Waiting(command.in_turn, command.can_wait))
+                self._backlog.append(command.in_turn)
                 self._hurry(ACKS_WAIT_S if command.can_wait else 0.0)
             self._is_dirty = True
             if len(self._backlog) >= TURN_COMMANDS_MAX:
@@ -240,7 +233,7 @@ class Worker:
             self._set_state(ConnectionState.RECOVERING, "the queue file was removed or replaced")
         if self._file is None:
             self._file = QueueFile(self._path, self._clock)
-            self._backlog.appendleft(_Waiting(Turn.declare_all))
+            self._backlog.appendleft(Turn.declare_all)
             self._hurry(0.0)
         if self._ledger.consumers:
             self._owners.enter(self._ledger.description)
@@ -284,14 +277,14 @@ class Worker:
     def _turn(self, file: QueueFile, dead: Iterable[str]) -> None:
         """Carry out the backlog in one transaction, bounded; all of it is in the backlog again if that fails."""
         turn = Turn(file, self._ledger, self._outbox, now_s=self._now_s(), monotonic_s=self._clock.monotonic())
-        done: list[_Waiting] = []
+        done: list[TurnCommand] = []
         is_committing = False
         try:
-            file.begin(is_synced=bool(dead) or not all(one.can_wait for one in self._backlog))
+            file.begin()
             turn.sweep(dead)
             while self._backlog and turn.size_bytes < TURN_BYTES_MAX:
                 done.append(self._backlog.popleft())
-                done[-1].do(turn)
+                done[-1](turn)
             turn.take()
             is_committing = True
             file.commit()
