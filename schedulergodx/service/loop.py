@@ -50,7 +50,7 @@ _system = SystemClock()
 LAUNCHES_TOGETHER, LAUNCHES_BEHIND = 200, 100
 """What a turn stores at most, beside ends; and while more is due than finds room, so that quick tasks catch up.
 
-So many can start in the turn that stores them, and need not be read from the database for it.
+So many quick ones can start in the turn that stores them, and need not be read from the database for it.
 """
 COUNT_EVERY_S = 60.0
 """How often the tasks that wait are counted, for whoever asks for the service's health."""

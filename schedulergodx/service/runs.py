@@ -271,7 +271,7 @@ class Runs:
         """Take claims back when one waits for too long: what is before it has become slow."""
         if moment < self._look_at:
             return
-        late = [run for run in self._running.values() if run.begun_at is None and run.look_at(moment) <= moment]
+        late = [run for run in self._running.values() if run.begun_at is None and run.given_at + CLAIM_WAIT_S <= moment]
         for run in late:
             run.given_at = moment  # should one not be taken back, since it begins now: not again at once
         if late:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.utils.abstractions import Added
-from schedulergodx_testing.contracts.stored_tasks import DONE, NOON, SECOND, add, found, ids, make_task, reopened
+from schedulergodx_testing.contracts.stored_tasks import (
+    DONE,
+    NOON,
+    SECOND,
+    SKIPPED,
+    add,
+    found,
+    ids,
+    make_task,
+    reopened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +74,19 @@ class StorageNewTaskContract:
             assert found(again, "started").starts == 1
             assert found(again, "ended").outcome == outcome
             assert ids(again.due(NOON, soft_limit=9, hard_limit=0)) == ["waiting"]
+
+    def test_what_has_just_gone_is_not_the_earliest(self, storage: Storage) -> None:
+        """A task that was skipped, or started, in the transaction that looks for what is due."""
+        add(storage, make_task("skipped", run_at=NOON + SECOND), make_task("started"))
+        with storage.transaction():
+            assert storage.finish("skipped", SKIPPED, now=NOON) is not None
+            storage.add(make_task("new"), now=NOON)
+            assert ids(storage.due(NOON, soft_limit=1, hard_limit=0)) == ["started"]
+            assert storage.start("started", now=NOON)
+            assert ids(storage.due(NOON, soft_limit=1, hard_limit=0)) == ["new"]
+            assert storage.start("new", now=NOON)
+            assert storage.due(NOON, soft_limit=1, hard_limit=0) == []
+        assert storage.next_run_at() is None
 
     def test_it_is_known_while_it_runs(self, storage: Storage) -> None:
         """Sent again in the same transaction it is the same; who watches it is told of its end."""

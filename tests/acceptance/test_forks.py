@@ -60,3 +60,56 @@ def test_fifty_forks_among_threads_that_launch(broker_url: str, request_queue: s
         with sqlite3.connect(broker_url.removeprefix("sqlite:///")) as database:
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         database.close()
+
+
+DAEMONIZING = """
+import os, subprocess, sys, warnings
+from schedulergodx import Client
+
+warnings.simplefilter("ignore", DeprecationWarning)
+client = Client(name="shop", url=sys.argv[1])
+
+@client.task
+def add(a, b):
+    return a + b
+
+if sys.argv[2:]:
+    print(add.launch(9, 9), flush=True)
+    client.close()
+    sys.exit()
+print(add.launch(0, 0), flush=True)
+asked, ask = os.pipe()
+said, say = os.pipe()
+if not (child := os.fork()):
+    for number in range(3):
+        os.read(asked, 1)
+        print(add.launch(number, number), flush=True)
+        os.write(say, b"x")
+    os._exit(0)
+
+def child_launches():
+    os.write(ask, b"x")
+    os.read(said, 1)
+
+child_launches()
+client.close()
+child_launches()
+subprocess.run([*sys.orig_argv, "other"], check=True)
+child_launches()
+print("ended:", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_what_a_child_launches_is_there_whatever_its_parent_does(tmp_path: Path) -> None:
+    """As of a daemon: its parent closes its client, other programs launch meanwhile, and nothing confirmed is lost."""
+    from helpers.programs import Program
+
+    file = tmp_path / "queue.db"
+    with Program("-c", DAEMONIZING, f"sqlite:///{file}", cwd=tmp_path) as program:
+        assert program.wait(60) == 0, program.text
+        assert program.matching("ended: 0"), program.text
+        launched = set(program.matching("^[0-9A-Z]{26}$"))
+    with sqlite3.connect(file) as database:
+        assert {message_id for (message_id,) in database.execute("SELECT message_id FROM message")} == launched
+    database.close()
+    assert len(launched) == 5

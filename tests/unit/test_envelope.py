@@ -241,6 +241,27 @@ def test_a_field_of_a_wrong_type(name, value):
     assert name in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        (with_argument("hard", True), with_argument("hard", 1)),
+        (with_argument("enable_overdue", False), with_argument("enable_overdue", 0)),
+        (with_argument("max_starts", 1), with_argument("max_starts", True)),
+        (with_argument("lifetime_s", 1), with_argument("lifetime_s", True)),
+        (with_field("bundles", True), with_field("bundles", 1)),
+        (with_field("v", 1), with_field("v", True)),
+        (with_field("v", 1), with_field("v", 1.0)),
+        (with_field("type", 3), with_field("type", 3.0)),
+    ],
+)
+def test_what_equals_a_right_value_is_not_right(fields, wrong):
+    """Also after the right one was seen: Python takes 1, 1.0 and `true` for the same."""
+    read(fields)
+    with pytest.raises(MessageRejected):
+        read(wrong)
+    read(fields)
+
+
 @pytest.mark.parametrize("name", [*TASK["arguments"]])
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:12])
 def test_an_argument_of_a_wrong_type(name, value):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import sqlite3
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -46,6 +48,26 @@ def seals(*keys: Key, allow_unsigned: bool = False) -> Seals:
 def copied(task: TaskSpec, **changes) -> TaskSpec:
     """Return the task as another read of its row gives it, with changes."""
     return TaskSpec(**({field.name: getattr(task, field.name) for field in fields(TaskSpec)} | changes))
+
+
+def test_what_has_not_left_the_memory_is_not_looked_at_again():
+    """It is sealed all the same: what is read from its row is looked at."""
+    sealed = seals(OLD).seal(make_task())
+    with pytest.raises(Tampered):
+        seals(NEW).verify(copied(sealed))
+    assert type(seals(NEW).verify(sealed)) is Verified
+
+
+def test_a_sealed_task_never_changes():
+    """Neither by an assignment, nor as a copy."""
+    sealed = seals(OLD).seal(make_task())
+    with pytest.raises(AttributeError, match="does not change"):
+        sealed.function = b"other"
+    with pytest.raises(TypeError, match="only the verifier"):
+        replace(sealed, function=b"other")
+    for copies in (copy.copy, pickle.dumps):
+        with pytest.raises(TypeError, match="does not travel"):
+            copies(sealed)
 
 
 def test_a_sealed_task_is_verified_as_it_was():

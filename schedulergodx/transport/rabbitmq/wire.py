@@ -28,6 +28,9 @@ Not more: pika copies what it has read and not looked at yet with every frame.
 """
 
 
+_UNKNOWN = object()
+
+
 class WireConnection(SelectConnection):
     """A `SelectConnection` on `loop`. Everything in it is for the thread of that loop only."""
 
@@ -95,12 +98,13 @@ class WireConnection(SelectConnection):
     def _sent_at_once(self, data: bytes) -> int:
         """Return how much of `data` the system took just now: pika would ask first whether it does.
 
-        Nothing, where other data waits before it, or over TLS, which may have to read before it writes. An error is
-        none here: pika finds it, too, with what it then tries to send.
+        Nothing, where other data waits before it, where pika has given the connection up, or over TLS, which may have
+        to read before it writes. An error is none here: pika finds it, too, with what it then tries to send.
         """
         transport = getattr(self, "_transport", None)
         sock = getattr(transport, "_sock", None)
-        if transport is None or type(sock) is not socket.socket or transport.get_write_buffer_size():
+        is_active = getattr(transport, "_state", None) == getattr(transport, "_STATE_ACTIVE", _UNKNOWN)
+        if transport is None or not is_active or type(sock) is not socket.socket or transport.get_write_buffer_size():
             return 0
         try:
             return sock.send(data)

@@ -39,35 +39,36 @@ class Tampered(Exception):
 class Sealed(TaskSpec):
     """A task that was sealed here and has been in memory since: what is read from a row is none.
 
-    So a task that starts in the turn that stores it is not sealed and looked at in one breath.
+    So a task that starts in the turn that stores it is not sealed and looked at in one breath. It never changes, and
+    nobody but the verifier makes one.
     """
 
     __slots__ = ()
 
-
-class Verified(TaskSpec):
-    """A task that may be unpickled and run. It never changes, and nobody but the verifier makes one."""
-
-    __slots__ = ()
-
     def __init__(self, *_args: object, **_fields: object) -> None:
-        """Refuse: also `dataclasses.replace`, since a changed task is not what was verified."""
-        raise TypeError("only the verifier makes a verified task")
+        """Refuse: also `dataclasses.replace`, since a changed task is not what was sealed."""
+        raise TypeError("only the verifier makes a sealed or verified task")
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         """Refuse."""
-        raise AttributeError("a verified task does not change")
+        raise AttributeError("a sealed or verified task does not change")
 
     def __reduce__(self) -> NoReturn:
         """Refuse: nobody shall make one out of bytes."""
-        raise TypeError("a verified task does not travel as a pickle")
+        raise TypeError("a sealed or verified task does not travel as a pickle")
+
+
+class Verified(Sealed):
+    """A task that may be unpickled and run: one that is certain to be as it was sealed."""
+
+    __slots__ = ()
 
 
 def _verified(task: TaskSpec) -> Verified:
     """Make `task` itself verified, so that nobody keeps a twin of it that can be changed."""
     made: Any = task
     if type(made) is not Verified:
-        made.__class__ = Verified
+        object.__setattr__(made, "__class__", Verified)  # a sealed one does not change otherwise
     return made  # type: ignore[no-any-return]  # it is one now
 
 

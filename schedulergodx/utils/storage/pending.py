@@ -95,6 +95,11 @@ class Pending:
         self._removed += numbers
 
     @property
+    def has_started(self) -> bool:
+        """Whether a task that is written as WAITING has started."""
+        return bool(self._started)
+
+    @property
     def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (self._new or self._new_started or self._started or self._finished or self._replies or self._removed)

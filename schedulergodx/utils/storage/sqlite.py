@@ -276,6 +276,7 @@ class DB:
             self._known.due.pop(message_id, None)
         self._to_release.append(message_id)
         self._finish(number, report, ended_at)
+        self._write_pending()  # at once: else it would be found waiting, when somebody asks what is the earliest
         return rows.outcome(message_id, run_at, started_at, ended_at, report)
 
     def _finish(self, number: int, report: Report, ended_at: int) -> None:
@@ -467,7 +468,9 @@ class DB:
         """Return due tasks of one kind, the earliest first; without asking, if only new ones are due."""
         if limit <= 0:
             return []
-        earliest = self._known.earliest(self._opened(), is_hard=is_hard)
+        # What is new need not be written for that, but what was started would be found waiting.
+        connection = self._written() if self._pending.has_started else self._opened()
+        earliest = self._known.earliest(connection, is_hard=is_hard)
         if earliest is None or earliest > moment:
             new = self._pending.due(moment, is_hard=is_hard, limit=limit)
             if new is not None:
