@@ -165,7 +165,7 @@ def _being_there() -> list[Target]:
         _most("memory over 1,000,000 tasks: growth (MB)", _named("memory", "growth after the first tenth"), plus=2),
         _most("harness: enter and leave (s)", _named("harness", "entering"), plus=0.01),
         _most("harness: 10,000 launches (s)", _named("harness", "launches"), plus=3),
-        _most("harness: a year of 100,000 timers (s)", _named("harness", "year"), plus=20),
+        _most("harness: a year of 100,000 timers (s)", _named("harness", "year of sleeps"), plus=20),
     ]
 
 
