@@ -26,7 +26,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := $(VENV)/peers
 BENCHMARKS := $(filter-out %/bench_peers.py,$(wildcard benchmarks/bench_*.py))
-OF_THE_TABLE := $(foreach name,start hard waiting due_at_once memory,benchmarks/results/$(name).json)
+OF_THE_TABLE := $(foreach name,start hard waiting due_at_once memory harness,benchmarks/results/$(name).json)
 TYPED_TESTS := $(wildcard tests/typing/*.py)
 
 .PHONY: demo test check lint soak simulate bench bench-peers clean fuzz
