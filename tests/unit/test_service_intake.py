@@ -45,26 +45,20 @@ def test_a_turn_takes_no_more_events_than_its_bound(make_bench) -> None:
     assert bench.facts("ack") == [tags[:2], tags[2:4], tags[4:]]
 
 
-def test_a_turn_stores_as_many_launches_as_can_start(make_bench) -> None:
-    """So they need not be read from the database to be started."""
-    bench = make_bench(threads=500, prefetch=500).open()
-    for number in range(250):
+@pytest.mark.parametrize(
+    ("threads", "launches", "taken", "started"),
+    [(500, 250, [200, 50], 250), (2, 350, [200, 100, 50], 2)],
+    ids=["there is room for all", "more is due than finds room"],
+)
+def test_a_turn_stores_as_many_launches_as_can_start(make_bench, threads, launches, taken, started) -> None:
+    """So they need not be read again for it; else fewer, so that tasks which end quickly catch up."""
+    bench = make_bench(threads=threads, prefetch=500).open()
+    for number in range(launches):
         bench.launch(str(number))
-    for _ in range(2):
+    for _ in taken:
         bench.turn()
-    assert [len(tags) for tags in bench.facts("ack")] == [200, 50]
-    assert len(bench.facts("start")) == 250
-
-
-def test_a_turn_stores_fewer_launches_while_more_is_due_than_finds_room(make_bench) -> None:
-    """So tasks that end quickly catch up with what was stored; and what comes is stored all the same."""
-    bench = make_bench(threads=2, prefetch=500).open()
-    for number in range(350):
-        bench.launch(str(number))
-    for _ in range(3):
-        bench.turn()
-    assert [len(tags) for tags in bench.facts("ack")] == [200, 100, 50]
-    assert len(bench.facts("start")) == 2
+    assert [len(tags) for tags in bench.facts("ack")] == taken
+    assert len(bench.facts("start")) == started
 
 
 @pytest.mark.parametrize(

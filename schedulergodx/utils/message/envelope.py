@@ -83,14 +83,12 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
     """
     check_size(body, bytes_max=bytes_max)
     fields = _json_object(body)
-    get = fields.get
-    values = get("v", VERSION), get("client"), get("type"), get("reply_to"), get("bundles", False)
-    client, kind, reply_to, takes_bundles = known(_said_by, values) or _said(fields)
+    client, kind, reply_to, takes_bundles = _said(fields)
     return Envelope(
         message_id=name_field(fields, "id", bytes_max=MESSAGE_ID_BYTES_MAX),
         client=client,
         kind=kind,
-        issued_at=None if get("issued_at") is None else moment_field(fields, "issued_at"),
+        issued_at=None if fields.get("issued_at") is None else moment_field(fields, "issued_at"),
         reply_to=reply_to,
         takes_bundles=takes_bundles,
         python=optional_name_field(fields, "python", bytes_max=_VERSION_BYTES_MAX),
@@ -100,33 +98,27 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
     )
 
 
-def _said(fields: dict[str, Any]) -> tuple[str, Message, str, bool]:
-    """Return what is the same in all messages of one kind and client: who speaks, of what, and where an answer goes."""
-    version = fields.get("v", VERSION)
-    if not is_whole(version) or version != VERSION:
-        raise MessageRejected(f"v is {_shown(version)}, this program speaks {VERSION}", reason="UNKNOWN_VERSION")
-    return (
-        name_field(fields, "client", bytes_max=NAME_BYTES_MAX),
-        _kind(fields),
-        optional_name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX),
-        flag_field(fields, "bundles", default=False),
-    )
+def read_once(*names: str, kept: int) -> Callable[[Callable[[dict[str, Any]], T]], Callable[[dict[str, Any]], T]]:
+    """Have what a function makes of these fields of a message kept, for so many different values of theirs.
 
-
-@lru_cache(maxsize=1024, typed=True)  # 1 is not `true`
-def _said_by(v: int, client: str, kind: int, reply_to: str, bundles: bool) -> tuple[str, Message, str, bool]:
-    return _said({"v": v, "client": client, "type": kind, "reply_to": reply_to, "bundles": bundles})
-
-
-def known(read: Callable[..., T], values: tuple[Any, ...]) -> T | None:
-    """Return what a function that keeps its answers makes of values that came in a message.
-
-    None: they are not as they should be; whoever reads them without that finds out why.
+    For fields in which hundreds of messages say the same. A refusal is not kept, nor what is made of lists and objects.
     """
-    try:
-        return read(*values)
-    except (MessageRejected, TypeError):  # TypeError: a list or an object, for which nothing is kept
-        return None
+    missing = (_MISSING,) * len(names)
+
+    def decorate(read: Callable[[dict[str, Any]], T]) -> Callable[[dict[str, Any]], T]:
+        @lru_cache(maxsize=kept, typed=True)  # 1 is not `true`
+        def read_values(*values: object) -> T:
+            return read({name: value for name, value in zip(names, values, strict=True) if value is not _MISSING})
+
+        def read_fields(fields: dict[str, Any]) -> T:
+            try:
+                return read_values(*map(fields.get, names, missing))
+            except TypeError:  # a list or an object
+                return read(fields)
+
+        return read_fields
+
+    return decorate
 
 
 def check_size(message: bytes, *, bytes_max: int) -> None:
@@ -318,3 +310,17 @@ class _Missing:
 
 
 _MISSING = _Missing()
+
+
+@read_once("v", "client", "type", "reply_to", "bundles", kept=1024)
+def _said(fields: dict[str, Any]) -> tuple[str, Message, str, bool]:
+    """Return what is the same in all messages of one kind and client: who speaks, of what, and where an answer goes."""
+    version = fields.get("v", VERSION)
+    if not is_whole(version) or version != VERSION:
+        raise MessageRejected(f"v is {_shown(version)}, this program speaks {VERSION}", reason="UNKNOWN_VERSION")
+    return (
+        name_field(fields, "client", bytes_max=NAME_BYTES_MAX),
+        _kind(fields),
+        optional_name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX),
+        flag_field(fields, "bundles", default=False),
+    )

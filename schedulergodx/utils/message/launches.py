@@ -18,12 +18,12 @@ from schedulergodx.utils.message.envelope import (
     Envelope,
     bad,
     flag_field,
-    known,
     moment_field,
     moment_text,
     name_field,
     new_moment_text,
     optional_name_field,
+    read_once,
     written,
 )
 from schedulergodx.utils.message.kinds import Message
@@ -215,14 +215,10 @@ def _function_text(function: bytes | None) -> str | None:
 
 
 def _called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
-    """Return what is called: name, function, reference and hash of its code.
-
-    Hundreds of launches say the same of it, and of how it runs. They are looked at once, if it is small.
-    """
-    texts = fields.get("name"), fields.get("function"), fields.get("reference"), fields.get("code_digest")
-    if sum([len(text) for text in texts if isinstance(text, str)]) > _KEPT_BYTES_MAX:
-        return _read_called(fields)
-    return known(_called_by, texts) or _read_called(fields)
+    """Return what is called: name, function, reference and hash of its code; of a small function, read once."""
+    function = fields.get("function")
+    is_large = isinstance(function, str) and len(function) > _KEPT_BYTES_MAX
+    return (_read_called if is_large else _known_called)(fields)
 
 
 def _read_called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
@@ -233,33 +229,17 @@ def _read_called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
     return name, function, reference, optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX)
 
 
-@lru_cache(maxsize=64)
-def _called_by(name: str, function: str, reference: str, code_digest: str) -> tuple[str, bytes | None, str, str]:
-    return _read_called({"name": name, "function": function, "reference": reference, "code_digest": code_digest})
+_known_called = read_once("name", "function", "reference", "code_digest", kept=64)(_read_called)
 
 
+@read_once("hard", "lifetime_s", "enable_overdue", "max_starts", kept=256)
 def _how(fields: dict[str, Any]) -> tuple[bool, float | None, bool, int]:
     """Return how it runs: whether in a process, its lifetime, whether also when overdue, and how often."""
-    get = fields.get
-    values = get("hard", False), get("lifetime_s"), get("enable_overdue", False), get("max_starts", 1)
-    return known(_how_by, values) or _read_how(fields)
-
-
-def _read_how(fields: dict[str, Any]) -> tuple[bool, float | None, bool, int]:
     return (
         flag_field(fields, "hard", default=False),
         _lifetime_field(fields),
         flag_field(fields, "enable_overdue", default=False),
         _max_starts_field(fields),
-    )
-
-
-@lru_cache(maxsize=256, typed=True)  # 1 is not `true`
-def _how_by(
-    hard: bool, lifetime_s: float, enable_overdue: bool, max_starts: int
-) -> tuple[bool, float | None, bool, int]:
-    return _read_how(
-        {"hard": hard, "lifetime_s": lifetime_s, "enable_overdue": enable_overdue, "max_starts": max_starts}
     )
 
 

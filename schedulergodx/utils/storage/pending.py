@@ -45,7 +45,7 @@ class Pending:
 
     def __init__(self) -> None:
         self._new: dict[int, tuple[Claim, TaskSpec, Row]] = {}
-        self._new_started: list[tuple[Row, int]] = []
+        self._new_started: list[Row] = []
         self._arguments: list[Row] = []
         self._started: dict[int, list[int]] = {}
         self._finished: list[Row] = []
@@ -75,7 +75,7 @@ class Pending:
         if (new := self._new.pop(number, None)) is None:
             self._started.setdefault(started_at, []).append(number)
             return False
-        self._new_started.append(((number, _WORK, *new[2][1:]), started_at))
+        self._new_started.append((number, _WORK, *new[2][1:], started_at, 1))
         return True
 
     def waiting(self) -> Iterator[Claim]:
@@ -109,8 +109,7 @@ class Pending:
         if self._arguments:
             new = [(number, *row) for number, (_claim, _task, row) in self._new.items()]
             connection.change_many(INSERT_TASKS, new)
-            started = [(*row, started_at, 1, epoch, owner) for row, started_at in self._new_started]
-            connection.change_many(INSERT_STARTED, started)
+            connection.change_many(INSERT_STARTED, [(*row, epoch, owner) for row in self._new_started])
             connection.change_many(INSERT_ARGUMENTS, self._arguments)
         for started_at, numbers in self._started.items():
             connection.change(START, (started_at, epoch, owner, json.dumps(numbers)))
