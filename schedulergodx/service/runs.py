@@ -224,6 +224,7 @@ class Runs:
         self._taken_back.clear()
         begun = [run for run in ended if run.begun_at is not None]
         moment = self._clock.monotonic()
+        self._pace.took(moment - turn.moment)
         if turn.lacking:
             self._pause.begin(turn.lacking)
         elif begun:
