@@ -21,6 +21,9 @@ class TaskStatus(Enum):
     OVERDUE = 5
     ORPHAN = 6
 
+    __hash__ = object.__hash__
+    """By identity, as members are compared; that of `Enum` is a function in Python, and takes longer."""
+
     @property
     def is_ended(self) -> bool:
         """Whether no step leads on from here."""

@@ -154,6 +154,8 @@ class Loop(AbstractionCore):
         rest: list[ServiceEvent] = []
         for event in events:
             match event:
+                case Finished() | Delivery() | ReplySettled():  # the many first
+                    rest.append(event)
                 case Stop():
                     self._begin_to_stop(event.grace_s)
                 case ReadKeys():
@@ -162,8 +164,6 @@ class Loop(AbstractionCore):
                     self._give_up(event.error)
                 case ConnectionChanged() | ConsumeResumed():
                     pass  # the transport has logged it; what is under way waits for the connection
-                case _:
-                    rest.append(event)
         return rest
 
     def _read_keys(self) -> None:

@@ -19,10 +19,14 @@ class Takers:
 
     def __init__(self) -> None:
         self._queues: dict[str, None] = {}
+        self._last: tuple[str, bool] = ("", False)
 
     def hear(self, message: Envelope) -> None:
         """Take note of what a request says of the queue for its answer; the last word about a queue counts."""
         queue = message.reply_to
+        if self._last == (word := (queue, message.takes_bundles)):  # as hundreds in a row
+            return
+        self._last = word
         self._queues.pop(queue, None)
         if message.takes_bundles and queue:
             self._queues[queue] = None

@@ -98,6 +98,12 @@ def test_what_is_no_object_is_refused(body):
     assert reason_of(body) in {"BAD_JSON", "BAD_MESSAGE", "BAD_ENCODING"}
 
 
+@pytest.mark.parametrize("around", ["{} ", " {}", "\n\t{}\r\n"])
+def test_white_space_around_a_message_is_as_json_has_it(around):
+    """Our own have none, those of others may."""
+    assert read_bytes(around.format(json.dumps(TASK)).encode()) == read(TASK)
+
+
 def test_a_message_cut_off_anywhere_is_refused():
     """No beginning of a message is a message."""
     body = json.dumps(TASK).encode()

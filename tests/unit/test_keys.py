@@ -46,6 +46,19 @@ def test_the_first_key_whose_time_it_is_signs_and_all_are_found():
     assert not ring.find("k1").is_retired(NOON - HOUR)
 
 
+@pytest.mark.parametrize(
+    ("facts", "is_always"),
+    [({}, True), ({"not_before": NOON}, False), ({"not_after": NOON}, False), ({"client": "shop"}, False)],
+)
+def test_a_newest_key_without_conditions_signs_always(facts, is_always):
+    """Then nobody need ask what time it is; whatever the keys behind it say."""
+    ring = KeyRing([key(2, **facts), key(1, not_after=NOON)])
+    assert ring.always == (key(2) if is_always else None)
+    assert not is_always or {
+        ring.signing(moment, client=name) for moment in (NOON, NOON + HOUR) for name in (None, "farm")
+    } == {ring.always}
+
+
 def test_without_a_key_whose_time_it_is_nothing_is_signed():
     """A ring of retired and future keys says so, naming them."""
     ring = KeyRing([key(1, not_after=NOON), key(2, not_before=NOON + HOUR)])

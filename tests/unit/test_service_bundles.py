@@ -57,6 +57,12 @@ def ids(body: bytes) -> list[str]:
     return [json.loads(one)["id"] for one in bundles.cut(body)]
 
 
+def envelope(queue: str, *, takes_bundles: bool) -> Envelope:
+    return Envelope(
+        message_id="m", client="shop", kind=Message.ASK, reply_to=queue, takes_bundles=takes_bundles, arguments={}
+    )
+
+
 def under_way(bench: Bench) -> list[list[str]]:
     return [ids(outgoing.body) for outgoing in bench.transport.waiting]
 
@@ -105,6 +111,17 @@ def test_the_last_word_about_a_queue_counts(slow: Bench) -> None:
     assert under_way(slow) == [["a", "b"], ["c"], ["d"]]
 
 
+def test_the_last_word_counts_also_when_it_is_said_again_after_others() -> None:
+    """Yes of one queue, no of another, no of the first, and yes again."""
+    takers = Takers()
+    said = [(REPLIES, True), (OTHER, False), (REPLIES, False), (REPLIES, True), (REPLIES, True), (OTHER, True)]
+    known = []
+    for queue, takes_bundles in said:
+        takers.hear(envelope(queue, takes_bundles=takes_bundles))
+        known.append((REPLIES in takers, OTHER in takers))
+    assert known == [(True, False), (True, False), (False, False), (True, False), (True, False), (True, True)]
+
+
 def test_after_a_restart_answers_go_singly_until_it_is_said_again(slow: Bench) -> None:
     """It is known in memory only."""
     finish(slow, "a", "b")
@@ -119,16 +136,7 @@ def test_what_is_known_of_queues_has_a_bound() -> None:
     """The one that was heard of longest ago goes first."""
     takers = Takers()
     for number in [*range(_KNOWN_MAX), 0, _KNOWN_MAX]:
-        takers.hear(
-            Envelope(
-                message_id="m",
-                client="shop",
-                kind=Message.ASK,
-                reply_to=f"q{number}",
-                takes_bundles=True,
-                arguments={},
-            )
-        )
+        takers.hear(envelope(f"q{number}", takes_bundles=True))
     assert [f"q{number}" in takers for number in (0, 1, 2, _KNOWN_MAX)] == [True, False, True, True]
 
 

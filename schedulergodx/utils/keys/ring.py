@@ -136,6 +136,10 @@ class KeyRing:
         self._by_id = {key.key_id: key for key in self.keys}
         if len(self._by_id) != len(self.keys):
             raise KeysRefused("two keys have one id")
+        newest = self.keys[0]
+        is_always = newest.not_before is None and newest.not_after is None and not newest.client
+        self.always: Key | None = newest if is_always else None
+        """What `signing` returns, if it is the same at any time and for every client; else None."""
 
     def __repr__(self) -> str:
         """Show the ids, never a secret."""

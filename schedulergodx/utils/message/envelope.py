@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from schedulergodx.config import NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, is_plain, printable_name
+from schedulergodx.config import NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, printable_name
 from schedulergodx.errors import InvalidParameter, MessageRejected
 from schedulergodx.utils.message.kinds import Message
 
@@ -83,7 +83,7 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
     """
     check_size(body, bytes_max=bytes_max)
     fields = _json_object(body)
-    client, kind, reply_to, takes_bundles = _said(fields)
+    client, kind, reply_to, takes_bundles, python, cloudpickle = _said(fields)
     return Envelope(
         message_id=name_field(fields, "id", bytes_max=MESSAGE_ID_BYTES_MAX),
         client=client,
@@ -91,10 +91,10 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
         issued_at=None if fields.get("issued_at") is None else moment_field(fields, "issued_at"),
         reply_to=reply_to,
         takes_bundles=takes_bundles,
-        python=optional_name_field(fields, "python", bytes_max=_VERSION_BYTES_MAX),
-        cloudpickle=optional_name_field(fields, "cloudpickle", bytes_max=_VERSION_BYTES_MAX),
+        python=python,
+        cloudpickle=cloudpickle,
         arguments=object_field(fields, "arguments"),
-        unknown_fields=len(fields.keys() - _FIELDS),
+        unknown_fields=0 if fields.keys() <= _FIELDS else len(fields.keys() - _FIELDS),
     )
 
 
@@ -147,14 +147,7 @@ def optional_name_field(fields: dict[str, Any], name: str, *, bytes_max: int) ->
     value = fields.get(name)
     if value is None or value == "":
         return ""
-    if isinstance(value, str) and _is_known(value, bytes_max):
-        return value
     return name_field(fields, name, bytes_max=bytes_max)
-
-
-@lru_cache(maxsize=1024)  # the same few stand in all messages: versions, queues of answers, names of functions
-def _is_known(value: str, bytes_max: int) -> bool:
-    return is_plain(value, bytes_max)
 
 
 def object_field(fields: dict[str, Any], name: str) -> dict[str, Any]:
@@ -247,7 +240,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if text.startswith("\ufeff") or "\x00" in text:
         raise MessageRejected("begins with a byte order mark, or holds a NUL", reason="BAD_ENCODING")
     try:
-        fields = _decoder.decode(text)
+        fields = _decoded(text)
     except RecursionError:
         raise MessageRejected("nested too deeply", reason="BAD_JSON") from None
     except ValueError as error:
@@ -255,6 +248,15 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise MessageRejected(f"a message must be a JSON object, this is {_shown(fields)}")
     return fields
+
+
+def _decoded(text: str) -> Any:
+    """Return what `_decoder.decode` does, which looks for white space around it: our messages have none."""
+    if text.startswith("{"):
+        value, end = _decoder.raw_decode(text)
+        if end == len(text):
+            return value
+    return _decoder.decode(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -312,9 +314,12 @@ class _Missing:
 _MISSING = _Missing()
 
 
-@read_once("v", "client", "type", "reply_to", "bundles", kept=1024)
-def _said(fields: dict[str, Any]) -> tuple[str, Message, str, bool]:
-    """Return what is the same in all messages of one kind and client: who speaks, of what, and where an answer goes."""
+@read_once("v", "client", "type", "reply_to", "bundles", "python", "cloudpickle", kept=1024)
+def _said(fields: dict[str, Any]) -> tuple[str, Message, str, bool, str, str]:
+    """Return what is the same in all messages of one kind and client.
+
+    That is: who speaks, of what, where an answer goes and whether in bundles, and the versions of the sender.
+    """
     version = fields.get("v", VERSION)
     if not is_whole(version) or version != VERSION:
         raise MessageRejected(f"v is {_shown(version)}, this program speaks {VERSION}", reason="UNKNOWN_VERSION")
@@ -323,4 +328,6 @@ def _said(fields: dict[str, Any]) -> tuple[str, Message, str, bool]:
         _kind(fields),
         optional_name_field(fields, "reply_to", bytes_max=_REPLY_QUEUE_BYTES_MAX),
         flag_field(fields, "bundles", default=False),
+        optional_name_field(fields, "python", bytes_max=_VERSION_BYTES_MAX),
+        optional_name_field(fields, "cloudpickle", bytes_max=_VERSION_BYTES_MAX),
     )

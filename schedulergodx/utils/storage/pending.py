@@ -84,7 +84,7 @@ class Pending:
 
     def finish(self, number: int, report: Report, *, ended_at: int) -> None:
         """Record how a task ended that is WORK for certain."""
-        self._finished.append((number, report.status.value, ended_at, *rows.report_values(report)))
+        self._finished.append((number, *rows.end_values(report, ended_at)))
 
     def add_reply(self, reply: Row) -> None:
         """Put an answer into the outbox."""

@@ -49,12 +49,15 @@ def to_moment(microseconds: int) -> datetime:
 
 
 _WAITING = TaskStatus.WAITING.value
+known_microseconds = lru_cache(maxsize=64)(to_microseconds)
 _known_moment = lru_cache(maxsize=64)(to_moment)
-"""The same, kept: tasks start and end together, in the moments of a few turns."""
+"""The same two, kept: tasks start and end together, in the moments of a few turns."""
+_COMPLETED, _OK = TaskStatus.COMPLETED.value, Code.OK.value
 
 
-def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
-    """Return the row of a new task; `function` is the number of its function's body."""
+def task(spec: TaskSpec, claim: Claim, *, function: int | None, now: datetime) -> Row:
+    """Return the row of a new task, and `claim` is its; `function` is the number of its function's body."""
+    run_at = claim.run_at
     return (
         _WAITING,
         spec.message_id,
@@ -68,11 +71,11 @@ def task(spec: TaskSpec, *, function: int | None, now: datetime) -> Row:
         spec.python,
         spec.is_hard,
         spec.lifetime_s,
-        to_microseconds(spec.issued_at),
-        to_microseconds(spec.run_at),
+        run_at if spec.issued_at is spec.run_at else to_microseconds(spec.issued_at),
+        run_at,
         spec.is_delayed,
         spec.is_overdue_enabled,
-        to_microseconds(now),
+        known_microseconds(now),
         spec.max_starts,
         None if spec.limits is NO_LIMITS or not (limits := spec.limits.given()) else json.dumps(limits),
         spec.seal,
@@ -201,7 +204,8 @@ def outcome(message_id: str, run_at: int, started_at: int | None, ended_at: int,
 
 def storable(report: Report) -> Report:
     """Return `report` with texts that are valid UTF-8: an exception may say anything, lone surrogates included."""
-    if all(text.isascii() for text in (report.result or "", report.exception_type, report.message, report.traceback)):
+    is_ascii = report.message.isascii() and report.exception_type.isascii() and report.traceback.isascii()
+    if is_ascii and (report.result is None or report.result.isascii()):
         return report
     return replace(
         report,
@@ -212,9 +216,13 @@ def storable(report: Report) -> Report:
     )
 
 
-def report_values(report: Report) -> Row:
-    """Return the columns code, result, exception_type, message and traceback."""
-    return report.code.value, report.result, report.exception_type, report.message, report.traceback
+def end_values(report: Report, ended_at: int) -> Row:
+    """Return the columns status, ended_at, code, result, exception_type, message and traceback."""
+    if report.code is Code.OK:  # nearly always; the value of a member of an Enum takes a call
+        status, code = _COMPLETED, _OK
+    else:
+        status, code = report.status.value, report.code.value
+    return status, ended_at, code, report.result, report.exception_type, report.message, report.traceback
 
 
 def _report(code: str, result: str | None, exception_type: str, message: str, traceback: str) -> Report:

@@ -186,7 +186,8 @@ class DB:
         function = None if task.function is None else self._known.functions.number_of(connection, task.function)
         number = self._known.next_task(connection)
         self._known.digests[task.message_id] = (task.digest, False)
-        self._pending.add(rows.new_claim(number, task), task, rows.task(task, function=function, now=now))
+        claim = rows.new_claim(number, task)
+        self._pending.add(claim, task, rows.task(task, claim, function=function, now=now))
         self._known.add_waiting(1)
         return Added.NEW
 
@@ -210,7 +211,7 @@ class DB:
     def start(self, message_id: str, *, now: datetime) -> bool:
         """Make a WAITING task WORK, in this epoch. Returns False, and changes nothing, if it is not WAITING."""
         self._changing()
-        started_at = rows.to_microseconds(now)
+        started_at = rows.known_microseconds(now)
         claim = self._known.due.pop(message_id, None)
         if claim is None:
             claim = self._waiting_claim(message_id)
@@ -250,7 +251,7 @@ class DB:
             ValueError: no task may step from where it is to `report.status`; a mistake of the caller.
         """
         claim = self._known.claims.get(message_id)
-        kept, ended_at = rows.storable(report), rows.to_microseconds(now)
+        kept, ended_at = rows.storable(report), rows.known_microseconds(now)
         if claim is None:
             return self._finish_unclaimed(message_id, kept, ended_at)
         self._changing()
@@ -350,7 +351,7 @@ class DB:
     def add_reply(self, queue: str, message_id: str, body: bytes, *, now: datetime) -> Reply:
         """Put an answer into the outbox. Its number is never given to another one."""
         number = self._known.next_reply(self._changing())
-        self._pending.add_reply((number, queue, message_id, body, rows.to_microseconds(now)))
+        self._pending.add_reply((number, queue, message_id, body, rows.known_microseconds(now)))
         return Reply(number=number, queue=queue, message_id=message_id, body=body)
 
     def replies(self, *, after: int, limit: int, without: Collection[str] = ()) -> list[Reply]:
