@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from schedulergodx.rules.pace import CLAIM_WAIT_S, Pace
 from schedulergodx.service.start_pause import StartPause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterator
     from datetime import datetime
 
     from schedulergodx.rules.tasks import TaskSpec
@@ -86,6 +87,7 @@ class Runs:
         self._logger = logger
         self._overdue_grace_s = overdue_grace_s
         self._pace = Pace()
+        self._lead = timedelta(seconds=runner.lead_s)
         self._is_marking = False  # whether it is on disk which runs have begun: else none is claimed before it can
         self._taken_back: list[str] = []
         self._pause = StartPause(clock, logger)
@@ -109,23 +111,32 @@ class Runs:
     # Within a transaction:
 
     def start_due(self, turn: Turn, *, now: datetime) -> None:
-        """Start, or skip, the tasks whose moment has come, as many as there is room for."""
+        """Start, or skip, the tasks whose moment has come, as many as there is room for.
+
+        Soft ones whose moment is about to come are given to free threads, which wait for it, but for the last one.
+        """
         if self._pause.is_on or turn.lacking:
             return
         ended = [run for message_id in turn.ended if (run := self._running.get(message_id)) is not None]
         quick = sum(not run.is_hard and run.begun_at is not None for run in ended)
         self._pace.ended(quick, turn.moment)
-        capacity = self._capacity(turn.moment)
-        found = self._storage.due(now, soft_limit=capacity.soft, hard_limit=capacity.hard)
+        capacity, free = self._room(turn.moment)
+        until = now + self._lead if free > 1 else now
+        found = self._storage.due(until, soft_limit=capacity.soft, hard_limit=capacity.hard)
         self.is_behind = len(found) >= capacity.soft
         for task in found:
-            decision = self._decide(task, now)
+            is_early = task.run_at > now
+            if is_early and (task.is_hard or free <= 1):
+                continue
+            moment = task.run_at if is_early else now
+            decision = self._decide(task, moment)
             if isinstance(decision, due.Skip):
                 self._end(task, _skipped(decision, self._overdue_grace_s), turn, now)
             elif task.is_hard and not self._runner.can_run_hard():
                 self._end(task, _NO_HARD, turn, now)
             elif isinstance(decision, due.Run):
-                self._start(task, turn, now)
+                self._start(task, turn, moment)
+                free -= not task.is_hard
 
     def _decide(self, task: TaskSpec, now: datetime) -> due.Wait | due.Run | due.Skip:
         return due.decide(
@@ -136,9 +147,16 @@ class Runs:
             overdue_grace_s=self._overdue_grace_s,
         )
 
-    def _capacity(self, moment: float) -> Capacity:
-        """Return how many tasks may be claimed: more soft ones than there are threads, while they end quickly."""
-        return self._runner.capacity(self._pace.ahead(moment) if self._is_marking else 0)
+    def _room(self, moment: float) -> tuple[Capacity, int]:
+        """Return how many tasks may be claimed: more soft ones than there are threads, while they end quickly.
+
+        And how many threads are free for what is early: none where nothing may be.
+        """
+        if not self._is_marking:
+            return self._runner.capacity(), 0
+        ahead = self._pace.ahead(moment)
+        capacity = self._runner.capacity(ahead)
+        return capacity, capacity.soft - ahead if self._lead else 0
 
     def _start(self, task: TaskSpec, turn: Turn, now: datetime) -> None:
         admitted = self._admission.admit(task)
@@ -241,25 +259,38 @@ class Runs:
             self._watch_threads()
         self._take_back_late(moment)
         for task in turn.starts:
-            self._give(task, moment)
+            self._give(task, moment, is_early=task.run_at > turn.now)
 
-    def _give(self, task: Verified, moment: float) -> None:
+    def _give(self, task: Verified, moment: float, *, is_early: bool) -> None:
         number = task.starts + 1
         begun_at = moment if task.is_hard else None
         run = _Run(task.client, task.is_hard, task.lifetime_s, number, task.max_starts, moment, begun_at)
         self._running[task.message_id] = run
         self._look_at = min(self._look_at, run.look_at(moment))
         self._logger.info("task %s started (message %s)", task.name, task.message_id)
-        on_begin = self._beginning(task, run)
-        self._runner.start(task, start_number=number, on_begin=on_begin)  # before: W8
+        on_begin = self._beginning(task, run, is_watching=task.is_delayed or is_early)
+        left_s = self._left(task) if is_early else None
+        self._runner.start(task, start_number=number, on_begin=on_begin, left_s=left_s)  # before: W8
 
-    def _beginning(self, task: Verified, run: _Run) -> Callable[[], bool]:
-        """Return what a soft run does in its thread just before its function is entered; see `Runner.start`."""
+    def _left(self, task: Verified) -> Callable[[], float]:
+        """Return what says how long a run has to wait that was given ahead of its moment; see `Runner.start`."""
+
+        def left_s() -> float:
+            seconds = (task.run_at - self._clock.now()).total_seconds()
+            return seconds if seconds <= self._runner.lead_s else 0.0  # the clock was set back: `on_begin` sees it
+
+        return left_s
+
+    def _beginning(self, task: Verified, run: _Run, *, is_watching: bool) -> Callable[[], bool]:
+        """Return what a soft run does in its thread just before its function is entered; see `Runner.start`.
+
+        With `is_watching` it does not run before its moment, or when it is overdue by now.
+        """
         mark = None if task.is_hard else self._storage.beginning(task.message_id)
         self._is_marking = mark is not None or (task.is_hard and self._is_marking)
 
         def on_begin() -> bool:
-            if task.is_delayed and not isinstance(self._decide(task, self._clock.now()), due.Run):
+            if is_watching and not isinstance(self._decide(task, self._clock.now()), due.Run):
                 return False  # it waits again, and the next turn decides
             if mark is not None:
                 mark()
@@ -322,16 +353,27 @@ class Runs:
         if is_starting and (pause_s := self._pause.wait_s()) is not None:
             waits.append(pause_s)
         elif is_starting:
-            capacity = self._capacity(moment)
-            run_at = self._storage.next_run_at(is_soft_wanted=capacity.soft > 0, is_hard_wanted=capacity.hard > 0)
-            if run_at is not None:
-                waits.append(max(0.0, (run_at - now).total_seconds()))
+            waits += self._waits_for_due(now, moment)
         if self._taken_back:
             return 0.0
         self._look_at = min([run.look_at(moment) for run in self._running.values()], default=inf)
         if self._look_at < inf:
             waits.append(max(0.0, self._look_at - moment))
         return min(waits, default=None)
+
+    def _waits_for_due(self, now: datetime, moment: float) -> Iterator[float]:
+        """Yield the seconds until a task may start, of those that there is room for."""
+        capacity, free = self._room(moment)
+        if free > 1:
+            soft = self._storage.next_run_at(is_hard_wanted=False)
+            hard = self._storage.next_run_at(is_soft_wanted=False) if capacity.hard else None
+            moments = [None if soft is None else soft - self._lead, hard]
+        else:
+            wanted = {"is_soft_wanted": capacity.soft > 0, "is_hard_wanted": capacity.hard > 0}
+            moments = [self._storage.next_run_at(**wanted)]
+        for one in moments:
+            if one is not None:
+                yield max(0.0, (one - now).total_seconds())
 
     def _end(self, task: TaskSpec, report: Report, turn: Turn, now: datetime) -> None:
         self._outcomes.end(task.message_id, report, turn, client=task.client, now=now)

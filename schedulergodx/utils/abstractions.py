@@ -439,6 +439,10 @@ class Runner(Protocol):
     The service's loop calls it from one thread. It decides nothing about time: the loop says when a run is over time.
     """
 
+    @property
+    def lead_s(self) -> float:
+        """How many seconds before its moment a soft run may be given to `start`; 0: none may."""
+
     def listen(self, on_finished: Callable[[Finished], None]) -> None:
         """Hand every `Finished` to `on_finished`, from threads of the runner. Call it once, before anything else."""
 
@@ -448,11 +452,19 @@ class Runner(Protocol):
     def capacity(self, ahead: int = 0) -> Capacity:
         """Return how many more runs can start now; with `ahead`, so many more soft ones, which wait for a thread."""
 
-    def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
+    def start(
+        self,
+        task: Verified,
+        *,
+        start_number: int,
+        on_begin: Callable[[], bool] = lambda: True,
+        left_s: Callable[[], float] | None = None,
+    ) -> None:
         """Start the run of `task`. Never raises for anything in the task: its `Finished` tells.
 
         A soft one calls `on_begin` in its thread just before it enters the function; it does not run when that returns
-        False (NOT_BEGUN) or raises OSError (NOT_STARTED).
+        False (NOT_BEGUN) or raises OSError (NOT_STARTED). One that is given ahead of its moment does not begin as long
+        as `left_s` returns a number above 0: so many seconds are left.
         """
 
     def take_back(self) -> list[str]:

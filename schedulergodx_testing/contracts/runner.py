@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RUNS = 6
 """How many runs there are where it must be many."""
+LEAD_MAX_S = 0.05
 WAIT_S = 20.0
 """Longest wait for what must happen, in seconds."""
 
@@ -111,6 +112,11 @@ def noting(begun: list[str], name: str) -> Callable[[], bool]:
     return on_begin
 
 
+def until(moment: threading.Event) -> Callable[[], float]:
+    """Return a `left_s` that has something left until the moment has come."""
+    return lambda: 0.0 if moment.is_set() else 0.001
+
+
 class Watched:
     """A runner together with what it has told."""
 
@@ -131,10 +137,11 @@ class Watched:
         is_hard: bool = False,
         number: int = 1,
         on_begin: Callable[[], bool] = lambda: True,
+        left_s: Callable[[], float] | None = None,
     ) -> str:
         """Start a run. Returns its id."""
         task = make_task(function, *args, is_hard=is_hard, by="reference")
-        self.runner.start(task, start_number=number, on_begin=on_begin)
+        self.runner.start(task, start_number=number, on_begin=on_begin, left_s=left_s)
         return task.message_id
 
     def finished(self) -> Finished:
@@ -199,6 +206,10 @@ class RunnerContract:
     def _needs_hard(self, watched: Watched) -> None:
         if not watched.runner.can_run_hard():
             pytest.skip("this runner runs no hard tasks here")
+
+    def _needs_lead(self, watched: Watched) -> None:
+        if not watched.runner.lead_s:
+            pytest.skip("this runner is given nothing ahead of its moment")
 
     def _needs_concurrency(self) -> None:
         if self.runs_in_caller:
@@ -389,6 +400,46 @@ class RunnerContract:
         assert "No space left on device" in finished.report.message
         watched.start(add, 1, 2)
         assert watched.result() == 3
+
+    # --- Waiting for its moment
+
+    def test_a_lead_is_none_or_short(self, open_runner: Open) -> None:
+        """A thread is held for so long, which others might use."""
+        assert 0 <= open_runner().runner.lead_s <= LEAD_MAX_S
+
+    def test_a_run_that_is_given_ahead_waits_for_its_moment(self, open_runner: Open) -> None:
+        """It holds its place meanwhile, and others run; it begins when nothing is left, and not before."""
+        watched = open_runner(soft=2)
+        self._needs_lead(watched)
+        moment = threading.Event()
+        begun: list[str] = []
+        early = watched.start(add, 1, 2, on_begin=noting(begun, "early"), left_s=until(moment))
+        others = [watched.start(add, 2, 2, on_begin=noting(begun, "other")), watched.finished().message_id]
+        assert others[0] == others[1]
+        assert (watched.runner.capacity().soft, begun) == (1, ["other"])
+        moment.set()
+        assert watched.finished().message_id == early
+        assert begun == ["other", "early"]
+
+    def test_what_waits_for_its_moment_can_be_taken_back(self, open_runner: Open) -> None:
+        """It does not run, its place is free, and its thread is there for others, whether its moment comes or not."""
+        watched = open_runner(soft=1)
+        self._needs_lead(watched)
+        begun: list[str] = []
+        early = watched.start(add, 1, 2, on_begin=noting(begun, "early"), left_s=until(threading.Event()))
+        assert watched.runner.take_back() == [early]
+        assert watched.runner.capacity().soft == 1
+        last = watched.start(add, 2, 2)
+        assert watched.finished().message_id == last
+        assert begun == []
+
+    def test_a_run_whose_moment_is_there_does_not_wait(self, open_runner: Open) -> None:
+        """Nothing is left, or less than nothing."""
+        watched = open_runner(soft=1)
+        self._needs_lead(watched)
+        for left_s in (0.0, -1.0):
+            watched.start(add, 1, 2, left_s=lambda left_s=left_s: left_s)  # type: ignore[misc]
+            assert watched.result() == 3
 
     # --- Abandoning
 

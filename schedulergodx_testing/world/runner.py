@@ -75,6 +75,11 @@ class VirtualRunner:
         """Hand every `Finished` to `on_finished`, from the world's threads."""
         self._on_finished = on_finished
 
+    @property
+    def lead_s(self) -> float:
+        """None: in a world everything happens at its moment."""
+        return 0.0
+
     def can_run_hard(self) -> bool:
         """Return True: virtual processes can be killed on every system."""
         return True
@@ -92,7 +97,14 @@ class VirtualRunner:
     def _has_thread(self) -> bool:
         return len(self._running) - self._hard < self._strength()
 
-    def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
+    def start(
+        self,
+        task: Verified,
+        *,
+        start_number: int,
+        on_begin: Callable[[], bool] = lambda: True,
+        left_s: Callable[[], float] | None = None,  # noqa: ARG002 - nothing is given ahead of its moment
+    ) -> None:
         """Add the run to the world; its first turn comes later. A soft one waits where every thread has a run.
 
         Raises:

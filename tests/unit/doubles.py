@@ -110,17 +110,26 @@ class HandTransport:
 class HandRunner:
     """Starts nothing: a test says how each run ends."""
 
-    def __init__(
-        self, calls: list[Call], *, soft: int, hard: int, can_hard: bool = True, takes_ahead: bool = False
+    def __init__(  # noqa: PLR0913 - what a runner may be like
+        self,
+        calls: list[Call],
+        *,
+        soft: int,
+        hard: int,
+        can_hard: bool = True,
+        takes_ahead: bool = False,
+        lead_s: float = 0.0,
     ) -> None:
         self.calls = calls
         self.room = {False: soft, True: hard}
         self.can_hard = can_hard
+        self.lead_s = lead_s
         self.takes_ahead = takes_ahead
         self.running: dict[str, TaskSpec] = {}
         self.given_up: dict[str, TaskSpec] = {}
         self.start_numbers: list[tuple[str, int]] = []
         self.waiting: dict[str, Callable[[], bool]] = {}  # given ahead, until `begin`
+        self.left: dict[str, Callable[[], float]] = {}  # of those that were given ahead of their moment
 
     def listen(self, on_finished: Callable[[Finished], None]) -> None:
         self.on_finished = on_finished
@@ -146,8 +155,19 @@ class HandRunner:
             self.finish(message_id, Report(code=Code.OVERDUE_SKIPPED), Ending.NOT_BEGUN)
         return begins
 
-    def start(self, task: TaskSpec, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
-        if self.room[task.is_hard] > sum(one.is_hard is task.is_hard for one in self.running.values()):
+    def start(
+        self,
+        task: TaskSpec,
+        *,
+        start_number: int,
+        on_begin: Callable[[], bool] = lambda: True,
+        left_s: Callable[[], float] | None = None,
+    ) -> None:
+        if left_s is not None:
+            assert 0 < left_s() <= self.lead_s
+            self.left[task.message_id] = left_s
+            self.waiting[task.message_id] = on_begin
+        elif self.room[task.is_hard] > sum(one.is_hard is task.is_hard for one in self.running.values()):
             assert on_begin()
         else:
             assert not task.is_hard
@@ -223,6 +243,7 @@ class Bench:
         self.limits = limits
         self.can_hard = True
         self.takes_ahead = False
+        self.lead_s = 0.0
         self.confirms = True
         self._tags = 0
         self.make()
@@ -238,6 +259,7 @@ class Bench:
             hard=limits.processes,
             can_hard=self.can_hard,
             takes_ahead=self.takes_ahead,
+            lead_s=self.lead_s,
         )
         self.service = Service(
             url="sqlite:///unused",

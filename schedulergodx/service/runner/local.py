@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from schedulergodx.utils.message.seals import Verified
 
 
+LEAD_S = 0.005
+"""A soft task is given to its thread so long before its moment: by then its claim is on disk, on a disk of our days."""
+
+
 class LocalRunner:
     """The production `Runner`: soft tasks in threads, hard ones in processes. Making one starts nothing.
 
@@ -75,6 +79,11 @@ class LocalRunner:
         """Return whether hard tasks can be run, and killed, on this system."""
         return can_run_hard()
 
+    @property
+    def lead_s(self) -> float:
+        """How many seconds before its moment a soft run may be given to `start`."""
+        return LEAD_S
+
     def warm_up(self) -> None:
         """Start the server process of hard tasks, without waiting for it, so that the first one starts sooner."""
         if can_run_hard() and not self._is_closed:
@@ -84,10 +93,18 @@ class LocalRunner:
         """Return how many more runs can start now; with `ahead`, so many more soft ones, which wait for a thread."""
         return Capacity(soft=self._soft.capacity(ahead), hard=self._hard.capacity())
 
-    def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool] = lambda: True) -> None:
+    def start(
+        self,
+        task: Verified,
+        *,
+        start_number: int,
+        on_begin: Callable[[], bool] = lambda: True,
+        left_s: Callable[[], float] | None = None,
+    ) -> None:
         """Start the run of `task`; its `Finished` tells how it ended, or why it could not start.
 
-        A soft one calls `on_begin` in its thread, just before its function is entered; see `Runner.start`.
+        A soft one waits in its thread until nothing is left of `left_s`, and then calls `on_begin`, just before its
+        function is entered; see `Runner.start`.
 
         Raises:
             Closed: the runner was closed; nothing was started.
@@ -97,7 +114,7 @@ class LocalRunner:
         if task.is_hard:
             self._hard.start(task, start_number=start_number)
         else:
-            self._soft.start(task, start_number=start_number, on_begin=on_begin)
+            self._soft.start(task, start_number=start_number, on_begin=on_begin, left_s=left_s)
 
     def take_back(self) -> list[str]:
         """Give up all soft runs that have not begun, and return their ids. They do not run; no `Finished` comes."""

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from schedulergodx import context
+from schedulergodx.clock import SystemClock
 from schedulergodx.rules.lifecycle import Code, Ending, Report
 from schedulergodx.service.execution import not_begun, run_payload
 from schedulergodx.service.runner.interruption import Interruption
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from schedulergodx.utils.message.seals import Verified
 
+_clock = SystemClock()
 NAME = "schedulergodx-task"
 ABANDONED_FACTOR = 4
 """So many abandoned runs, for each thread allowed, are replaced; what goes beyond makes the pool smaller."""
@@ -35,6 +37,7 @@ class _Run:
     task: Verified
     start_number: int
     on_begin: Callable[[], bool]
+    left_s: Callable[[], float] | None = None
     is_abandoned: bool = False
     is_taken_back: bool = False
     interruption: Interruption | None = None  # once its thread has come to it
@@ -55,6 +58,7 @@ class ThreadPool:
         self._result_bytes_max = result_bytes_max
         self._on_finished = on_finished
         self._queue: SimpleQueue[_Run | None] = SimpleQueue()
+        self._nothing: SimpleQueue[None] = SimpleQueue()  # ever comes in here: to wait for a moment
         self._numbers = itertools.count(1)
         self._pid = os.getpid()
         self._lock = threading.Condition()  # guards what follows; notified when a thread leaves
@@ -84,12 +88,19 @@ class ThreadPool:
         with self._lock:
             return [thread for thread in self._threads if thread.is_alive()]
 
-    def start(self, task: Verified, *, start_number: int, on_begin: Callable[[], bool]) -> None:
+    def start(
+        self,
+        task: Verified,
+        *,
+        start_number: int,
+        on_begin: Callable[[], bool],
+        left_s: Callable[[], float] | None = None,
+    ) -> None:
         """Start a run in an idle thread, or a new one, or behind others; `on_begin` is called as it begins.
 
         Where there is no thread to be had its `Finished` tells.
         """
-        run = _Run(task, start_number, on_begin)
+        run = _Run(task, start_number, on_begin, left_s)
         with self._lock:
             self._running[task.message_id] = run
             has_thread = self._has_thread_for_one_more()
@@ -154,6 +165,8 @@ class ThreadPool:
 
     def _work(self) -> None:
         while (run := self._queue.get()) is not None:
+            if run.left_s is not None:
+                self._await_moment(run, run.left_s)
             if (told := self._run(run)) is None:
                 continue
             with self._lock:
@@ -165,6 +178,11 @@ class ThreadPool:
                 return
         with self._lock:
             self._leave()
+
+    def _await_moment(self, run: _Run, left_s: Callable[[], float]) -> None:
+        """Return when nothing is left, or the run was taken back or abandoned meanwhile."""
+        while (seconds := left_s()) > 0 and not (run.is_taken_back or run.is_abandoned):
+            _clock.wait_for(self._nothing, seconds)
 
     def _leave(self) -> None:
         self._threads.remove(threading.current_thread())
