@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from schedulergodx.context import TaskOverrun
@@ -35,8 +34,6 @@ class Interruption:
     def __init__(self) -> None:
         self._thread = threading.get_ident()
         self._permit = [None]
-        self._is_sent = threading.Lock()
-        self._is_sent.acquire()
 
     def send(self) -> bool:
         """Ask the task to stop, unless it has ended or was asked before. From another thread.
@@ -48,6 +45,8 @@ class Interruption:
             return True
         if _is_in_shared_code(sys._current_frames().get(self._thread)):  # noqa: SLF001 - the documented way to see another thread's stack
             return False
+        self._is_sent = threading.Lock()  # made only now: hardly any task is asked
+        self._is_sent.acquire()
         try:
             self._permit.pop()
         except IndexError:
@@ -58,10 +57,12 @@ class Interruption:
 
     def end(self) -> None:
         """Let no exception come from now on. In the thread itself; one that has not come yet may come here, still."""
-        with suppress(TaskOverrun):  # it came at the last moment, and there is only one
+        try:
             if not self._take_permit():
                 self._is_sent.acquire()
                 _raise_in(self._thread, None)
+        except TaskOverrun:  # it came at the last moment, and there is only one
+            pass
 
     def _take_permit(self) -> bool:
         try:
