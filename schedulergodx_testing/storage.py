@@ -39,7 +39,7 @@ READS = frozenset(
         "count_waiting",
         "watchers",
         "replies",
-        "first_reply",
+        "reply_queues",
         "count_replies",
     }
 )

@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import BrokerError, Closed, QueueMissing, StorageError
+from schedulergodx.rules.shares import divide
 from schedulergodx.utils.abstractions import Outgoing, Reply, ReplySettled
 from schedulergodx.utils.message import bundles
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 FIRST_PAUSE_S = 5.0
 LONGEST_PAUSE_S = 600.0
 """Pauses before a queue that did not take an answer is tried again, each twice as long as the one before."""
+QUEUE_BYTES_MAX = 1024 * 1024
+"""Answers to one queue under way, in bytes: with so many, no more are sent to it until the broker has some of them."""
+ALL_BYTES_MAX = 32 * 1024 * 1024
+"""The same for all queues together."""
+_QUEUES_AT_ONCE = 100
 QUIET_MAX = 20
 """Answers that the broker has, and that may stay in the outbox until there is a turn for something else."""
 _PRUNED_AT_ONCE_MAX = 500
@@ -53,7 +59,9 @@ class Publisher:
 
     Those of one turn, or that wait together, go to a queue whose client reads bundles in as few messages as fit.
     A queue that is full or absent holds up nobody else: its answers are offered again after growing pauses, and
-    dropped when they have been there for `keep_replies_s`.
+    dropped when they have been there for `keep_replies_s`. Neither does one whose answers are large: what is beyond its
+    share waits in the outbox, and all that wait have their turns. An answer to a queue with nothing else under way is
+    behind the bytes of others at most: `QUEUE_BYTES_MAX` and an answer for each of them, `ALL_BYTES_MAX` in all.
     """
 
     def __init__(  # noqa: PLR0913 - the seams, who takes bundles, and three numbers
@@ -79,8 +87,10 @@ class Publisher:
         self._keep = timedelta(seconds=keep_replies_s)
         self._on_settled = on_settled
         self._in_flight: set[int] = set()
-        self._last_number = 0
-        self._has_more = True  # what an earlier run of the service left in the outbox
+        self._bytes: dict[str, int] = {}  # of those under way, by queue
+        self._bytes_in_all = 0
+        self._waiting: dict[str, int] = {}  # queues with more in the outbox, in turn, and after which number
+        self._unread: str | None = ""  # after which queue there is something that an earlier run left; None: nothing
         self._holds: dict[str, _Hold] = {}
         self._trial_at = inf
         self._quiet: deque[ReplySettled] = deque()  # what the broker has, told by its thread
@@ -90,6 +100,10 @@ class Publisher:
     def is_empty(self) -> bool:
         """Whether the broker has every answer that it may take soon, as far as this run knows."""
         return not self._in_flight and not self._has_more
+
+    @property
+    def _has_more(self) -> bool:
+        return bool(self._waiting) or self._unread is not None
 
     @property
     def in_flight(self) -> int:
@@ -134,7 +148,8 @@ class Publisher:
         if not settled and not fresh:
             return
         settled = [one for one in settled if one.replies]
-        self._in_flight.difference_update([reply.number for one in settled for reply in one.replies])
+        for one in settled:
+            self._land(_queue(one), one.replies)
         failed = [one for one in settled if one.error is not None]
         self._say_once([one for one in failed if _queue(one) not in self._holds])
         for one in failed:
@@ -143,10 +158,17 @@ class Publisher:
         for one in settled:
             if one.error is None and _queue(one) in self._holds:
                 self._release(_queue(one))
-        wanted = [reply for reply in fresh if reply.queue not in self._holds]
-        room = 0 if self._has_more else max(0, self._in_flight_max - len(self._in_flight))
-        self._has_more = self._has_more or len(wanted) > room
-        self._send_all(wanted[:room])
+        by_queue: dict[str, list[Reply]] = {}
+        for reply in fresh:
+            by_queue.setdefault(reply.queue, []).append(reply)
+        is_turn_of_others = self._unread is not None or any(self._may_send(queue) for queue in self._waiting)
+        for queue, replies in by_queue.items():
+            if queue in self._waiting or queue in self._holds:
+                continue  # behind what waits there
+            if is_turn_of_others:
+                self._waiting[queue] = 0 if self._unread is not None else replies[0].number - 1
+            else:
+                self._send_some(queue, replies)
 
     def send_waiting(self) -> None:
         """Send what is in the outbox and not under way. May raise a StorageError."""
@@ -154,14 +176,18 @@ class Publisher:
             for queue in [queue for queue, hold in self._holds.items() if hold.until <= moment]:
                 self._try_again(queue)
             self._trial_at = min((hold.until for hold in self._holds.values()), default=inf)
-        while self._has_more and (room := self._in_flight_max - len(self._in_flight)) > 0:
-            waiting = self._storage.replies(after=self._last_number, limit=room, without=self._holds)
-            self._has_more = len(waiting) == room
-            self._send_all(waiting)
+        while (room := self._room()) > 0:
+            ready = [queue for queue in self._waiting if self._may_send(queue)]
+            if ready:
+                for queue, share in divide(room, ready).items():
+                    if self._room() > 0:
+                        self._send_next(queue, share)
+            elif not self._read_queues():
+                break
 
     def wait_s(self) -> float | None:
         """Return the seconds until there is something to offer, or to offer again, or None."""
-        if self._has_more and len(self._in_flight) < self._in_flight_max:
+        if self._room() > 0 and (self._unread is not None or any(self._may_send(queue) for queue in self._waiting)):
             return 0.0
         if self._quiet and self._is_awaited():
             return 0.0
@@ -189,6 +215,7 @@ class Publisher:
         hold = self._holds.get(queue)
         if hold is None:
             hold = self._holds[queue] = _Hold(0.0, FIRST_PAUSE_S, is_absent)
+            self._waiting.pop(queue, None)
         elif hold.until == inf:
             hold.pause_s = min(hold.pause_s * 2, LONGEST_PAUSE_S)
         hold.is_absent, hold.until = is_absent, self._clock.monotonic() + hold.pause_s
@@ -198,15 +225,15 @@ class Publisher:
         """Offer everything to a queue that has taken its trial; what was sent before that proves nothing."""
         if self._holds[queue].until == inf:
             del self._holds[queue]
-            self._last_number, self._has_more = 0, True
+            self._waiting[queue] = 0
 
     def _try_again(self, queue: str) -> None:
-        reply = self._storage.first_reply(queue)
-        if reply is None:
-            del self._holds[queue]
-        else:
+        first = self._storage.replies(after=0, limit=1, queue=queue)
+        if first:
             self._holds[queue].until = inf
-            self._send_all([reply])
+            self._send_all(queue, first)
+        else:
+            del self._holds[queue]
 
     def _make_smaller(self, failed: ReplySettled) -> None:
         """Make smaller bundles from now on, when it may be for its size that the broker refuses one."""
@@ -214,18 +241,61 @@ class Publisher:
             refused_bytes = sum(len(reply.body) for reply in failed.replies)
             self._bundle_bytes_max = bundles.smaller(self._bundle_bytes_max, refused_bytes)
 
-    def _send_all(self, replies: Sequence[Reply]) -> None:
-        """Send replies of the outbox, in their order for each queue, but those that are under way."""
-        if not replies:
-            return
-        self._last_number = max(self._last_number, replies[-1].number)
-        by_queue: dict[str, list[Reply]] = {}
+    def _room(self) -> int:
+        """Return how many more answers may be under way."""
+        return 0 if self._bytes_in_all >= ALL_BYTES_MAX else self._in_flight_max - len(self._in_flight)
+
+    def _may_send(self, queue: str) -> bool:
+        return self._bytes.get(queue, 0) < QUEUE_BYTES_MAX
+
+    def _read_queues(self) -> bool:
+        """Find some more of the queues that an earlier run has left answers to. Returns whether it looked."""
+        if self._unread is None:
+            return False
+        queues = self._storage.reply_queues(after=self._unread, limit=_QUEUES_AT_ONCE)
+        self._unread = queues[-1] if len(queues) == _QUEUES_AT_ONCE else None
+        for queue in queues:
+            if queue not in self._holds:
+                self._waiting.setdefault(queue, 0)
+        return True
+
+    def _send_next(self, queue: str, share: int) -> None:
+        """Send what comes next of a queue that waits, at most so many, and let it wait behind the others for more."""
+        bytes_left = QUEUE_BYTES_MAX - self._bytes.get(queue, 0)
+        after = self._waiting[queue]
+        found = self._storage.replies(after=after, limit=share, queue=queue, bytes_max=bytes_left)
+        del self._waiting[queue]
+        if found:
+            self._waiting[queue] = found[-1].number
+            self._send_all(queue, found)
+
+    def _send_some(self, queue: str, replies: list[Reply]) -> None:
+        """Send new answers to a queue as far as there is room; the others are found in the outbox in its turn."""
+        room, bytes_left = self._room(), QUEUE_BYTES_MAX - self._bytes.get(queue, 0)
+        fitting: list[Reply] = []
         for reply in replies:
-            if reply.number not in self._in_flight:
-                by_queue.setdefault(reply.queue, []).append(reply)
-        for queue, ready in by_queue.items():
-            for together in self._bundled(ready) if queue in self._takers else [[reply] for reply in ready]:
-                self._send(queue, together)
+            if len(fitting) >= room or bytes_left <= 0:
+                self._waiting[queue] = reply.number - 1
+                break
+            fitting.append(reply)
+            bytes_left -= len(reply.body)
+        self._send_all(queue, fitting)
+
+    def _send_all(self, queue: str, replies: Iterable[Reply]) -> None:
+        """Send replies of the outbox to their queue, in their order, but those that are under way."""
+        ready = [reply for reply in replies if reply.number not in self._in_flight]
+        for together in self._bundled(ready) if queue in self._takers else [[reply] for reply in ready]:
+            self._send(queue, together)
+
+    def _land(self, queue: str, replies: Sequence[Reply]) -> None:
+        """Note that replies to a queue are under way no more."""
+        self._in_flight.difference_update([reply.number for reply in replies])
+        size = sum([len(reply.body) for reply in replies])
+        self._bytes_in_all -= size
+        if left := self._bytes[queue] - size:
+            self._bytes[queue] = left
+        else:
+            del self._bytes[queue]
 
     def _bundled(self, replies: list[Reply]) -> Iterable[list[Reply]]:
         """Yield them in groups, each of which makes a bundle; a group of one is a plain message."""
@@ -243,8 +313,10 @@ class Publisher:
 
     def _send(self, queue: str, replies: list[Reply]) -> None:
         """Send replies to one queue in one message."""
-        numbers = [reply.number for reply in replies]
-        self._in_flight.update(numbers)
+        size = sum([len(reply.body) for reply in replies])
+        self._in_flight.update([reply.number for reply in replies])
+        self._bytes[queue] = self._bytes.get(queue, 0) + size
+        self._bytes_in_all += size
 
         def settled(_: Outgoing, error: BrokerError | None) -> None:
             told = ReplySettled(replies=replies, error=error)
@@ -262,7 +334,7 @@ class Publisher:
             outgoing = Outgoing(queue=queue, body=body, message_id=message_id, on_settled=settled)
             self._transport.publish(outgoing)  # before: W10
         except Closed:
-            self._in_flight.difference_update(numbers)
+            self._land(queue, replies)
 
 
 def _queue(settled: ReplySettled) -> str:

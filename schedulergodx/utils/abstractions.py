@@ -331,8 +331,8 @@ class Storage(Protocol):
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""
 
-    def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
-        """Return due WAITING tasks, earliest first, at most so many of each kind; of more, a share of each client's."""
+    def due(self, now: datetime, *, soft_limit: int, hard_limit: int, without: Collection[str] = ()) -> list[TaskSpec]:
+        """Return due WAITING tasks, earliest first, so many of each kind; of more, shares of clients but `without`."""
 
     def next_run_at(self, *, is_soft_wanted: bool = True, is_hard_wanted: bool = True) -> datetime | None:
         """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""
@@ -385,11 +385,11 @@ class Storage(Protocol):
     def add_reply(self, queue: str, message_id: str, body: bytes, *, now: datetime) -> Reply:
         """Put an answer into the outbox."""
 
-    def replies(self, *, after: int, limit: int, without: Collection[str] = ()) -> list[Reply]:
-        """Return at most `limit` replies of the outbox numbered above `after`, in order; none to queues `without`."""
+    def replies(self, *, after: int, limit: int, queue: str | None = None, bytes_max: int | None = None) -> list[Reply]:
+        """Return the replies above `after`, to all queues or one, until they are `limit` or have `bytes_max` bytes."""
 
-    def first_reply(self, queue: str) -> Reply | None:
-        """Return the first reply to `queue` in the outbox, or None."""
+    def reply_queues(self, *, after: str, limit: int) -> list[str]:
+        """Return the queues of the replies in the outbox, each once, at most `limit`, sorted, from `after` on."""
 
     def count_replies(self, *, without: Collection[str] = ()) -> int:
         """Return how many replies are in the outbox, apart from those to the queues of `without`."""

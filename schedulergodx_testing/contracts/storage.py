@@ -14,6 +14,7 @@ from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.utils.abstractions import Added, Storage, TaskState
 from schedulergodx_testing.contracts.storage_epochs import StorageEpochContract
 from schedulergodx_testing.contracts.storage_new_tasks import StorageNewTaskContract
+from schedulergodx_testing.contracts.storage_outbox import StorageOutboxContract
 from schedulergodx_testing.contracts.storage_shares import StorageShareContract
 from schedulergodx_testing.contracts.stored_tasks import (
     DONE,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class StorageContract(StorageEpochContract, StorageNewTaskContract, StorageShareContract):
+class StorageContract(StorageEpochContract, StorageNewTaskContract, StorageShareContract, StorageOutboxContract):
     """Subclass it, give `make_storage`, and every test below runs against your storage."""
 
     @pytest.fixture
@@ -326,13 +327,11 @@ class StorageContract(StorageEpochContract, StorageNewTaskContract, StorageShare
             assert storage.replies(after=0, limit=9) == [replies[1]]
 
     def test_queues_can_be_left_out(self, storage: Storage) -> None:
-        """Replies are listed and counted without those to some queues, and the first to one queue is found."""
+        """Replies are counted without those to some queues."""
         with storage.transaction():
             replies = [storage.add_reply(queue, "1", b"", now=NOON) for queue in ("a", "b", "c", "b")]
-        assert storage.replies(after=0, limit=9, without=["b"]) == [replies[0], replies[2]]
-        assert storage.replies(after=0, limit=1, without=["a"]) == [replies[1]]
         assert (storage.count_replies(), storage.count_replies(without=["b", "a"])) == (4, 1)
-        assert (storage.first_reply("b"), storage.first_reply("d")) == (replies[1], None)
+        assert storage.replies(after=0, limit=9) == replies
 
     def test_old_replies_to_a_queue_are_dropped(self, storage: Storage) -> None:
         """Only those to this queue that were added before the moment go, no more than asked for."""

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from schedulergodx_testing.contracts.stored_tasks import NOON, SECOND, add, ids, make_task
 
 if TYPE_CHECKING:
@@ -57,6 +59,20 @@ class StorageShareContract:
         while len(begun) < len(clients):
             begun.update(_start(storage, room=7))
             assert max(begun.values()) == 1 or len(begun) == len(clients)
+
+    @pytest.mark.parametrize("is_hard", [False, True])
+    def test_clients_can_be_left_out(self, storage: Storage, is_hard: bool) -> None:
+        """Those that wait behind them are found, the earliest of each, and no more than asked for; also new ones."""
+        limits = {"soft_limit": 0, "hard_limit": 0, "hard_limit" if is_hard else "soft_limit": 3}
+        with storage.transaction():
+            for task in [*_of("ada", 1, is_hard=is_hard), *_of("bob", 1, is_hard=is_hard)]:
+                storage.add(task, now=NOON)
+            assert ids(storage.due(NOON, **limits, without=["bob"])) == ["ada 0"]
+        add(storage, *_of("flood", 9, since=timedelta(hours=1), is_hard=is_hard), *_of("cyd", 9, is_hard=is_hard))
+        assert ids(storage.due(NOON, **limits, without=["flood"])) == ["ada 0", "bob 0", "cyd 0"]
+        assert ids(storage.due(NOON, **limits, without=["ada", "bob", "flood"])) == ["cyd 0", "cyd 1", "cyd 2"]
+        assert storage.due(NOON, **limits, without=["ada", "bob", "cyd", "flood"]) == []
+        assert ids(storage.due(NOON, **limits, without=["ada", "bob", "cyd"])) == ["flood 0", "flood 1", "flood 2"]
 
     def test_shares_hold_for_each_kind(self, storage: Storage) -> None:
         """Hard tasks are shared out like soft ones, by themselves."""

@@ -34,7 +34,18 @@ if TYPE_CHECKING:
 IDS = ["a", "b", "c", "d", "e"]
 QUEUES = ["service-client.shop.1", "service-client.shop.2", "service-client.other.1"]
 TAKES_BUNDLES = QUEUES[1]
-FAILS_ON = ["begin", "commit", "add", "due", "finish", "replies", "add_reply", "next_run_at", "watchers"]
+FAILS_ON = [
+    "begin",
+    "commit",
+    "add",
+    "due",
+    "finish",
+    "replies",
+    "reply_queues",
+    "add_reply",
+    "next_run_at",
+    "watchers",
+]
 REPORTS = [Report(code=Code.OK, result="1"), Report(code=Code.ERROR_IN_TASK, message="no")]
 
 

@@ -127,7 +127,7 @@ def test_a_failure_after_the_commit_repeats_nothing(bench: Bench) -> None:
     bench.turn()
     bench.runner.finish("a")
     bench.settle_down()
-    bench.service._publisher._has_more = True
+    bench.service._publisher._unread = ""
     bench.storage.fails_on, bench.storage.failure = "replies", DatabaseBusy("busy")
     body_tag = bench.launch("b")
     bench.ask("a", reply_to="service-client.late.1")

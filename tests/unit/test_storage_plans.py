@@ -61,12 +61,26 @@ def test_clients_that_wait_are_found_by_one_search_for_each(db: DB) -> None:
         (moments.OLDEST_FORGOTTEN, "SEARCH forgotten USING COVERING INDEX forgotten_ended"),
         (queries.PRUNABLE_IDS, "SEARCH forgotten USING COVERING INDEX forgotten_ended (ended_at<?)"),
         (queries.OLD_REPLIES, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
-        (queries.FIRST_REPLY, "SEARCH outbox USING INDEX outbox_by_queue (queue=?)"),
     ],
 )
 def test_what_is_forgotten_or_offered_again_is_searched_by_an_index(db: DB, sql: str, expected: str) -> None:
     """However many ids are kept, and however many queues do not take their answers."""
     assert plan(db, sql) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (queries.REPLIES, "outbox USING INTEGER PRIMARY KEY (rowid>"),
+        (queries.REPLIES_TO, "outbox USING INDEX outbox_by_queue (queue=? AND rowid>"),
+        (queries.REPLY_QUEUES, "outbox USING COVERING INDEX outbox_by_queue (queue>?)"),
+    ],
+)
+def test_answers_to_one_queue_are_searched_by_an_index(db: DB, sql: str, expected: str) -> None:
+    """However many there are to others: twice, once for their sizes and once for their bodies."""
+    searches = [step for step in plan(db, sql) if "outbox" in step]
+    assert len(searches) == 2
+    assert all(step.startswith(f"SEARCH {expected}") for step in searches)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.utils.storage import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from schedulergodx.rules.lifecycle import Report
     from schedulergodx.utils.abstractions import TaskSpec
@@ -57,15 +57,17 @@ class Pending:
         self._new[claim.number] = claim, task, row
         self._arguments.append((claim.number, task.arguments, task.arguments_by_value))
 
-    def due(self, moment: int, *, is_hard: bool, limit: int) -> list[tuple[Claim, TaskSpec]] | None:
+    def due(
+        self, moment: int, *, is_hard: bool, limit: int, without: Collection[str]
+    ) -> list[tuple[Claim, TaskSpec]] | None:
         """Return the new tasks of one kind that are due at `moment`, as they were added, in the order of due tasks.
 
-        None: there are more than `limit`.
+        None: there are more than `limit`. None of the clients `without` are looked at.
         """
         found = [
             (claim, task)
             for claim, task, _row in self._new.values()
-            if claim.run_at <= moment and claim.is_hard is is_hard
+            if claim.run_at <= moment and claim.is_hard is is_hard and claim.client not in without
         ]
         found.sort(key=lambda one: one[0].order)
         return found if len(found) <= limit else None

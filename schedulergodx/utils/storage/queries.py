@@ -30,11 +30,21 @@ PRUNABLE = "SELECT number, function FROM tasks WHERE ended_at < ? ORDER BY ended
 FORGET = "INSERT INTO forgotten (message_id, digest, ended_at) SELECT message_id, digest, ended_at FROM tasks "
 PRUNABLE_IDS = "SELECT message_id FROM forgotten WHERE ended_at < ? ORDER BY ended_at LIMIT ?"
 OLD_REPLIES = "SELECT number, message_id FROM outbox WHERE queue = ? AND added_at < ? ORDER BY number LIMIT ?"
-REPLIES = (
-    "SELECT number, queue, message_id, body FROM outbox "
-    "WHERE number > ? AND queue NOT IN (SELECT value FROM json_each(?)) ORDER BY number LIMIT ?"
+# Sizes are added up first, for which no body is read: there may be a thousand of 8 MiB.
+_REPLIES = (
+    "SELECT number, queue, message_id, body FROM outbox WHERE {which} AND number <= ("
+    "SELECT max(number) FROM (SELECT number, sum(size) OVER (ORDER BY number) - size AS bytes_before FROM ("
+    "SELECT number, length(body) AS size FROM outbox WHERE {which} ORDER BY number LIMIT ?2"
+    ")) WHERE ?3 IS NULL OR bytes_before < ?3) ORDER BY number"
 )
-FIRST_REPLY = "SELECT number, queue, message_id, body FROM outbox WHERE queue = ? ORDER BY number LIMIT 1"
+REPLIES = _REPLIES.format(which="number > ?1")
+REPLIES_TO = _REPLIES.format(which="queue = ?4 AND number > ?1")
+REPLY_QUEUES = (
+    "WITH RECURSIVE queues(queue) AS ("
+    "SELECT min(queue) FROM outbox WHERE queue > ?1 UNION ALL "
+    "SELECT (SELECT min(queue) FROM outbox WHERE queue > queues.queue) FROM queues WHERE queues.queue IS NOT NULL "
+    "LIMIT ?2) SELECT queue FROM queues WHERE queue IS NOT NULL"
+)
 COUNT_REPLIES = "SELECT count(*) FROM outbox WHERE queue NOT IN (SELECT value FROM json_each(?))"
 WATCHERS = (
     "SELECT reply_to, tasks.client, queue, watchers.client FROM tasks LEFT JOIN watchers ON task = tasks.number "

@@ -14,6 +14,8 @@ from schedulergodx.rules.shares import Turns, divide
 from schedulergodx.utils.storage import queries, rows
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from schedulergodx.utils.storage.connection import Connection, Row
 
 CLIENTS_MAX = 100
@@ -42,17 +44,33 @@ class Shares:
         clients = self._waiting(connection, turns.after, moment, is_hard=is_hard)
         if len(clients) < 2:  # noqa: PLR2004 - nobody else waits
             return found
-        shares = divide(limit, turns.order(clients, limit))
-        of_each = [
-            connection.rows(queries.DUE_OF_CLIENT, (is_hard, client, moment, share)) for client, share in shares.items()
-        ]
-        in_turns = chain.from_iterable(zip_longest(*of_each))
-        chosen = {rows.task_number(row): row for row in in_turns if row is not None}
+        chosen = self._in_turns(connection, clients, moment, is_hard=is_hard, limit=limit)
         for row in found:
             if len(chosen) == limit:
                 break
             chosen.setdefault(rows.task_number(row), row)
         return list(chosen.values())
+
+    def of_others(
+        self, connection: Connection, without: Collection[str], moment: int, *, is_hard: bool, limit: int
+    ) -> list[Row]:
+        """Return the same of all clients but those `without`. What one of them does not use is left."""
+        waiting = self._waiting(connection, self.turns[is_hard].after, moment, is_hard=is_hard)
+        clients = [client for client in waiting if client not in without]
+        if not clients:
+            return []
+        return list(self._in_turns(connection, clients, moment, is_hard=is_hard, limit=limit).values())
+
+    def _in_turns(
+        self, connection: Connection, clients: list[str], moment: int, *, is_hard: bool, limit: int
+    ) -> dict[int, Row]:
+        """Return the share of each client, one task of each after the other, by the numbers of the tasks."""
+        shares = divide(limit, self.turns[is_hard].order(clients, limit))
+        of_each = [
+            connection.rows(queries.DUE_OF_CLIENT, (is_hard, client, moment, share)) for client, share in shares.items()
+        ]
+        in_turns = chain.from_iterable(zip_longest(*of_each))
+        return {rows.task_number(row): row for row in in_turns if row is not None}
 
     def _waiting(self, connection: Connection, after: str, moment: int, *, is_hard: bool) -> list[str]:
         """Return the clients with due tasks, by name, those after `after` first."""

@@ -191,11 +191,11 @@ class DB:
         self._known.add_waiting(1)
         return Added.NEW
 
-    def due(self, now: datetime, *, soft_limit: int, hard_limit: int) -> list[TaskSpec]:
+    def due(self, now: datetime, *, soft_limit: int, hard_limit: int, without: Collection[str] = ()) -> list[TaskSpec]:
         """Return WAITING tasks whose `run_at` has come, the earliest first, at most so many of each kind."""
         moment = rows.to_microseconds(now)
-        soft = self._due(moment, is_hard=False, limit=soft_limit)
-        hard = self._due(moment, is_hard=True, limit=hard_limit)
+        soft = self._due(moment, without, is_hard=False, limit=soft_limit)
+        hard = self._due(moment, without, is_hard=True, limit=hard_limit)
         found = list(merge(soft, hard, key=lambda one: one[0].order))
         self._known.due = {task.message_id: claim for claim, task in found}
         return [task for _claim, task in found]
@@ -354,15 +354,15 @@ class DB:
         self._pending.add_reply((number, queue, message_id, body, rows.known_microseconds(now)))
         return Reply(number=number, queue=queue, message_id=message_id, body=body)
 
-    def replies(self, *, after: int, limit: int, without: Collection[str] = ()) -> list[Reply]:
-        """Return the replies of the outbox numbered above `after`, at most `limit`, in order."""
-        found = self._written().rows(queries.REPLIES, (after, json.dumps(list(without)), limit))
+    def replies(self, *, after: int, limit: int, queue: str | None = None, bytes_max: int | None = None) -> list[Reply]:
+        """Return replies of the outbox in their order; the last may pass `bytes_max`, and no other body is read."""
+        sql, which = (queries.REPLIES, ()) if queue is None else (queries.REPLIES_TO, (queue,))
+        found = self._written().rows(sql, (after, limit, bytes_max, *which))
         return [rows.reply(row) for row in found]
 
-    def first_reply(self, queue: str) -> Reply | None:
-        """Return the first reply to `queue` in the outbox, or None."""
-        row = self._written().row(queries.FIRST_REPLY, (queue,))
-        return None if row is None else rows.reply(row)
+    def reply_queues(self, *, after: str, limit: int) -> list[str]:
+        """Return the queues of replies in the outbox, by one search in an index for each."""
+        return [queue for (queue,) in self._written().rows(queries.REPLY_QUEUES, (after, limit))]
 
     def count_replies(self, *, without: Collection[str] = ()) -> int:
         """Return how many replies are in the outbox. No body is read for it."""
@@ -465,7 +465,7 @@ class DB:
             self.look_up([message_id])
         return self._known.digests[message_id]
 
-    def _due(self, moment: int, *, is_hard: bool, limit: int) -> list[tuple[Claim, TaskSpec]]:
+    def _due(self, moment: int, without: Collection[str], *, is_hard: bool, limit: int) -> list[tuple[Claim, TaskSpec]]:
         """Return due tasks of one kind, the earliest first; without asking, if only new ones are due."""
         if limit <= 0:
             return []
@@ -473,14 +473,17 @@ class DB:
         connection = self._written() if self._pending.has_started else self._opened()
         earliest = self._known.earliest(connection, is_hard=is_hard)
         if earliest is None or earliest > moment:
-            new = self._pending.due(moment, is_hard=is_hard, limit=limit)
+            new = self._pending.due(moment, is_hard=is_hard, limit=limit, without=without)
             if new is not None:
                 return new
         connection = self._written()
-        found = connection.rows(queries.DUE, (is_hard, moment, limit))
-        if not found:
-            self._known.forget_earliest()  # else a row that somebody has deleted is looked for again and again
-        chosen = self._shares.divided(connection, found, moment, is_hard=is_hard, limit=limit)
+        if without:
+            chosen = self._shares.of_others(connection, without, moment, is_hard=is_hard, limit=limit)
+        else:
+            found = connection.rows(queries.DUE, (is_hard, moment, limit))
+            if not found:
+                self._known.forget_earliest()  # else a row that somebody has deleted is looked for again and again
+            chosen = self._shares.divided(connection, found, moment, is_hard=is_hard, limit=limit)
         tasks = reader.specs(connection, self._known.functions, chosen)
         return list(zip(map(rows.claim, chosen), tasks, strict=True))
 
