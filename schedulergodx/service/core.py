@@ -33,6 +33,7 @@ from schedulergodx.errors import (
 from schedulergodx.rules.limits import TaskLimits
 from schedulergodx.service.admission import ACCEPTED, Admission
 from schedulergodx.service.consumer import Consumer
+from schedulergodx.service.ends import Ends
 from schedulergodx.service.health import Health
 from schedulergodx.service.health_file import HealthFile
 from schedulergodx.service.loop import Loop
@@ -179,6 +180,7 @@ class Service(Loop):
         self._pause = StoragePause(self._clock, self._log_lines)
         self._retained: list[ServiceEvent] = []
         self._deliveries = deque()
+        self._ends = Ends()
         self._interrupted: list[str] = []
         self._report = StopReport()
 
@@ -381,6 +383,7 @@ class Service(Loop):
             outcomes,
             self._admission,
             logger,
+            self._ends,
             overdue_grace_s=limits.overdue_grace_s,
             abandoned_max=abandoned_max(limits.threads),
         )

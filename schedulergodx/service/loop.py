@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from schedulergodx.config import ServiceLimits
     from schedulergodx.service.consumer import Consumer
+    from schedulergodx.service.ends import Ends
     from schedulergodx.service.pruning import Pruner
     from schedulergodx.service.publisher import Publisher
     from schedulergodx.service.runs import Runs
@@ -52,6 +53,8 @@ LAUNCHES_TOGETHER, LAUNCHES_BEHIND = 200, 100
 
 So many quick ones can start in the turn that stores them, and need not be read from the database for it.
 """
+LAUNCH_BYTES_MAX = 1024 * 1024
+"""With so many bytes of launches a turn takes no more of them: one may be 8 MiB."""
 COUNT_EVERY_S = 60.0
 """How often the tasks that wait are counted, for whoever asks for the service's health."""
 
@@ -73,6 +76,7 @@ class Loop(AbstractionCore):
     _pause: StoragePause
     _retained: list[ServiceEvent]
     _deliveries: deque[Delivery]
+    _ends: Ends
     _interrupted: list[str]
     _pruner: Pruner
     _wall: WallWatch
@@ -90,7 +94,8 @@ class Loop(AbstractionCore):
         else:
             self._turn(events)
         if self._pause.error is not None:
-            self._runs.kill_overtime(ended={one.message_id for one in self._retained if isinstance(one, Finished)})
+            retained = {one.message_id for one in self._retained if isinstance(one, Finished)}
+            self._runs.kill_overtime(ended=retained)
             self._stop_without_storage(self._pause.error)
         self._turned_at = _system.monotonic()
 
@@ -101,12 +106,12 @@ class Loop(AbstractionCore):
 
     def has_events(self) -> bool:
         """Return whether an event waits for the next turn."""
-        return not self._inbox.empty() or (bool(self._deliveries) and not self._pause.is_on)
+        return not self._inbox.empty() or (bool(self._deliveries or self._ends) and not self._pause.is_on)
 
     def wait_s(self) -> float | None:
         """Return the seconds until the next turn is due without an event, or None."""
         if not self._pause.is_on:
-            if self._retained or self._deliveries:
+            if self._retained or self._deliveries or self._ends:
                 return 0.0
             try:
                 due_s = self._runs.wait_s(now=self._clock.now(), is_starting=self._stopping.phase is Phase.RUNNING)
@@ -120,10 +125,11 @@ class Loop(AbstractionCore):
         """Return what this turn is about: what has happened here first, then as many deliveries as there is room for.
 
         A delivery may be a bundle, which counts as the messages in it. So the end of a run never waits for the
-        thousands of launches that may have come before it. During a pause only deliveries stay behind: what else there
-        is has to be seen, a Stop above all. All that can be there is bounded: by the prefetch, and by what runs.
+        thousands of launches that may have come before it. During a pause deliveries and ends stay behind: what else
+        there is has to be seen, a Stop above all. All that can be there is bounded: by the prefetch, and by what runs.
         """
         events, self._retained = self._retained, []
+        has_failed = bool(events)  # then it is done again, and no larger
         room = self.limits.events_per_turn_max - sum(map(_weight, events))
         while event is not None or self._pause.is_on or room > 0:
             if event is None:
@@ -133,19 +139,27 @@ class Loop(AbstractionCore):
                     break
             if isinstance(event, Delivery):
                 self._deliveries.append(event)
+            elif isinstance(event, Finished):
+                self._ends.add(event, client=self._runs.client_of(event.message_id))
             else:
                 events.append(event)
                 room -= 1
             event = None
+        if self._ends and not has_failed and not self._pause.is_on:
+            taken = self._ends.take(max(1, room))
+            events += taken
+            room -= len(taken)
         if self._deliveries:  # not so of a standby, which has no runs either
             room = min(room, LAUNCHES_BEHIND if self._runs.is_behind else LAUNCHES_TOGETHER)
-        is_any = any(isinstance(one, Delivery) for one in events)
+        is_any, bytes_left = any(isinstance(one, Delivery) for one in events), LAUNCH_BYTES_MAX
         while self._deliveries and not self._pause.is_on:
             weight = _weight(self._deliveries[0])
-            if weight > room and is_any:
+            if is_any and (weight > room or bytes_left <= 0):
                 break
-            events.append(self._deliveries.popleft())
+            delivery = self._deliveries.popleft()
+            events.append(delivery)
             room -= weight
+            bytes_left -= len(delivery.body)
             is_any = True
         return events
 
@@ -183,6 +197,8 @@ class Loop(AbstractionCore):
         )
         self._wall.look(turn.now, turn.moment)
         events = self._publisher.quietly_settled() + events
+        if turn.is_grace_over:
+            events += self._ends.take_all()  # before all that still runs is given up
         try:
             with self._storage.transaction():  # before its commit: W4, W9, W11; after it: W13
                 self._decide(events, turn, turn.now)

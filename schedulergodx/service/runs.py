@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from schedulergodx.rules.tasks import TaskSpec
     from schedulergodx.service.admission import Admission
+    from schedulergodx.service.ends import Ends
     from schedulergodx.service.outcomes import Outcomes
     from schedulergodx.service.turn import Turn
     from schedulergodx.utils.abstractions import Capacity, Clock, Finished, Runner, Storage
@@ -75,6 +76,7 @@ class Runs:
         outcomes: Outcomes,
         admission: Admission,
         logger: CoreLogger,
+        ends: Ends,
         *,
         overdue_grace_s: float,
         abandoned_max: int,
@@ -85,6 +87,7 @@ class Runs:
         self._outcomes = outcomes
         self._admission = admission
         self._logger = logger
+        self._ends = ends  # such runs are over, though not on disk
         self._overdue_grace_s = overdue_grace_s
         self._pace = Pace()
         self._lead = timedelta(seconds=runner.lead_s)
@@ -103,6 +106,11 @@ class Runs:
         """The ids of the runs under way: without those that have not begun."""
         return tuple(message_id for message_id, run in list(self._running.items()) if run.begun_at is not None)
 
+    def client_of(self, message_id: str) -> str:
+        """Return who launched a run under way, or "" when its outcome is recorded."""
+        run = self._running.get(message_id)
+        return "" if run is None else run.client
+
     @property
     def are_over(self) -> bool:
         """Whether the runner has nothing more of this service."""
@@ -120,9 +128,12 @@ class Runs:
         ended = [run for message_id in turn.ended if (run := self._running.get(message_id)) is not None]
         quick = sum(not run.is_hard and run.begun_at is not None for run in ended)
         self._pace.ended(quick, turn.moment)
+        crowded = self._ends.crowded()
+        if crowded is None:
+            return
         capacity, free = self._room(turn.moment)
         until = now + self._lead if free > 1 else now
-        found = self._storage.due(until, soft_limit=capacity.soft, hard_limit=capacity.hard)
+        found = self._storage.due(until, soft_limit=capacity.soft, hard_limit=capacity.hard, without=crowded)
         self.is_behind = len(found) >= capacity.soft
         for task in found:
             is_early = task.run_at > now
@@ -200,7 +211,7 @@ class Runs:
         if turn.moment < self._look_at:
             return
         for message_id, run in self._running.items():
-            if run.is_over(turn.moment) and message_id not in turn.ended:
+            if run.is_over(turn.moment) and message_id not in turn.ended and message_id not in self._ends:
                 turn.abandoned.append(message_id)
                 self._outcomes.end(message_id, _overtime(run), turn, client=run.client, now=now)
 
@@ -342,7 +353,9 @@ class Runs:
         """
         moment = self._clock.monotonic()
         for message_id, run in self._running.items():
-            if run.is_hard and run.is_over(moment) and message_id not in ended and message_id not in self._killed:
+            if not run.is_hard or not run.is_over(moment) or message_id in self._killed:
+                continue
+            if message_id not in ended and message_id not in self._ends:
                 self._killed.add(message_id)
                 self._runner.abandon(message_id)
 

@@ -9,6 +9,7 @@ import pytest
 
 from schedulergodx.errors import BrokerError, BrokerUnavailable, QueueFull, QueueMissing
 from schedulergodx.rules.lifecycle import Code, Report
+from schedulergodx.service import ends
 from schedulergodx.service.takers import _KNOWN_MAX, Takers
 from schedulergodx.utils.message import bundles
 from schedulergodx.utils.message.envelope import Envelope
@@ -146,8 +147,11 @@ def test_a_bundle_has_a_hundred_answers_at_most(slow: Bench) -> None:
     assert [len(one) for one in under_way(slow)] == [100, 100, 5]
 
 
-def test_a_bundle_has_256_kib_at_most_and_a_larger_answer_travels_alone(slow: Bench) -> None:
+def test_a_bundle_has_256_kib_at_most_and_a_larger_answer_travels_alone(
+    slow: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In its place among the others, so that each queue keeps its order."""
+    monkeypatch.setattr(ends, "TURN_BYTES_MAX", 1_000_000)
     sizes = {"a": 10, "b": 300_000, "c": 100_000, "d": 100_000, "e": 100_000, "f": 10}
     for name in sizes:
         slow.launch(name, takes_bundles=True)

@@ -1,0 +1,118 @@
+"""Ends of runs, from when they are told until they are recorded: each client has its share of what a turn writes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from schedulergodx.utils.abstractions import Finished
+
+TURN_BYTES_MAX = 512 * 1024
+"""What one turn of the loop records, in bytes of what the runs brought; one that is larger may come on top of it."""
+CLIENT_BYTES_MAX = 4 * 1024 * 1024
+"""A client of whose runs more than that waits to be recorded starts nothing."""
+ALL_BYTES_MAX = 64 * 1024 * 1024
+"""When more than that waits in all, nobody does."""
+BYTES_LEAST = 512
+"""As much counts an end that brought nothing: a row is written for it, too, and an answer."""
+
+
+class Ends:
+    """Takes ends as they come, and gives each turn those that it records. Only the loop's thread uses it.
+
+    Where a turn has room for all, it gets them in the order in which they came. Else each client has the same share of
+    the room, what one does not use is for the others, and a client's own ends keep their order. In every second turn
+    one more comes on top, whatever its size, of the client whose turn it is. So what is small waits for one large end
+    at most, and what is large for one of each other client.
+    """
+
+    def __init__(self) -> None:
+        self._new: list[tuple[str, int, Finished]] = []  # since the last turn: whose, how large
+        self._new_bytes = 0
+        self._waiting: dict[str, deque[tuple[int, Finished]]] = {}  # by client, in the order of their turns
+        self._bytes: dict[str, int] = {}
+        self._ids: set[str] = set()
+        self._is_next_on_top = False
+
+    def add(self, end: Finished, *, client: str) -> None:
+        """Take one more; `client` launched it; "" if it will not be recorded."""
+        size = _size(end) if client else BYTES_LEAST
+        self._new.append((client, size, end))
+        self._new_bytes += size
+
+    def __bool__(self) -> bool:
+        """Whether there are some."""
+        return bool(self._new or self._waiting)
+
+    def __contains__(self, message_id: object) -> bool:
+        """Whether the end of this run waits for a later turn."""
+        self._sort()
+        return message_id in self._ids
+
+    def crowded(self) -> Collection[str] | None:
+        """Return the clients that start nothing, since too much of theirs waits; None: nobody does."""
+        if not self._bytes:
+            return ()
+        if sum(self._bytes.values()) > ALL_BYTES_MAX:
+            return None
+        return [client for client, size in self._bytes.items() if size > CLIENT_BYTES_MAX]
+
+    def take(self, count_max: int) -> list[Finished]:
+        """Return those that are to be recorded now, at most `count_max`, which is 1 at least."""
+        if not self._waiting and self._new_bytes <= TURN_BYTES_MAX and len(self._new) <= count_max:
+            taken = [end for _client, _size, end in self._new]
+            self._new.clear()
+            self._new_bytes, self._is_next_on_top = 0, False
+            return taken
+        self._sort()
+        is_one_on_top, self._is_next_on_top = self._is_next_on_top, not self._is_next_on_top
+        taken = self._shared(count_max - is_one_on_top)
+        if is_one_on_top and self._waiting:
+            client = next(iter(self._waiting))
+            taken.append(self._first_of(client))
+            if client in self._waiting:
+                self._waiting[client] = self._waiting.pop(client)
+        return taken
+
+    def take_all(self) -> list[Finished]:
+        """Return all of them."""
+        self._sort()
+        return [self._first_of(client) for client in list(self._waiting) for _ in list(self._waiting[client])]
+
+    def _shared(self, count_max: int) -> list[Finished]:
+        """Take what fits the shares of the clients; who has least comes first, and leaves the others more."""
+        taken: list[Finished] = []
+        room = TURN_BYTES_MAX
+        clients = sorted(self._waiting, key=self._bytes.__getitem__)
+        for place, client in enumerate(clients):
+            share = room // (len(clients) - place)
+            ends = self._waiting[client]
+            while ends and len(taken) < count_max and (size := ends[0][0]) <= share:
+                share -= size
+                room -= size
+                taken.append(self._first_of(client))
+        return taken
+
+    def _sort(self) -> None:
+        for client, size, end in self._new:
+            self._waiting.setdefault(client, deque()).append((size, end))
+            self._bytes[client] = self._bytes.get(client, 0) + size
+            self._ids.add(end.message_id)
+        self._new.clear()
+        self._new_bytes = 0
+
+    def _first_of(self, client: str) -> Finished:
+        size, end = self._waiting[client].popleft()
+        self._bytes[client] -= size
+        self._ids.discard(end.message_id)
+        if not self._waiting[client]:
+            del self._waiting[client], self._bytes[client]
+        return end
+
+
+def _size(end: Finished) -> int:
+    report = end.report
+    return BYTES_LEAST + len(report.result or "") + len(report.message) + len(report.traceback)
