@@ -180,7 +180,7 @@ class Service(Loop):
         self._pause = StoragePause(self._clock, self._log_lines)
         self._retained: list[ServiceEvent] = []
         self._deliveries = deque()
-        self._ends = Ends()
+        self._ends = Ends(self._client_of)
         self._interrupted: list[str] = []
         self._report = StopReport()
 
@@ -389,6 +389,9 @@ class Service(Loop):
         )
         self._pruner = Pruner(self._storage, clock, limits)
         self._wall = WallWatch(clock, logger)
+
+    def _client_of(self, message_id: str) -> str:
+        return self._runs.client_of(message_id)
 
     def _check_keys(self) -> None:
         ring = self.keys.ring()

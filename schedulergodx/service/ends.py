@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from schedulergodx.utils.abstractions import Finished
 
@@ -27,21 +27,22 @@ class Ends:
     the room, what one does not use is for the others, and a client's own ends keep their order. In every second turn
     one more comes on top, whatever its size, of the client whose turn it is. So what is small waits for one large end
     at most, and what is large for one of each other client.
+
+    Args:
+        client_of: tells who launched a run, by its id; "" if its end will not be recorded.
     """
 
-    def __init__(self) -> None:
-        self._new: list[tuple[str, int, Finished]] = []  # since the last turn: whose, how large
-        self._new_bytes = 0
+    def __init__(self, client_of: Callable[[str], str]) -> None:
+        self._client_of = client_of
+        self._new: list[Finished] = []  # since the last turn
         self._waiting: dict[str, deque[tuple[int, Finished]]] = {}  # by client, in the order of their turns
         self._bytes: dict[str, int] = {}
         self._ids: set[str] = set()
         self._is_next_on_top = False
 
-    def add(self, end: Finished, *, client: str) -> None:
-        """Take one more; `client` launched it; "" if it will not be recorded."""
-        size = _size(end) if client else BYTES_LEAST
-        self._new.append((client, size, end))
-        self._new_bytes += size
+    def add(self, end: Finished) -> None:
+        """Take one more."""
+        self._new.append(end)
 
     def __bool__(self) -> bool:
         """Whether there are some."""
@@ -62,10 +63,8 @@ class Ends:
 
     def take(self, count_max: int) -> list[Finished]:
         """Return those that are to be recorded now, at most `count_max`, which is 1 at least."""
-        if not self._waiting and self._new_bytes <= TURN_BYTES_MAX and len(self._new) <= count_max:
-            taken = [end for _client, _size, end in self._new]
-            self._new.clear()
-            self._new_bytes, self._is_next_on_top = 0, False
+        if not self._waiting and len(self._new) <= count_max and sum(map(_size, self._new)) <= TURN_BYTES_MAX:
+            taken, self._new, self._is_next_on_top = self._new, [], False
             return taken
         self._sort()
         is_one_on_top, self._is_next_on_top = self._is_next_on_top, not self._is_next_on_top
@@ -97,12 +96,13 @@ class Ends:
         return taken
 
     def _sort(self) -> None:
-        for client, size, end in self._new:
+        for end in self._new:
+            client = self._client_of(end.message_id)
+            size = _size(end) if client else BYTES_LEAST
             self._waiting.setdefault(client, deque()).append((size, end))
             self._bytes[client] = self._bytes.get(client, 0) + size
             self._ids.add(end.message_id)
         self._new.clear()
-        self._new_bytes = 0
 
     def _first_of(self, client: str) -> Finished:
         size, end = self._waiting[client].popleft()

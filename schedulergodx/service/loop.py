@@ -140,7 +140,7 @@ class Loop(AbstractionCore):
             if isinstance(event, Delivery):
                 self._deliveries.append(event)
             elif isinstance(event, Finished):
-                self._ends.add(event, client=self._runs.client_of(event.message_id))
+                self._ends.add(event)
             else:
                 events.append(event)
                 room -= 1

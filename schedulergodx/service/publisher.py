@@ -88,6 +88,7 @@ class Publisher:
         self._on_settled = on_settled
         self._in_flight: set[int] = set()
         self._bytes: dict[str, int] = {}  # of those under way, by queue
+        self._sizes: dict[int, int] = {}  # of their messages, by the number of the first answer in each
         self._bytes_in_all = 0
         self._waiting: dict[str, int] = {}  # queues with more in the outbox, in turn, and after which number
         self._unread: str | None = ""  # after which queue there is something that an earlier run left; None: nothing
@@ -161,7 +162,7 @@ class Publisher:
         by_queue: dict[str, list[Reply]] = {}
         for reply in fresh:
             by_queue.setdefault(reply.queue, []).append(reply)
-        is_turn_of_others = self._unread is not None or any(self._may_send(queue) for queue in self._waiting)
+        is_turn_of_others = self._has_more and self._is_turn_of_some()
         for queue, replies in by_queue.items():
             if queue in self._waiting or queue in self._holds:
                 continue  # behind what waits there
@@ -176,7 +177,7 @@ class Publisher:
             for queue in [queue for queue, hold in self._holds.items() if hold.until <= moment]:
                 self._try_again(queue)
             self._trial_at = min((hold.until for hold in self._holds.values()), default=inf)
-        while (room := self._room()) > 0:
+        while self._has_more and (room := self._room()) > 0:
             ready = [queue for queue in self._waiting if self._may_send(queue)]
             if ready:
                 for queue, share in divide(room, ready).items():
@@ -187,7 +188,7 @@ class Publisher:
 
     def wait_s(self) -> float | None:
         """Return the seconds until there is something to offer, or to offer again, or None."""
-        if self._room() > 0 and (self._unread is not None or any(self._may_send(queue) for queue in self._waiting)):
+        if self._has_more and self._is_turn_of_some() and self._room() > 0:
             return 0.0
         if self._quiet and self._is_awaited():
             return 0.0
@@ -245,6 +246,10 @@ class Publisher:
         """Return how many more answers may be under way."""
         return 0 if self._bytes_in_all >= ALL_BYTES_MAX else self._in_flight_max - len(self._in_flight)
 
+    def _is_turn_of_some(self) -> bool:
+        """Whether some answers of the outbox are to be sent as soon as there is room for them."""
+        return self._unread is not None or any(self._may_send(queue) for queue in self._waiting)
+
     def _may_send(self, queue: str) -> bool:
         return self._bytes.get(queue, 0) < QUEUE_BYTES_MAX
 
@@ -271,49 +276,52 @@ class Publisher:
 
     def _send_some(self, queue: str, replies: list[Reply]) -> None:
         """Send new answers to a queue as far as there is room; the others are found in the outbox in its turn."""
-        room, bytes_left = self._room(), QUEUE_BYTES_MAX - self._bytes.get(queue, 0)
-        fitting: list[Reply] = []
-        for reply in replies:
-            if len(fitting) >= room or bytes_left <= 0:
-                self._waiting[queue] = reply.number - 1
-                break
-            fitting.append(reply)
-            bytes_left -= len(reply.body)
-        self._send_all(queue, fitting)
+        room = max(0, self._room())
+        if room < len(replies):
+            self._waiting[queue] = replies[room].number - 1
+        for together, size in self._messages(queue, replies[:room]):
+            if not self._may_send(queue):
+                self._waiting[queue] = together[0].number - 1
+                return
+            self._send(queue, together, size)
 
     def _send_all(self, queue: str, replies: Iterable[Reply]) -> None:
-        """Send replies of the outbox to their queue, in their order, but those that are under way."""
+        """Send replies that were read from the outbox, but those that are under way."""
         ready = [reply for reply in replies if reply.number not in self._in_flight]
-        for together in self._bundled(ready) if queue in self._takers else [[reply] for reply in ready]:
-            self._send(queue, together)
+        for together, size in self._messages(queue, ready):
+            self._send(queue, together, size)
+
+    def _messages(self, queue: str, replies: list[Reply]) -> Iterable[tuple[list[Reply], int]]:
+        """Return what goes to a queue together, and how many bytes each message has."""
+        return self._bundled(replies) if queue in self._takers else [([one], len(one.body)) for one in replies]
 
     def _land(self, queue: str, replies: Sequence[Reply]) -> None:
-        """Note that replies to a queue are under way no more."""
+        """Note that replies of one message to a queue are under way no more."""
         self._in_flight.difference_update([reply.number for reply in replies])
-        size = sum([len(reply.body) for reply in replies])
+        size = self._sizes.pop(replies[0].number)
         self._bytes_in_all -= size
         if left := self._bytes[queue] - size:
             self._bytes[queue] = left
         else:
             del self._bytes[queue]
 
-    def _bundled(self, replies: list[Reply]) -> Iterable[list[Reply]]:
+    def _bundled(self, replies: list[Reply]) -> Iterable[tuple[list[Reply], int]]:
         """Yield them in groups, each of which makes a bundle; a group of one is a plain message."""
         group: list[Reply] = []
         size = bundles.FRAME_BYTES
         for reply in replies:
             more = len(reply.body) + bundles.LENGTH_BYTES
             if group and (len(group) == bundles.MESSAGES_MAX or size + more > self._bundle_bytes_max):
-                yield group
+                yield group, size
                 group, size = [], bundles.FRAME_BYTES
             group.append(reply)
             size += more
         if group:
-            yield group
+            yield group, size
 
-    def _send(self, queue: str, replies: list[Reply]) -> None:
-        """Send replies to one queue in one message."""
-        size = sum([len(reply.body) for reply in replies])
+    def _send(self, queue: str, replies: list[Reply], size: int) -> None:
+        """Send replies to one queue in one message of about so many bytes."""
+        self._sizes[replies[0].number] = size
         self._in_flight.update([reply.number for reply in replies])
         self._bytes[queue] = self._bytes.get(queue, 0) + size
         self._bytes_in_all += size

@@ -48,9 +48,9 @@ def test_a_single_answer_is_behind_few_bytes_of_a_flood(scheduler: Harness, monk
     sent: list[tuple[str, int]] = []
     send = Publisher._send
 
-    def noted(self: Publisher, queue: str, replies: list[Reply]) -> None:
+    def noted(self: Publisher, queue: str, replies: list[Reply], size: int) -> None:
         sent.append((queue, sum(len(reply.body) for reply in replies)))
-        send(self, queue, replies)
+        send(self, queue, replies, size)
 
     monkeypatch.setattr(Publisher, "_send", noted)
     flood, single = Client(name="flood", task_lifetime=None), Client(name="single", task_lifetime=None)
