@@ -8,9 +8,9 @@ one production kind, one test kind and one contract suite in `schedulergodx_test
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
+from schedulergodx.rules.connections import ConnectionState, ConnectionStatus, ConsumingStatus
 from schedulergodx.rules.lifecycle import Ending
 from schedulergodx.rules.tasks import Added, TaskSpec, TaskState
 from schedulergodx.utils.bases import AbstractionConnectClass, AbstractionCore
@@ -139,55 +139,6 @@ class Delivery:
     body: bytes = field(repr=False)
     is_redelivered: bool
     tag: object
-
-
-class ConnectionState(Enum):
-    """The states of a connection. CONNECTING: not up yet. RECOVERING: was up, is coming back by itself.
-
-    BLOCKED: up, but the broker takes no messages for now. REFUSED: trying again cannot help. CLOSED: by us.
-    """
-
-    CONNECTING = "connecting"
-    UP = "up"
-    BLOCKED = "blocked"
-    RECOVERING = "recovering"
-    REFUSED = "refused"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConnectionStatus:
-    """What is known about a way to the broker.
-
-    Attributes:
-        state: see `ConnectionState`.
-        broker: the address without its password, e.g. `amqp://guest@localhost:5672/`.
-        attempts: connection attempts since the last success.
-        reason: text of the last failure, or "".
-    """
-
-    state: ConnectionState
-    broker: str
-    attempts: int = 0
-    reason: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ConsumingStatus:
-    """What is known about the way in: whether anything would be delivered.
-
-    Attributes:
-        connection: of the connection that consumes.
-        is_consuming: whether the broker has said that it delivers, from every queue that is to be consumed.
-        is_waiting: whether a queue is in use, and this transport waits until its owner is gone.
-        answered_s_ago: seconds since the broker last answered on what consumes, a round trip that is made again and
-            again while nothing else happens; None: not since the last loss.
-    """
-
-    connection: ConnectionStatus
-    is_consuming: bool
-    is_waiting: bool = False
-    answered_s_ago: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,8 @@ import pytest
 from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import Code, Ending
 from schedulergodx.service.runner import LocalRunner, processes, threads
-from schedulergodx_testing.contracts.runner import RunnerContract, add, pass_gate
+from schedulergodx_testing.contracts.runner import RunnerContract
+from schedulergodx_testing.contracts.watched_runs import add, pass_gate
 from schedulergodx_testing.specs import make_task
 
 

@@ -12,7 +12,8 @@ import pytest
 from schedulergodx.errors import Closed
 from schedulergodx.rules.lifecycle import Code
 from schedulergodx_testing.clock import FakeClock
-from schedulergodx_testing.contracts.runner import RunnerContract, add
+from schedulergodx_testing.contracts.runner import RunnerContract
+from schedulergodx_testing.contracts.watched_runs import add
 from schedulergodx_testing.errors import HarnessError
 from schedulergodx_testing.specs import make_task
 from schedulergodx_testing.world import World

@@ -10,7 +10,7 @@ import pytest
 from schedulergodx.context import TaskOverrun
 from schedulergodx.service.runner import LocalRunner
 from schedulergodx.service.runner.interruption import Interruption
-from schedulergodx_testing.contracts.runner import add
+from schedulergodx_testing.contracts.watched_runs import add
 from schedulergodx_testing.specs import make_task
 
 WAIT_S = 20.0
