@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,7 @@ class Program(Protocol):
 _NOTHING: frozenset[str] = frozenset()
 Counted: TypeAlias = tuple[int, str, int, str, int]
 """What `Calls` keeps of each call: the fields of a `SeamCall`, all but the last."""
+_FIELDS = 5
 Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 """Told of each call, before and after it. It must not touch the seams, but may call `Program.die`."""
 
@@ -51,8 +52,8 @@ Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 class Calls:
     """Counts calls, and tells hooks of them. The thread that drives a harness uses it.
 
-    Past calls are kept as plain tuples, which the collector of garbage passes over; they become objects when somebody
-    looks, or is told.
+    Past calls are kept in one flat list, their fields one after the other: a tuple for each is one more object that the
+    collector of garbage goes through. They become objects when somebody looks, or is told.
 
     Attributes:
         hooks: who is told.
@@ -63,20 +64,22 @@ class Calls:
         self.hooks: list[Hook] = []
         self.turn = 0
         self._counts: dict[str, int] = {}
-        self._past: list[Counted] = []
+        self._past: list[Any] = []
+        self._count = 0
         self._changes: dict[int, frozenset[str]] = {}
 
     @property
     def all(self) -> list[SeamCall]:
         """Every call so far, in order."""
-        return [self._call(counted) for counted in self._past]
+        past = self._past
+        return [self._call(tuple(past[place : place + _FIELDS])) for place in range(0, len(past), _FIELDS)]
 
     def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = _NOTHING) -> Counted:
         """Count a call that is about to happen. What it returns goes to `end`."""
-        past = self._past
         self._counts[name] = nth = self._counts.get(name, 0) + 1
-        counted = (len(past) + 1, name, nth, owner, self.turn)
-        past.append(counted)
+        self._count = number = self._count + 1
+        counted = (number, name, nth, owner, self.turn)
+        self._past += counted
         if changes:
             self._changes[counted[0]] = changes
         if self.hooks:

@@ -169,7 +169,7 @@ class Driving:
 
     def _look(self, what: str, *, weight: int = 1) -> None:
         if self.world.is_driver():
-            self._looks.at(what, (self.clock.monotonic_us(), len(self.timeline.entries)), weight=weight)
+            self._looks.at(what, (self.clock.monotonic_us(), self.timeline.count), weight=weight)
 
     def note(self, lane: Any, what: str, message_id: str = "") -> None:
         """Add a line to the timeline."""

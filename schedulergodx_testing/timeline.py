@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from schedulergodx_testing.drawing import draw
 
@@ -35,26 +35,34 @@ class Entry:
     cause: int | None = None
 
 
+_FIELDS = len(fields(Entry))
+
+
 class Timeline:
     """Entries in the order in which they happened. Printing it gives at most 60 lines of at most 100 columns.
 
-    What is added is kept as plain tuples, which cost a fraction of an object and which the collector of garbage passes
-    over; they become entries when somebody looks.
+    What is added is kept in one flat list, its fields one after the other: an object for each, or a tuple, is one more
+    that the collector of garbage goes through. They become entries when somebody looks.
 
     Attributes:
         start: the wall time from which stamps are counted.
+        count: how many entries there are.
     """
 
     def __init__(self, start: datetime) -> None:
         self.start = start
-        self._added: list[tuple[datetime, Lane, str, str, bool, int | None]] = []
+        self._added: list[Any] = []
+        self.count = 0
         self._entries: list[Entry] = []
         self._last: dict[str, int] = {}
 
     @property
     def entries(self) -> list[Entry]:
         """All entries so far, in order."""
-        self._entries += [Entry(*facts) for facts in self._added[len(self._entries) :]]
+        added = self._added
+        self._entries += [
+            Entry(*added[place : place + _FIELDS]) for place in range(len(self._entries) * _FIELDS, len(added), _FIELDS)
+        ]
         return self._entries
 
     def add(  # noqa: PLR0913 - the fields of an entry
@@ -77,8 +85,9 @@ class Timeline:
             cause = last.get(message_id)
             if cause is None and caused_by:
                 cause = last.get(caused_by)
-            last[message_id] = len(self._added)
-        self._added.append((at, lane, what, message_id, is_broken, cause))
+            last[message_id] = self.count
+        self.count += 1
+        self._added += (at, lane, what, message_id, is_broken, cause)
 
     def of(self, message_id: str) -> list[Entry]:
         """Return the entries of one launch."""

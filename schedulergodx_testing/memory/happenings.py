@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,8 @@ _made = tuple.__new__
 class Log:
     """Collects happenings. The lock of the broker guards it.
 
-    They are kept as plain tuples, which the collector of garbage passes over, and become objects when somebody looks.
+    They are kept in one flat list, their fields one after the other: a tuple for each is one more object that the
+    collector of garbage goes through. They become objects when somebody looks.
 
     Attributes:
         at_s: the moment of what comes.
@@ -92,17 +93,18 @@ class Log:
     def __init__(self) -> None:
         self.at_s = 0.0
         self.on_happening: Callable[[Happening], None] | None = None
-        self._seen: list[tuple[float, HappeningKind, str, str, str, str]] = []
+        self._seen: list[Any] = []
 
     def add(
         self, kind: HappeningKind, transport: str = "", queue: str = "", message_id: str = "", detail: str = ""
     ) -> None:
         """Note something, as of the moment `at_s`."""
         facts = (self.at_s, kind, transport, queue, message_id, detail)
-        self._seen.append(facts)
+        self._seen += facts
         if self.on_happening is not None:
             self.on_happening(_made(Happening, facts))
 
     def all(self) -> list[Happening]:
         """Return everything so far, in order."""
-        return [Happening(*facts) for facts in self._seen]
+        seen, size = self._seen, len(Happening._fields)
+        return [Happening(*seen[place : place + size]) for place in range(0, len(seen), size)]

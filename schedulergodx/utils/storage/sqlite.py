@@ -196,7 +196,7 @@ class DB:
         moment = rows.to_microseconds(now)
         soft = self._due(moment, without, is_hard=False, limit=soft_limit)
         hard = self._due(moment, without, is_hard=True, limit=hard_limit)
-        found = list(merge(soft, hard, key=lambda one: one[0].order))
+        found = list(merge(soft, hard, key=lambda one: one[0].order)) if soft and hard else soft or hard
         self._known.due = {task.message_id: claim for claim, task in found}
         return [task for _claim, task in found]
 
