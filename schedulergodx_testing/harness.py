@@ -346,12 +346,13 @@ class Harness(Driving, Assertions, Crashing):
 
     def _happening(self, happening: Happening) -> None:
         self.broker_program.heard(happening)
-        kind, detail = happening.kind, happening.detail
+        _, kind, transport, queue, sent_id, detail = happening
         if kind in _TOLD:
-            where = happening.queue or happening.transport
-            facts = f"{where}, {detail}" if where and detail else where or detail
-            for message_id in self.ledger.ids_in(happening.queue, happening.message_id):
-                self.note("broker", f"{kind}: {facts}", message_id)
+            where = queue or transport
+            what = f"{kind}: {where}, {detail}" if where and detail else f"{kind}: {where or detail}"
+            now, add = self.clock.now(), self.timeline.add
+            for message_id in self.ledger.ids_in(queue, sent_id):
+                add(now, "broker", what, message_id)
 
     # --- for its parts ---------------------------------------------------------------------------------------------
 

@@ -196,6 +196,7 @@ class Ledger:
         """Return which launches a message is about, by what it is known by to the broker."""
         sent = (queue, message_id)
         ids = self.bundles.get(sent)
-        for ledger in self.databases.values() if ids is None else ():
-            ids = ledger.bundles.get(sent, ids)
+        if ids is None:
+            for ledger in self.databases.values():
+                ids = ledger.bundles.get(sent, ids)
         return (message_id,) if ids is None else ids

@@ -61,7 +61,8 @@ class ClientProgram:
         try:
             call = self._calls.begin("client.hear", self.name, self)
             self._on_event(event)
-            self._calls.end(call, self)
+            if self._calls.hooks:
+                self._calls.end(call, self)
         except ClientCrashed:
             return
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _NOTHING: frozenset[str] = frozenset()
 _CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
+_TOLD = {f"storage.{call}" for call in ("add", "start", "put_back", "finish")}
 
 
 class ServiceWatcher:
@@ -87,14 +88,17 @@ class ServiceWatcher:
     def after(self, note: Counted, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         """Write down what a call brought."""
         name = note[1]
-        if name in _CHANGES:
-            self._ledger.change(_CHANGES[name], args, kwargs, result)
-            self._stored(name, args, kwargs, result)
+        call = _CHANGES.get(name)
+        if call is not None:
+            self._ledger.change(call, args, kwargs, result)
+            if name in _TOLD:
+                self._stored(name, args, kwargs, result)
         elif name == "storage.commit":
             self._ledger.commit()
         elif name == "transport.reject":
             self._note("service", f"reject: {args[1]:.60}", "")
-        self._calls.end(note, self._program)
+        if self._calls.hooks:
+            self._calls.end(note, self._program)
 
     def _stored(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if name == "storage.add":
