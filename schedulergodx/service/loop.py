@@ -7,7 +7,6 @@ comes again and is recognised by its id. W1 to W15, in comments, are the windows
 
 from __future__ import annotations
 
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from schedulergodx.clock import SystemClock
@@ -35,6 +34,7 @@ from schedulergodx.utils.message import bundles
 if TYPE_CHECKING:
     from collections import deque
     from datetime import datetime
+    from queue import SimpleQueue
 
     from schedulergodx.config import ServiceLimits
     from schedulergodx.service.consumer import Consumer
@@ -133,10 +133,9 @@ class Loop(AbstractionCore):
         room = self.limits.events_per_turn_max - sum(map(_weight, events))
         while event is not None or self._pause.is_on or room > 0:
             if event is None:
-                try:
-                    event = self._inbox.get_nowait()
-                except Empty:
+                if self._inbox.empty():  # nobody else takes from it
                     break
+                event = self._inbox.get_nowait()
             if isinstance(event, Delivery):
                 self._deliveries.append(event)
             elif isinstance(event, Finished):

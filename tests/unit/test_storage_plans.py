@@ -88,15 +88,20 @@ def test_answers_to_one_queue_are_searched_by_an_index(db: DB, sql: str, expecte
     [
         (queries.STEP, "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (message_id=?)"),
         (queries.WAITING_CLAIM, "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (message_id=?)"),
+        (queries.KNOWN_ONE, "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (message_id=?)"),
+        (queries.KNOWN_ONE, "SEARCH forgotten USING PRIMARY KEY (message_id=?)"),
         (queries.KNOWN_ALL, "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (message_id=?)"),
         (queries.KNOWN_ALL, "SEARCH forgotten USING PRIMARY KEY (message_id=?)"),
+        (pending.START_ONE, "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"),
+        (pending.FINISH_ONE, "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"),
+        (pending.REMOVE_REPLY, "SEARCH outbox USING INTEGER PRIMARY KEY (rowid=?)"),
         (pending.START, "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"),
         (pending.FINISH, "SEARCH tasks USING INTEGER PRIMARY KEY (rowid=?)"),
         (pending.REMOVE_REPLIES, "SEARCH outbox USING INTEGER PRIMARY KEY (rowid=?)"),
     ],
 )
 def test_what_is_written_together_is_searched_by_a_key(db: DB, sql: str, expected: str) -> None:
-    """A statement for many rows looks each of them up; none reads all tasks."""
+    """A statement for one row looks it up, one for many looks each of them up; none reads all tasks."""
     steps = plan(db, sql.replace("{rows}", ", ".join([f"({', '.join('?' * 8)})"] * 8)))
     assert expected in steps
     assert not [

@@ -1,12 +1,14 @@
 """Changes of one transaction, collected and written together.
 
 A statement for many rows costs SQLite a third less than one for each, and the loop gives up the interpreter's lock once
-for all of them instead of once for each. A new task that starts at once is written as started: nobody reads it before.
+for all of them instead of once for each. But what makes it one for many, a table of values or a list in JSON, costs
+more than the row of a task that comes alone: that one has statements of its own, which take less than half the time.
+
+A new task that starts at once is written as started: nobody reads it before.
 """
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import TaskStatus
@@ -28,16 +30,25 @@ INSERT_STARTED = (
 INSERT_ARGUMENTS = "INSERT INTO arguments (task, body, by_value) VALUES {rows}"
 INSERT_REPLIES = "INSERT INTO outbox (number, queue, message_id, body, added_at) VALUES {rows}"
 # `column1` and so on are SQLite's names for the columns of VALUES.
+FINISH_ONE = (
+    "UPDATE tasks SET status = ?2, ended_at = ?3, code = ?4, result = ?5, "
+    "exception_type = ?6, message = ?7, traceback = ?8 WHERE number = ?1"
+)
 FINISH = (
     "UPDATE tasks SET status = column2, ended_at = column3, code = column4, result = column5, "
     "exception_type = column6, message = column7, traceback = column8 FROM (VALUES {rows}) WHERE number = column1"
 )
-START = (
-    "UPDATE tasks SET status = 1, started_at = ?, starts = starts + 1, epoch = ?, owner = ? "
-    "WHERE number IN (SELECT value FROM json_each(?))"
-)
+_START = "UPDATE tasks SET status = 1, started_at = ?, starts = starts + 1, epoch = ?, owner = ? WHERE number "
+START_ONE = f"{_START}= ?"
+START = f"{_START}IN (SELECT value FROM json_each(?))"  # noqa: S608 - constants
 _WORK = TaskStatus.WORK.value
+REMOVE_REPLY = "DELETE FROM outbox WHERE number = ?"
 REMOVE_REPLIES = "DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """Return numbers as a JSON list: `json` takes several times as long to begin as to write a few of them."""
+    return f"[{','.join(map(str, numbers))}]"
 
 
 class Pending:
@@ -114,13 +125,20 @@ class Pending:
             connection.change_many(INSERT_STARTED, [(*row, epoch, owner) for row in self._new_started])
             connection.change_many(INSERT_ARGUMENTS, self._arguments)
         for started_at, numbers in self._started.items():
-            connection.change(START, (started_at, epoch, owner, json.dumps(numbers)))
-        if self._finished:
+            if len(numbers) == 1:
+                connection.change(START_ONE, (started_at, epoch, owner, numbers[0]))
+            else:
+                connection.change(START, (started_at, epoch, owner, _listed(numbers)))
+        if len(self._finished) == 1:
+            connection.change(FINISH_ONE, self._finished[0])
+        elif self._finished:
             connection.change_many(FINISH, self._finished)
         if self._replies:
             connection.change_many(INSERT_REPLIES, self._replies)
-        if self._removed:
-            connection.change(REMOVE_REPLIES, (json.dumps(self._removed),))
+        if len(self._removed) == 1:
+            connection.change(REMOVE_REPLY, self._removed)
+        elif self._removed:
+            connection.change(REMOVE_REPLIES, (_listed(self._removed),))
         self.clear()
 
     def clear(self) -> None:

@@ -22,6 +22,10 @@ CLIENTS_WAITING = (
     ") SELECT client FROM waiting WHERE "
     "(SELECT min(run_at) FROM tasks WHERE status = 0 AND is_hard = ?1 AND client = waiting.client) <= ?3"
 )
+KNOWN_ONE = (
+    "SELECT message_id, digest, 0 FROM tasks WHERE message_id = ?1 UNION ALL "
+    "SELECT message_id, digest, 1 FROM forgotten WHERE message_id = ?1"
+)
 KNOWN_ALL = (
     "SELECT message_id, digest, 0 FROM tasks WHERE message_id IN (SELECT value FROM json_each(?1)) UNION ALL "
     "SELECT message_id, digest, 1 FROM forgotten WHERE message_id IN (SELECT value FROM json_each(?1))"

@@ -171,7 +171,10 @@ class DB:
     def look_up(self, message_ids: Iterable[str]) -> None:
         """Find out together which ids are known, for calls of `add` in this transaction."""
         asked = [one for one in message_ids if one not in self._known.digests]
-        found = self._changing().rows(queries.KNOWN_ALL, (json.dumps(asked),)) if asked else []
+        if not asked:
+            return
+        query, parameter = (queries.KNOWN_ONE, asked[0]) if len(asked) == 1 else (queries.KNOWN_ALL, json.dumps(asked))
+        found = self._changing().rows(query, (parameter,))
         self._known.digests |= dict.fromkeys(asked, UNKNOWN)
         self._known.digests |= {message_id: (digest, bool(is_pruned)) for message_id, digest, is_pruned in found}
 
