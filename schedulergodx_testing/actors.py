@@ -33,6 +33,7 @@ class BrokerActor:
 
     def __init__(self, broker: MemoryBroker, calls: Calls, after_step: list[Callable[[], None]]) -> None:
         self._broker = broker
+        self._step = broker.step
         self._calls = calls
         self._after_step = after_step
 
@@ -43,7 +44,7 @@ class BrokerActor:
     def step(self) -> None:
         """Do one happening."""
         self._calls.turn += 1
-        self._broker.step()
+        self._step()
         for told in self._after_step:
             told()
 

@@ -9,7 +9,8 @@ from schedulergodx_testing.answered import ids_of
 from schedulergodx_testing.errors import ClientCrashed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import threading
+    from collections.abc import Callable, Mapping, Sequence
 
     from schedulergodx.errors import BrokerError
     from schedulergodx.utils.abstractions import Outgoing, QueueSpec, TransportEvent
@@ -124,6 +125,10 @@ class ClientProgram:
         for outgoing, settled in unsettled.items():
             settled(outgoing, self._crash)
         self._on_event(ConsumeFailed(queue=self.queue, error=self._crash))
+
+    def threads(self) -> Mapping[str, threading.Thread]:
+        """Return the threads of the way to the broker; asked at each launch, so it stands here."""
+        return self._inner.threads()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
