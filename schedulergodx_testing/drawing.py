@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -238,6 +239,7 @@ def stamp(delta: timedelta) -> str:
     return f"{sign}{minutes}:{seconds:02d}{fraction}" if minutes else f"{sign}{seconds}{fraction}"
 
 
+@lru_cache(maxsize=256)  # launches have the same lifetimes, and the same delays, again and again
 def duration(delta: timedelta) -> str:
     """Return a length of time for reading: `0.5s`, `90s` as `1m 30s`, a day as `1d`."""
     if delta < timedelta():
