@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from schedulergodx.clock import SystemClock
-from schedulergodx.errors import DatabaseNotWritable
 from schedulergodx.file_lock import WriterLock
 from schedulergodx.transport.sqlite import SqliteTransport, connection, opening, worker
 from schedulergodx.transport.sqlite.opening import is_busy
@@ -177,21 +176,40 @@ def test_who_reads_without_end_stops_the_log_from_growing_without_end(
     assert len(ids(path)) == 8
 
 
+def test_a_log_that_finds_no_room_blocks_until_there_is_some(open_transport: Open, path: Path, log: Path):
+    """What is sent waits, and others can go on; then all of it is there, once."""
+    resource = pytest.importorskip("resource", reason="only POSIX bounds the size of files")
+    transport = open_transport()
+    recorder = Recorder(transport)
+    transport.declare(QUEUE)
+    publish(transport, QUEUE.name, b"1")
+    recorder.change(ConnectionState.UP)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.stat().st_size + 100_000, before[1]))
+    try:
+        sending = Sending(transport, QUEUE.name, b"2" * 200_000)
+        assert "disk" in recorder.change(ConnectionState.BLOCKED).status.reason
+        small = open_transport()
+        publish(small, QUEUE.name, b"3")
+        small.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sending.error() is None
+    recorder.change(ConnectionState.UP)
+    transport.close()
+    assert len(ids(path)) == 3
+
+
 # --- Its syncs
 
 
 def test_what_is_sent_is_on_disk_before_it_is_confirmed(open_transport: Open, monkeypatch: pytest.MonkeyPatch):
     """A loss of power may bring a message again; it never takes one that was confirmed."""
     happened: list[str] = []
-    sync, commit = QueueFile.sync, QueueFile.commit
 
-    def noted_sync(file: QueueFile) -> None:
-        sync(file)
-        happened.append("sync")
-
-    def noted_commit(file: QueueFile) -> None:
-        commit(file)
-        happened.append("commit")
+    def noted(name: str) -> Callable[[QueueFile], None]:
+        real = getattr(QueueFile, name)
+        return lambda file: (real(file), happened.append(name))[1]
 
     sender, taker = open_transport(), open_transport()
     sender.declare(QUEUE)
@@ -200,8 +218,8 @@ def test_what_is_sent_is_on_disk_before_it_is_confirmed(open_transport: Open, mo
     taker.ack([recorder.delivery()])
     synced: list[int] = []
     monkeypatch.setattr(connection, "_sync", synced.append)
-    monkeypatch.setattr(QueueFile, "sync", noted_sync)
-    monkeypatch.setattr(QueueFile, "commit", noted_commit)
+    for name in ("sync", "commit"):
+        monkeypatch.setattr(QueueFile, name, noted(name))
     sending = Sending(sender, QUEUE.name, b"1")
     assert sending.error() is None
     assert happened.index("sync") > happened.index("commit")
@@ -479,10 +497,3 @@ def test_what_was_confirmed_outlives_a_kill_with_its_log(path: Path, log: Path):
         program.kill()
     assert log.stat().st_size > 0
     assert ids(path) == confirmed
-
-
-def test_a_place_that_cannot_have_the_lock_is_refused(path: Path):
-    """In the same words as one that cannot have the file."""
-    path.with_name("queues.db-lock").mkdir()
-    with pytest.raises((DatabaseNotWritable, IsADirectoryError)):
-        QueueFile(path, SystemClock())
