@@ -104,10 +104,12 @@ class Worker:
 
     def consuming(self) -> ConsumingStatus:
         """Return whether the file gives this process what comes, and when it was last looked at."""
-        consumers, looked_at_s = list(self._ledger.consumers.values()), self._looked_at_s
+        consumers = list(self._ledger.consumers.values())
+        is_consuming = bool(consumers) and all(consumer.is_joined for consumer in consumers)
+        looked_at_s = self._looked_at_s  # asked for last: whoever has joined has looked
         return ConsumingStatus(
             connection=self.status,
-            is_consuming=bool(consumers) and all(consumer.is_joined for consumer in consumers),
+            is_consuming=is_consuming,
             is_waiting=any(not consumer.is_joined for consumer in consumers),
             answered_s_ago=None if looked_at_s is None else self._clock.monotonic() - looked_at_s,
         )
@@ -304,7 +306,7 @@ class Worker:
         self._is_dirty = False
         if not self._backlog:
             self._write_at_s = float("inf")
-        self._active_at_s = self._clock.monotonic()
+        self._active_at_s = self._looked_at_s = self._clock.monotonic()
         self._set_state(ConnectionState.UP)
         for event in turn.after_commit():
             self.on_event(event)
