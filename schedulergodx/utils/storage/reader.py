@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from schedulergodx.rules.lifecycle import TaskStatus
-from schedulergodx.utils.storage import rows
+from schedulergodx.utils.storage import queries, rows
 from schedulergodx.utils.storage.connection import open_reader
 from schedulergodx.utils.storage.files import database_path, resolved
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from schedulergodx.utils.abstractions import TaskSpec, TaskState
     from schedulergodx.utils.storage.connection import Connection, Row
     from schedulergodx.utils.storage.functions import Functions
+    from schedulergodx.utils.storage.known import Digest
 
 
 _STATES = f"SELECT {rows.STATE_COLUMNS} FROM tasks"  # noqa: S608 - constants
@@ -74,6 +76,15 @@ def specs(connection: Connection, functions: Functions, found: list[Row]) -> lis
     numbers = {number for row in found if (number := rows.function_number(row)) is not None}
     bodies: dict[int | None, bytes] = {number: functions.body_of(connection, number) for number in numbers}
     return [rows.spec(row, bodies.get(rows.function_number(row))) for row in found]
+
+
+def digests(connection: Connection, message_ids: list[str]) -> dict[str, Digest]:
+    """Return the launches that these ids belong to, of those that are known."""
+    if len(message_ids) == 1:
+        found = connection.rows(queries.KNOWN_ONE, message_ids)
+    else:
+        found = connection.rows(queries.KNOWN_ALL, (json.dumps(message_ids),))
+    return {message_id: (digest, bool(is_pruned)) for message_id, digest, is_pruned in found}
 
 
 def find(connection: Connection, message_id: str) -> TaskState | None:

@@ -171,12 +171,8 @@ class DB:
     def look_up(self, message_ids: Iterable[str]) -> None:
         """Find out together which ids are known, for calls of `add` in this transaction."""
         asked = [one for one in message_ids if one not in self._known.digests]
-        if not asked:
-            return
-        query, parameter = (queries.KNOWN_ONE, asked[0]) if len(asked) == 1 else (queries.KNOWN_ALL, json.dumps(asked))
-        found = self._changing().rows(query, (parameter,))
-        self._known.digests |= dict.fromkeys(asked, UNKNOWN)
-        self._known.digests |= {message_id: (digest, bool(is_pruned)) for message_id, digest, is_pruned in found}
+        if asked:
+            self._known.digests |= dict.fromkeys(asked, UNKNOWN) | reader.digests(self._changing(), asked)
 
     def add(self, task: TaskSpec, *, now: datetime) -> Added:
         """Store `task` as WAITING, unless its id is known."""
