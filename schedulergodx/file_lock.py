@@ -1,11 +1,11 @@
-"""Locks that the operating system releases by itself when their holder dies. The one file that imports `fcntl`."""
+"""A lock that the operating system releases by itself when its holder dies. The one file that imports `fcntl`."""
 
 from __future__ import annotations
 
 import errno
 import os
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,81 +80,21 @@ class FileLock:
             os.close(descriptor)
 
 
-class WriterLock:
-    """A lock that is taken and released a thousand times a second; its file stays open, and stays when all are gone.
-
-    Two of them on one path exclude each other, also within a process. A fork of this process has no part in it. Not
-    for network file systems. Use one lock from one thread at a time.
-
-    Raises:
-        OSError: the file cannot be opened or made; on a system without `fcntl`, always.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._flock = _flock(path)
-        self._descriptor: int | None = os.open(path, _FLAGS, 0o600)
-        _held.add(self)
-
-    def acquire(self) -> bool:
-        """Take the lock; return False if another one has it, or it was closed. Taking it twice returns True."""
-        return self._descriptor is not None and self._flock(self._descriptor, is_wanted=True)
-
-    def release(self) -> None:
-        """Let go of the lock, if this object has it."""
-        if self._descriptor is not None:
-            self._flock(self._descriptor, is_wanted=False)
-
-    def close(self) -> None:
-        """Let go of the lock and its file. Closing twice does nothing."""
-        _held.discard(self)
-        try:
-            self.release()  # a fork that has just begun may have the file still
-        finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        """Close the file; the copy of a fork does not touch the lock of its parent."""
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
-
-
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-
-
-class _Flock(Protocol):
-    def __call__(self, descriptor: int, *, is_wanted: bool) -> bool:
-        """Take or release the lock of an open file; return False when another one has it."""
-
-
-def _flock(path: Path) -> _Flock:
+def _lock(path: Path) -> int | None:
+    """Return the descriptor of the file at `path`, locked, or None when another one has the lock."""
     try:
         import fcntl  # noqa: PLC0415 - not on Windows, where everything else may still be used
     except ImportError:
         raise OSError(errno.ENOTSUP, "locking a file needs a POSIX system such as Linux or macOS", str(path)) from None
-
-    def flock(descriptor: int, *, is_wanted: bool) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB if is_wanted else fcntl.LOCK_UN)
-        except BlockingIOError:
-            return False
-        return True
-
-    return flock
-
-
-def _lock(path: Path) -> int | None:
-    """Return the descriptor of the file at `path`, locked, or None when another one has the lock."""
-    flock = _flock(path)
     while True:
-        descriptor = os.open(path, _FLAGS, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if not flock(descriptor, is_wanted=True):
-                os.close(descriptor)
-                return None
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(path, descriptor):
                 return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
         except BaseException:
             os.close(descriptor)
             raise
@@ -170,7 +110,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
         return False
 
 
-_held: weakref.WeakSet[FileLock | WriterLock] = weakref.WeakSet()
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def _forget_in_fork() -> None:

@@ -29,13 +29,6 @@ class Renewable(Protocol):
         """Make locks anew. Called in the child of a fork, where no other thread is."""
 
 
-class Resting(Protocol):
-    """Something that SQLite has open, and that a fork must not share."""
-
-    def rest_at_fork(self) -> None:
-        """Close it. Called before every fork, in the thread that forks, while nobody is within SQLite."""
-
-
 class SqliteGate:
     """A `with` block around everything that enters SQLite. Safe from any thread; may be nested."""
 
@@ -66,19 +59,15 @@ class SqliteGate:
                 if self._forks:  # else nobody waits for it
                     self._changed.notify_all()
 
-    def close(self) -> bool:
-        """Let nobody in, and wait until all others have left; return whether nobody is within now. Before a fork.
-
-        One fork at a time: the second thread must not fork while the first is closing what is open.
-        """
+    def close(self) -> None:
+        """Let nobody in, and wait until all others have left. Before a fork."""
         me = threading.get_ident()
         with self._changed:
-            is_alone = self._changed.wait_for(lambda: not self._forks, REST_MAX_S)
             self._forks += 1
-            self._is_at_rest = False
+            if self._forks == 1:  # else another thread forks as well, and has waited
+                self._is_at_rest = False
             self._changed.wait_for(lambda: self._depths.keys() <= {me}, REST_MAX_S)
-            self._is_at_rest = self.is_sound and is_alone and not self._depths
-            return self._is_at_rest
+            self._is_at_rest = self.is_sound and not self._depths
 
     def open(self) -> None:
         """Let everybody in again. After a fork, in the parent."""
@@ -93,7 +82,6 @@ class SqliteGate:
 
 sqlite_gate = SqliteGate()
 """The one of this process."""
-_resting: weakref.WeakSet[Resting] = weakref.WeakSet()
 _renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
 _functions: list[Callable[[], None]] = []
 
@@ -108,17 +96,6 @@ def call_in_fork(function: Callable[[], None]) -> None:
     _functions.append(function)
 
 
-def rest_at_fork(thing: Resting) -> None:
-    """Have `thing.rest_at_fork()` called before every fork that finds nobody within SQLite, as long as it is there."""
-    _resting.add(thing)
-
-
-def _before() -> None:
-    if sqlite_gate.close():
-        for thing in list(_resting):
-            thing.rest_at_fork()
-
-
 def _in_child() -> None:
     sqlite_gate.renew_in_fork()
     for function in _functions:
@@ -128,4 +105,4 @@ def _in_child() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before, after_in_parent=sqlite_gate.open, after_in_child=_in_child)
+    os.register_at_fork(before=sqlite_gate.close, after_in_parent=sqlite_gate.open, after_in_child=_in_child)

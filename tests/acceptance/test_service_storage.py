@@ -79,12 +79,12 @@ def test_a_disk_that_is_full_loses_nothing_and_the_service_goes_on_by_itself(
     The disk is full for this service alone: no file of it may grow beyond a limit, until that is raised.
     """
     service = start()
-    resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (4_000_000, resource.RLIM_INFINITY))
+    resource.prlimit(service.pid, resource.RLIMIT_FSIZE, (1_500_000, resource.RLIM_INFINITY))
     launch = client.task(long_for).options(delay=3600).launch
     ids = []
     while not (said := service.matching("nothing is stored or acked for now, the broker keeps it")):
         ids.append(launch("x" * 300_000 + str(len(ids))))
-        # One after the other: the file of the queues and its log are to stay below the limit.
+        # One after the other: the file of the queues is to stay below the limit.
         service.wait_for_line("task .* stored|nothing is stored", count=len(ids))
         assert len(ids) < 20
     assert "make space on its disk" in said[0]

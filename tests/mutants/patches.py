@@ -36,9 +36,7 @@ _MEMORY, _FILE = "schedulergodx_testing.memory", "schedulergodx.transport.sqlite
 _QUEUES, _STORE, _OUT, _IN, _LINK, _TRANSPORT = (
     f"{_MEMORY}.{name}" for name in ("queues", "store", "publishing", "consuming", "link", "transport")
 )
-_SQL, _OPEN, _TURN, _WORKER, _OUTBOX = (
-    f"{_FILE}.{name}" for name in ("queue_file", "connection", "turn", "worker", "outbox")
-)
+_SQL, _TURN, _WORKER, _OUTBOX = (f"{_FILE}.{name}" for name in ("queue_file", "turn", "worker", "outbox"))
 
 MUTANTS = (
     # --- The broker in memory
@@ -138,7 +136,7 @@ MUTANTS = (
     Mutant("file: given back and kept out", _TURN, "        positions = self._held(deliveries)\n        self._file.give_back(positions, self._ledger.owner_id)\n",
            "        positions = self._held(deliveries)\n"),
     Mutant("file: a missing queue confirmed", _SQL, "return cursor.rowcount > 0", "return True"),
-    Mutant("file: confirmed and undone", _OPEN, 'self._execute("COMMIT")', 'self._execute("ROLLBACK")'),
+    Mutant("file: confirmed and undone", _SQL, 'self._execute("COMMIT")', 'self._execute("ROLLBACK")'),
     Mutant("file: exclusive is not enforced", _SQL, "return None if row is None else str(row[0])", "return None"),
     Mutant("file: queues never expire", _SQL, "return [name for (name,) in rows]", "return []"),
     Mutant("file: queues expire under a consumer", _SQL,

@@ -2,9 +2,7 @@
 
 import gc
 import os
-import threading
 import weakref
-from contextlib import nullcontext
 
 import pytest
 
@@ -157,50 +155,3 @@ def test_a_fork_waits_until_no_thread_is_within_sqlite():
         gate.close()
     gate.renew_in_fork()
     assert not gate.is_sound
-
-
-def test_one_thread_forks_at_a_time():
-    """The second one waits until the first has forked: what is open is closed for both, and not while one forks."""
-    gate, asked, at_rest = forks.SqliteGate(), threading.Event(), []
-    wait_for = gate._changed.wait_for
-
-    def noted(*arguments):
-        asked.set()
-        return wait_for(*arguments)
-
-    def fork_too():
-        at_rest.append(gate.close())
-        gate.open()
-
-    assert gate.close()
-    gate._changed.wait_for = noted
-    thread = threading.Thread(target=fork_too)
-    thread.start()
-    assert asked.wait(10)
-    with gate._lock:  # which the other one has let go of only to wait
-        assert gate._forks == 1
-    gate.open()
-    thread.join(10)
-    assert at_rest == [True]
-    with gate:
-        pass
-
-
-def test_what_is_open_rests_before_a_fork_unless_it_is_in_use():
-    """In the thread that forks, and not in the child."""
-
-    class Open:
-        def __init__(self):
-            self.rested = []
-
-        def rest_at_fork(self):
-            self.rested.append(threading.get_ident())
-
-    thing = Open()
-    forks.rest_at_fork(thing)
-    for gate in (nullcontext(), forks.sqlite_gate):
-        with gate:
-            if not (child := os.fork()):
-                os._exit(len(thing.rested))
-            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
-    assert thing.rested == [threading.get_ident()]

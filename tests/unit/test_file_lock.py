@@ -1,4 +1,4 @@
-"""`FileLock` and `WriterLock`: one holder at a time, and a dead one holds nothing."""
+"""`FileLock`: one holder at a time, and a dead one holds nothing."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schedulergodx.file_lock import FileLock, WriterLock
+from schedulergodx.file_lock import FileLock
 
 HOLDER = """
 import sys
@@ -157,63 +157,3 @@ def test_without_fcntl_the_error_says_what_is_needed(path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with pytest.raises(OSError, match="POSIX"):
         FileLock(path).acquire("me")
-
-
-# --- `WriterLock`
-
-
-def test_one_writer_at_a_time(path: Path):
-    """Within a process, too; its file stays."""
-    first, second = WriterLock(path), WriterLock(path)
-    assert first.acquire()
-    assert first.acquire()
-    assert not second.acquire()
-    first.release()
-    assert second.acquire()
-    second.close()
-    assert first.acquire()
-    first.close()
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_closed_writer_lock_locks_nothing(path: Path):
-    """Closing and releasing twice is harmless."""
-    lock = WriterLock(path)
-    assert lock.acquire()
-    for _ in range(2):
-        lock.release()
-        lock.close()
-    assert not lock.acquire()
-
-
-def test_a_killed_writer_holds_nothing(path: Path):
-    """However it died, in the middle of its work."""
-    program = HOLDER.replace("FileLock", "WriterLock").replace('"the child"', "")
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "True\n"
-        lock = WriterLock(path)
-        assert not lock.acquire()
-        holder.kill()
-        holder.wait()
-        assert lock.acquire()
-        lock.close()
-
-
-def test_a_fork_of_the_writer_neither_holds_nor_breaks_the_lock(path: Path):
-    """It goes on while the fork lives, and is free once its holder lets go."""
-    lock, other = WriterLock(path), WriterLock(path)
-    assert lock.acquire()
-    reader, writer = os.pipe()
-    if not (child := os.fork()):
-        os.close(writer)
-        os._exit(bool(lock.acquire()) or len(os.read(reader, 1)))
-    assert not other.acquire()
-    lock.close()
-    assert other.acquire()
-    os.close(writer)
-    assert os.waitpid(child, 0)[1] == 0
-    os.close(reader)
-    other.close()

@@ -102,15 +102,6 @@ class Turn:
         self._deliveries: list[tuple[int, Consumer, Delivery]] = []
         self.size_bytes = 0
 
-    @property
-    def is_to_last(self) -> bool:
-        """Whether something of it has to outlive a loss of power once it is told.
-
-        Only what was sent has to. That a message was taken, acked or given back may be lost then, as a whole, and
-        nothing before it: it comes again, as after any crash, and whoever takes it knows it by its id.
-        """
-        return bool(self._settled)
-
     # --- Commands
 
     def publish(self, outgoing: Outgoing) -> None:

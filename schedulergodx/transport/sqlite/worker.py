@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from schedulergodx import forks
 from schedulergodx.errors import BrokerError, BrokerRefused, BrokerUnavailable, LaunchUncertain, StorageError
-from schedulergodx.transport.sqlite.opening import explain, is_busy
 from schedulergodx.transport.sqlite.owners import Owners
-from schedulergodx.transport.sqlite.queue_file import QueueFile
+from schedulergodx.transport.sqlite.queue_file import QueueFile, explain, is_busy
 from schedulergodx.transport.sqlite.turn import Ledger, Turn
 from schedulergodx.utils.abstractions import (
     ConnectionChanged,
@@ -231,7 +230,7 @@ class Worker:
 
     def _opened(self) -> QueueFile:
         """Return the file, opened if it is not, or if another one is at its path now."""
-        if self._file is not None and (self._file.is_replaced() or not self._file.reopen()):
+        if self._file is not None and self._file.is_replaced():
             self._forget_file()
             self._set_state(ConnectionState.RECOVERING, "the queue file was removed or replaced")
         if self._file is None:
@@ -291,8 +290,6 @@ class Worker:
             turn.take()
             is_committing = True
             file.commit()
-            if turn.is_to_last:
-                file.sync()
         except BaseException as error:
             self._backlog.extendleft(reversed(done))
             with contextlib.suppress(sqlite3.Error):
