@@ -151,7 +151,7 @@ class Loop(AbstractionCore):
         if self._deliveries:  # not so of a standby, which has no runs either
             room = min(room, LAUNCHES_BEHIND if self._runs.is_behind else LAUNCHES_TOGETHER)
         is_any, bytes_left = any(isinstance(one, Delivery) for one in events), LAUNCH_BYTES_MAX
-        while self._deliveries and not self._pause.is_on:
+        while self._deliveries and not has_failed and not self._pause.is_on:
             weight = _weight(self._deliveries[0])
             if is_any and (weight > room or bytes_left <= 0):
                 break

@@ -10,7 +10,6 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from schedulergodx.errors import BrokerError, Closed, QueueMissing, StorageError
-from schedulergodx.rules.shares import divide
 from schedulergodx.utils.abstractions import Outgoing, Reply, ReplySettled
 from schedulergodx.utils.message import bundles
 
@@ -177,14 +176,15 @@ class Publisher:
             for queue in [queue for queue, hold in self._holds.items() if hold.until <= moment]:
                 self._try_again(queue)
             self._trial_at = min((hold.until for hold in self._holds.values()), default=inf)
-        while self._has_more and (room := self._room()) > 0:
+        self._read_queues()  # at every turn: also while those that were found keep the window full
+        while self._has_more and self._room() > 0:
             ready = [queue for queue in self._waiting if self._may_send(queue)]
-            if ready:
-                for queue, share in divide(room, ready).items():
-                    if self._room() > 0:
-                        self._send_next(queue, share)
-            elif not self._read_queues():
+            if not ready and not self._read_queues():
                 break
+            for place, queue in enumerate(ready):
+                if (room := self._room()) <= 0:
+                    break
+                self._send_next(queue, max(1, room // (len(ready) - place)))
 
     def wait_s(self) -> float | None:
         """Return the seconds until there is something to offer, or to offer again, or None."""

@@ -380,7 +380,8 @@ class Runs:
         if free > 1:
             soft = self._storage.next_run_at(is_hard_wanted=False)
             hard = self._storage.next_run_at(is_soft_wanted=False) if capacity.hard else None
-            moments = [None if soft is None else soft - self._lead, hard]
+            # Not before now: a launch may name the first moment of the calendar, and nothing is before that.
+            moments = [None if soft is None else max(soft, now) - self._lead, hard]
         else:
             wanted = {"is_soft_wanted": capacity.soft > 0, "is_hard_wanted": capacity.hard > 0}
             moments = [self._storage.next_run_at(**wanted)]

@@ -173,3 +173,42 @@ def test_more_queues_than_are_read_at_once_are_found(
     while bench.transport.waiting:
         heard.append(settle_first(bench))
     assert sorted(heard) == [f"{number}" for number in range(7)]
+
+
+def test_answers_of_an_earlier_run_are_found_while_the_window_is_full(
+    make_slow: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many queues it has left, and however fast new answers come to those that were found first."""
+    monkeypatch.setattr(publisher, "_QUEUES_AT_ONCE", 3)
+    bench = make_slow(replies_in_flight_max=4)
+    finish(bench, "old", reply_to="z, the last by its name", result=SMALL)
+    for queue in "abc":
+        finish(bench, *numbered(queue, 40), reply_to=queue, result=SMALL)
+    bench.crash()
+    bench.transport.confirms = False
+    bench.open().settle_down()
+    heard: list[str] = []
+    while "old" not in heard and len(heard) < 40:
+        finish(bench, f"new {len(heard)}", reply_to="a", result=SMALL)
+        heard.append(settle_first(bench))
+    assert "old" in heard
+
+
+def test_a_turn_asks_each_queue_that_waits_once(make_slow: Callable[..., Bench]) -> None:
+    """Also where there are many more queues than answers may be under way: their number is not squared."""
+    bench = make_slow(replies_in_flight_max=5)
+    names = numbered("single", 60)
+    for name in names:
+        bench.launch(name, reply_to=f"queue of {name}")
+    bench.turn()
+    for name in names:
+        bench.runner.finish(name, Report(code=Code.OK, result=SMALL))
+    bench.settle_down()
+    asked: list[str] = []
+    ask = bench.storage.database.replies
+    bench.storage.database.replies = lambda **how: [asked.append(how["queue"]), ask(**how)][1]  # type: ignore[method-assign]
+    heard = []
+    while bench.transport.waiting:
+        heard.append(settle_first(bench))
+    assert sorted(heard) == names
+    assert max(Counter(asked).values()) <= 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["boot"]  # a fixture that every test here has, too
 
+FIRST = datetime.min.replace(tzinfo=UTC)
 LEAD_S = 0.01
 DELAY_S = 60.0
 WAITING, WORK = (TaskStatus.WAITING, 0), (TaskStatus.WORK, 1)
@@ -126,6 +127,23 @@ def test_the_last_free_thread_is_for_what_is_due(make_early: Callable[..., Bench
     bench.clock.advance(seconds=LEAD_S)
     bench.settle_down()
     assert bench.facts("start")[:5] == ["first", "a", "b", "now", "c"]
+
+
+def test_a_moment_at_the_beginning_of_the_calendar_is_long_past(make_early: Callable[..., Bench]) -> None:
+    """A launch may name it; nothing is before it. It waits while two threads become free."""
+    bench = make_early(threads=2)
+    bench.clock.advance(seconds=5)  # so that nothing is claimed ahead of a thread
+    for name in ("x", "y"):
+        bench.launch(name)
+    bench.turn()
+    bench.launch("a", delay_s=(FIRST - bench.clock.now()).total_seconds(), enable_overdue=True)
+    bench.turn()
+    for name in ("x", "y"):
+        bench.runner.finish(name)
+    assert statuses(bench)["a"] == WAITING
+    assert bench.service.wait_s() == 0
+    bench.settle_down()
+    assert statuses(bench)["a"] == WORK
 
 
 def test_one_thread_is_given_nothing_ahead(make_early: Callable[..., Bench]) -> None:

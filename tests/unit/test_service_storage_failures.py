@@ -101,6 +101,19 @@ def test_a_turn_that_failed_has_logged_nothing_of_what_it_wanted(
         assert caplog.text.count(once) == 1
 
 
+def test_a_turn_that_is_tried_again_takes_no_more_on(bench: Bench) -> None:
+    """What came meanwhile waits for the turn after it, launches as well as ends."""
+    bench.storage.failure = DatabaseBusy("busy")
+    for number in range(8):
+        bench.launch(f"{number}")
+        bench.turn()
+        bench.clock.advance(seconds=60)
+    assert len(bench.service._retained) == 1
+    bench.storage.failure = None
+    bench.settle_down()
+    assert bench.facts("ack") == [[1], [2, 3, 4, 5, 6, 7, 8]]
+
+
 def test_events_do_not_shorten_the_pause(bench: Bench) -> None:
     """A busy broker must not make the service try in a loop."""
     bench.storage.failure = DatabaseFull("full")
