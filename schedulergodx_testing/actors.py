@@ -33,7 +33,6 @@ class BrokerActor:
 
     def __init__(self, broker: MemoryBroker, calls: Calls, after_step: list[Callable[[], None]]) -> None:
         self._broker = broker
-        self._step = broker.step
         self._calls = calls
         self._after_step = after_step
 
@@ -44,7 +43,7 @@ class BrokerActor:
     def step(self) -> None:
         """Do one happening."""
         self._calls.turn += 1
-        self._step()
+        self._broker.step()
         for told in self._after_step:
             told()
 

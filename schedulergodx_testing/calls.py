@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
+from schedulergodx_testing import flat
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -52,8 +54,7 @@ Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 class Calls:
     """Counts calls, and tells hooks of them. The thread that drives a harness uses it.
 
-    Past calls are kept in one flat list, their fields one after the other: a tuple for each is one more object that the
-    collector of garbage goes through. They become objects when somebody looks, or is told.
+    Past calls are kept as `flat.rows`, and become objects when somebody looks, or is told.
 
     Attributes:
         hooks: who is told.
@@ -65,20 +66,17 @@ class Calls:
         self.turn = 0
         self._counts: dict[str, int] = {}
         self._past: list[Any] = []
-        self._count = 0
         self._changes: dict[int, frozenset[str]] = {}
 
     @property
     def all(self) -> list[SeamCall]:
         """Every call so far, in order."""
-        past = self._past
-        return [self._call(tuple(past[place : place + _FIELDS])) for place in range(0, len(past), _FIELDS)]
+        return [self._call(tuple(counted)) for counted in flat.rows(self._past, _FIELDS)]
 
     def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = _NOTHING) -> Counted:
         """Count a call that is about to happen. What it returns goes to `end`."""
         self._counts[name] = nth = self._counts.get(name, 0) + 1
-        self._count = number = self._count + 1
-        counted = (number, name, nth, owner, self.turn)
+        counted = (len(self._past) // _FIELDS + 1, name, nth, owner, self.turn)
         self._past += counted
         if changes:
             self._changes[counted[0]] = changes

@@ -62,8 +62,7 @@ class ClientProgram:
         try:
             call = self._calls.begin("client.hear", self.name, self)
             self._on_event(event)
-            if self._calls.hooks:
-                self._calls.end(call, self)
+            self._calls.end(call, self)
         except ClientCrashed:
             return
 

@@ -83,26 +83,41 @@ class WatchedStorage(Watched):
 
     def transaction(self) -> AbstractContextManager[None]:
         """Keep all changes of the block together; `begin` and `commit` are watched."""
-        return _WatchedTransaction(self.inner.transaction(), self._watcher)
+        watcher = self._watcher
+        return ToldTransaction(
+            self.inner.transaction(),
+            lambda end: watcher.before(f"storage.{end}", ()),
+            lambda call: watcher.after(call, (), {}, None),
+        )
 
 
-class _WatchedTransaction:
-    """A transaction that is watched. A class, since there are two for each task: a generator takes twice the time."""
+class ToldTransaction:
+    """A transaction whose two ends are told; where the telling raises, it is undone.
 
-    __slots__ = ("_inner", "_watcher")
+    A class, since there are two for each task: a generator takes twice the time.
 
-    def __init__(self, inner: AbstractContextManager[None], watcher: Watcher) -> None:
+    Args:
+        inner: the transaction.
+        before: called with "begin" and with "commit", before each.
+        after: called after each, with what `before` returned.
+    """
+
+    __slots__ = ("_after", "_before", "_inner")
+
+    def __init__(
+        self, inner: AbstractContextManager[None], before: Callable[[str], Any], after: Callable[[Any], None]
+    ) -> None:
         self._inner = inner
-        self._watcher = watcher
+        self._before = before
+        self._after = after
 
     def __enter__(self) -> None:
-        watcher, inner = self._watcher, self._inner
-        begin = watcher.before("storage.begin", ())
-        inner.__enter__()
+        begin = self._before("begin")
+        self._inner.__enter__()
         try:
-            watcher.after(begin, (), {}, None)
+            self._after(begin)
         except BaseException as error:
-            inner.__exit__(type(error), error, error.__traceback__)
+            self._inner.__exit__(type(error), error, error.__traceback__)
             raise
 
     def __exit__(
@@ -111,10 +126,10 @@ class _WatchedTransaction:
         if error is not None:
             return self._inner.__exit__(kind, error, traceback)
         try:
-            commit = self._watcher.before("storage.commit", ())
+            commit = self._before("commit")
         except BaseException as refusal:
             self._inner.__exit__(type(refusal), refusal, refusal.__traceback__)
             raise
         self._inner.__exit__(None, None, None)
-        self._watcher.after(commit, (), {}, None)
+        self._after(commit)
         return None

@@ -15,12 +15,11 @@ from schedulergodx.errors import (
 )
 from schedulergodx.utils.storage import DB
 from schedulergodx.utils.storage.connection import open_writer
-from schedulergodx_testing.seams import STORAGE_CALLS
+from schedulergodx_testing.seams import STORAGE_CALLS, ToldTransaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
     from schedulergodx.utils.storage.connection import Connection
 
@@ -111,7 +110,7 @@ class FaultyStorage:
 
     def transaction(self) -> AbstractContextManager[None]:
         """Keep all changes of the block together."""
-        return _CountedTransaction(self.inner.transaction(), self._count)
+        return ToldTransaction(self.inner.transaction(), self._count, lambda _told: None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -181,31 +180,6 @@ class FaultyStorage:
     def _begin(self) -> None:
         with self.inner.transaction():
             pass
-
-
-class _CountedTransaction:
-    """A transaction whose two ends are counted, and may fail. A class: a generator takes twice the time."""
-
-    __slots__ = ("_count", "_inner")
-
-    def __init__(self, inner: AbstractContextManager[None], count: Callable[[str], None]) -> None:
-        self._inner = inner
-        self._count = count
-
-    def __enter__(self) -> None:
-        self._count("begin")
-        self._inner.__enter__()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        if error is None:
-            try:
-                self._count("commit")
-            except BaseException as refusal:
-                self._inner.__exit__(type(refusal), refusal, refusal.__traceback__)
-                raise
-        return self._inner.__exit__(kind, error, traceback)
 
 
 def _fill(connection: Connection) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from schedulergodx_testing import flat
 from schedulergodx_testing.drawing import draw
 
 if TYPE_CHECKING:
@@ -41,28 +42,27 @@ _FIELDS = len(fields(Entry))
 class Timeline:
     """Entries in the order in which they happened. Printing it gives at most 60 lines of at most 100 columns.
 
-    What is added is kept in one flat list, its fields one after the other: an object for each, or a tuple, is one more
-    that the collector of garbage goes through. They become entries when somebody looks.
+    What is added is kept as `flat.rows`, and becomes an entry when somebody looks.
 
     Attributes:
         start: the wall time from which stamps are counted.
-        count: how many entries there are.
     """
 
     def __init__(self, start: datetime) -> None:
         self.start = start
         self._added: list[Any] = []
-        self.count = 0
         self._entries: list[Entry] = []
         self._last: dict[str, int] = {}
 
     @property
+    def count(self) -> int:
+        """How many entries there are."""
+        return len(self._added) // _FIELDS
+
+    @property
     def entries(self) -> list[Entry]:
         """All entries so far, in order."""
-        added = self._added
-        self._entries += [
-            Entry(*added[place : place + _FIELDS]) for place in range(len(self._entries) * _FIELDS, len(added), _FIELDS)
-        ]
+        self._entries += [Entry(*facts) for facts in flat.rows(self._added, _FIELDS, first=len(self._entries))]
         return self._entries
 
     def add(  # noqa: PLR0913 - the fields of an entry
@@ -86,7 +86,6 @@ class Timeline:
             if cause is None and caused_by:
                 cause = last.get(caused_by)
             last[message_id] = self.count
-        self.count += 1
         self._added += (at, lane, what, message_id, is_broken, cause)
 
     def of(self, message_id: str) -> list[Entry]:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _NOTHING: frozenset[str] = frozenset()
 _CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
-_TOLD = {f"storage.{call}" for call in ("add", "start", "put_back", "finish")}
 
 
 class ServiceWatcher:
@@ -91,14 +90,12 @@ class ServiceWatcher:
         call = _CHANGES.get(name)
         if call is not None:
             self._ledger.change(call, args, kwargs, result)
-            if name in _TOLD:
-                self._stored(name, args, kwargs, result)
+            self._stored(name, args, kwargs, result)
         elif name == "storage.commit":
             self._ledger.commit()
         elif name == "transport.reject":
             self._note("service", f"reject: {args[1]:.60}", "")
-        if self._calls.hooks:
-            self._calls.end(note, self._program)
+        self._calls.end(note, self._program)
 
     def _stored(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if name == "storage.add":

@@ -94,8 +94,7 @@ class Loop(AbstractionCore):
         else:
             self._turn(events)
         if self._pause.error is not None:
-            retained = {one.message_id for one in self._retained if isinstance(one, Finished)}
-            self._runs.kill_overtime(ended=retained)
+            self._runs.kill_overtime(ended={one.message_id for one in self._retained if isinstance(one, Finished)})
             self._stop_without_storage(self._pause.error)
         self._turned_at = _system.monotonic()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
+from schedulergodx_testing import flat
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -82,8 +84,7 @@ _made = tuple.__new__
 class Log:
     """Collects happenings. The lock of the broker guards it.
 
-    They are kept in one flat list, their fields one after the other: a tuple for each is one more object that the
-    collector of garbage goes through. They become objects when somebody looks.
+    They are kept as `flat.rows`, and become objects when somebody looks.
 
     Attributes:
         at_s: the moment of what comes.
@@ -106,5 +107,4 @@ class Log:
 
     def all(self) -> list[Happening]:
         """Return everything so far, in order."""
-        seen, size = self._seen, len(Happening._fields)
-        return [Happening(*seen[place : place + size]) for place in range(0, len(seen), size)]
+        return [Happening(*facts) for facts in flat.rows(self._seen, len(Happening._fields))]

@@ -190,23 +190,14 @@ def moment_text(moment: datetime) -> str:
 
 
 def new_moment_text(moment: datetime) -> str:
-    """Return the same of a moment that is asked for once, unless it is the very object that was asked for last.
-
-    So are the launches of one instant, where a clock stands still: in a test harness.
-    """
-    global _last_text  # noqa: PLW0603 - one pair, which threads exchange whole
-    last, text = _last_text
-    if last is not moment:
-        text = _text(moment.astimezone(UTC))
-        _last_text = moment, text
-    return text
+    """Return the same of a moment that is asked for once."""
+    return _text(moment.astimezone(UTC))
 
 
 def _text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-_last_text: tuple[datetime | None, str] = (None, "")
 _utc_text = lru_cache(maxsize=1024)(_text)  # the answers of one turn have the moments of that turn
 
 
