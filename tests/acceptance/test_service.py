@@ -199,7 +199,13 @@ def fork_and_end_it(number: int, *, is_begun: bool) -> int | None:
 
     fork = multiprocessing.get_context("fork")
     begun = fork.Event()
-    child = fork.Process(target=lambda: begun.set() or time.sleep(60), daemon=True)
+
+    def rest() -> None:
+        begun.set()
+        for _ in range(6000):  # Python does not see a signal that comes just before a sleep begins until it ends
+            time.sleep(0.01)
+
+    child = fork.Process(target=rest, daemon=True)
     child.start()
     try:
         if is_begun:

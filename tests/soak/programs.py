@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schedulergodx.service.health_file import health_path
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -21,9 +23,18 @@ END_S = 90.0
 class Process:
     """One program at a time, under one name; its output goes into one file."""
 
-    def __init__(self, name: str, folder: Path, arguments: list[str], env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        arguments: list[str],
+        env: Mapping[str, str] | None = None,
+        *,
+        health: Path | None = None,
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
+        self._health = health
         self._arguments = arguments
         kept = {key: value for key, value in os.environ.items() if not key.startswith("SCHEDULERGODX_")}
         self._env = kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | dict(env or {})
@@ -43,6 +54,8 @@ class Process:
         """Start it, unless it runs."""
         if self.is_running:
             return
+        if self._health is not None:  # one that was killed has left its own
+            self._health.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._arguments],
@@ -83,8 +96,10 @@ class Process:
 def service(folder: Path, url: str, request_queue: str, *, defect: str = "") -> Process:
     """Return the service; with a defect it is one that has that mistake in it, to see it found."""
     module = ["-m", "tests.soak.defective", defect] if defect else ["-m", "schedulergodx"]
-    options = ["service", "--db", str(folder / "tasks.db"), "--request-queue", request_queue, "--stop-grace", "10"]
-    return Process("service", folder, [*module, *options], {"SCHEDULERGODX_URL": url})
+    database = folder / "tasks.db"
+    options = ["service", "--db", str(database), "--request-queue", request_queue, "--stop-grace", "10"]
+    env = {"SCHEDULERGODX_URL": url}
+    return Process("service", folder, [*module, *options], env, health=health_path(database))
 
 
 def client(folder: Path, number: int, facts: Mapping[str, object]) -> Process:

@@ -6,20 +6,23 @@ the programs did and the database of the service are compared by SQL, see `tests
 
 from __future__ import annotations
 
+import json
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from schedulergodx import Client
+from schedulergodx import Client, ResultTimeout
 from schedulergodx.clock import SystemClock
 from schedulergodx.service import health_file
+from schedulergodx.utils.id_generators import ulid_generator
 from tests.soak import ledger as ledgers
 from tests.soak import programs
+from tests.soak.client import work
 from tests.soak.evils import Evils, rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from schedulergodx_testing.rabbitmq import RabbitMQ
@@ -96,7 +99,7 @@ class Soak:
         try:
             for process in everything:
                 process.start()
-            self._wait_until_well()
+            self.wait_until_well()
             self._wait_for("a task to start", lambda: bool(self.ledger.ids("SELECT id FROM starts LIMIT 1")))
             acts = 0
             while acts < acts_min or clock.monotonic() - began < seconds:
@@ -130,13 +133,15 @@ class Soak:
             if (code := process.stop()) != 0:
                 self._complain(f"{process.name} ended with {code}: {process.tail()}")
         began = clock.monotonic()
-        if self._wait_until_well():
+        if self.wait_until_well():
             self.report.recovered_s = clock.monotonic() - began
-        self._ask()
+        with Client("asker", url=self.url, request_queue=QUEUE, id_generator=self._attempts()) as client:
+            self._launch_last(client)
+            self._ask(client)
         if (code := self.service.stop()) != 0:
             self._complain(f"the service ended with {code}: {self.service.tail()}")
 
-    def _wait_until_well(self) -> bool:
+    def wait_until_well(self) -> bool:
         """Wait until the service itself says that it is well."""
         path = health_file.health_path(self.database)
 
@@ -157,18 +162,30 @@ class Soak:
         self._complain(f"waited {SETTLE_S:g} s for {what}; the service wrote: {self.service.tail()}")
         return False
 
-    def _ask(self) -> None:
+    def _attempts(self) -> Iterator[str]:
+        for message_id in ulid_generator():
+            self.ledger.write("attempts", message_id, "asker", clock.now().timestamp())
+            yield message_id
+
+    def _launch_last(self, client: Client) -> None:
+        """Launch a task behind all others and hear its end: what was in the queue before it is stored then."""
+        last = client.task(work).launch(str(self.path), 0, 0.0, False)
+        try:
+            self.ledger.write("answers", last, "OK", json.dumps(last.result(SETTLE_S)), "told")
+        except ResultTimeout:
+            self._complain(f"the last task has not ended; the service wrote: {self.service.tail()}")
+
+    def _ask(self, client: Client) -> None:
         """Ask by id, as any client may, for every outcome that nobody was told."""
         open_ids = ledgers.untold(self.path, self.database)
         deadline = clock.monotonic() + SETTLE_S
-        with Client("asker", url=self.url, request_queue=QUEUE) as client:
-            while open_ids and clock.monotonic() < deadline:
-                for message_id in sorted(open_ids):
-                    outcome = client.outcome(message_id)
-                    if outcome is not None:
-                        self.ledger.write("answers", message_id, outcome.code.value, outcome.report.result, "asked")
-                        open_ids.discard(message_id)
-                rest(0.2)
+        while open_ids and clock.monotonic() < deadline:
+            for message_id in sorted(open_ids):
+                outcome = client.outcome(message_id)
+                if outcome is not None:
+                    self.ledger.write("answers", message_id, outcome.code.value, outcome.report.result, "asked")
+                    open_ids.discard(message_id)
+            rest(0.2)
         if open_ids:
             self._complain(f"no word about {len(open_ids)} tasks within {SETTLE_S:g} s, e.g. {min(open_ids)}")
 
