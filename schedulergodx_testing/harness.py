@@ -84,6 +84,8 @@ class Harness(Driving, Assertions, Crashing):
             processor time that it may use while nothing happens.
         restart_after_s: seconds after which a service that crashed starts again by itself, as under a supervisor; None:
             by `start_service` only.
+        lead_s: how many seconds ahead of its moment the service may claim a delayed soft task, which begins at its
+            moment all the same; 0.005 in production. 0: not ahead, so that a task waits until its moment.
         replay: choices to repeat, from the line that a failing test prints.
         transport: "memory", or the URL of a real broker (`sqlite:///…`, `amqp://…`): messages travel through it, and
             the clock is still this harness's. What a real broker cannot be told to do raises `NotEmulated`.
@@ -105,6 +107,7 @@ class Harness(Driving, Assertions, Crashing):
         is_strict: bool = False,
         patience_s: float = 5.0,
         restart_after_s: float | None = None,
+        lead_s: float = 0.0,
         replay: Sequence[int] | None = None,
         transport: str = MEMORY,
     ) -> None:
@@ -114,6 +117,7 @@ class Harness(Driving, Assertions, Crashing):
         config.seconds("patience_s", patience_s, is_least_allowed=False)
         if restart_after_s is not None:
             config.seconds("restart_after_s", restart_after_s)
+        config.seconds("lead_s", lead_s)
         self.seed = seed
         self._time_zone: tzinfo = UTC if time_zone == "UTC" else _zone(time_zone)
         self._client_parameters = dict(client or {})
@@ -131,6 +135,7 @@ class Harness(Driving, Assertions, Crashing):
         self.broker = broker_for(transport, clock=self.clock, world=self.world, choices=self.choices)
         self.broker.on_happening = self._happening
         self.restart_after_s = restart_after_s
+        self.lead_s = lead_s
         self.calls = Calls()
         self.ledger = Ledger()
         self.programs: list[ClientProgram] = []

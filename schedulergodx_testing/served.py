@@ -72,6 +72,7 @@ class Served:
             threads=parameters.get("threads") or limits.threads,
             processes=parameters.get("processes") or limits.processes,
             result_bytes_max=limits.message_bytes_max - _RESULT_ROOM_BYTES,
+            lead_s=harness.lead_s,
             access=Access(None, lambda: service.keys.ring()),  # noqa: PLW0108 - it is made below
             load=harness.load,
             on_run=watcher.on_run,

@@ -41,6 +41,7 @@ class Stage:
         self.harness = Harness(
             seed=story.seed,
             restart_after_s=setup.restart_after_s,
+            lead_s=setup.lead_s,
             patience_s=_PATIENCE_S,
             service={"limits": setup.limits, "queue_type": setup.queue_type},
         )

@@ -46,6 +46,7 @@ class Setup:
         limits: of the service.
         restart_after_s: seconds after which a crashed service starts by itself; None: by a step alone.
         queue_type: of the queue of requests.
+        lead_s: seconds ahead of its moment at which a delayed task may be claimed.
         families: the kinds of faults of this story.
     """
 
@@ -53,6 +54,7 @@ class Setup:
     limits: ServiceLimits
     restart_after_s: float | None
     queue_type: str
+    lead_s: float
     families: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -62,6 +64,7 @@ class Setup:
             f"clients {', '.join(self.clients)}; {self.queue_type} queue; {limits.threads} threads, "
             f"{limits.processes} processes, prefetch {limits.prefetch}, {limits.events_per_turn_max} events a turn, "
             f"{limits.replies_in_flight_max} replies in flight; "
+            + (f"claimed {self.lead_s:g}s ahead; " if self.lead_s else "")
             + ("starts by steps alone" if self.restart_after_s is None else f"restart after {self.restart_after_s:g}s")
             + f"; faults: {', '.join(self.families) or 'none'}"
         )
@@ -108,7 +111,10 @@ def story_of(seed: int) -> Story:
     """Draw the story of a seed. The same for one seed in every process, and on every machine with one Python."""
     draw = random.Random(f"story {seed}")
     families = tuple(sorted(draw.sample(sorted(FAULTS), draw.randint(1, _FAMILIES_MAX))))
-    setup = _setup(draw, families)
+    # Drawn apart, so that the rest of a story is what it was before there was a lead. 5 s are more than in production:
+    # for much to happen while tasks wait for their moment.
+    lead_s = random.Random(f"lead {seed}").choice([0.0, 0.005, 5.0])
+    setup = _setup(draw, families, lead_s)
     kinds = [*_WORK, *(kind for family in families for kind in FAULTS[family])]
     weights = [weight for weight, _, _ in kinds]
     steps = []
@@ -118,7 +124,7 @@ def story_of(seed: int) -> Story:
     return Story(seed, setup, tuple(steps))
 
 
-def _setup(draw: random.Random, families: tuple[str, ...]) -> Setup:
+def _setup(draw: random.Random, families: tuple[str, ...], lead_s: float) -> Setup:
     limits = ServiceLimits(
         threads=draw.choice([1, 2, 8]),
         processes=draw.choice([1, 2]),
@@ -135,6 +141,7 @@ def _setup(draw: random.Random, families: tuple[str, ...]) -> Setup:
         limits=limits,
         restart_after_s=draw.choice([None, 1.0, 30.0]),
         queue_type=draw.choice(["classic", "classic", "quorum"]),
+        lead_s=lead_s,
         families=families,
     )
 

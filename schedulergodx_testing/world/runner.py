@@ -29,6 +29,7 @@ class _Waiting(NamedTuple):
     task: Verified
     start_number: int
     on_begin: Callable[[], bool]
+    left_s: Callable[[], float] | None
 
 
 class VirtualRunner:
@@ -39,6 +40,8 @@ class VirtualRunner:
         threads: soft tasks at a time.
         processes: hard tasks at a time.
         result_bytes_max: a larger result is told as RESULT_TOO_LARGE.
+        lead_s: how many seconds ahead of its moment a soft run may be given; it holds a thread meanwhile, as in
+            production. 0: none is, so that everything happens at its moment.
         access: what the service lends to clients inside of its tasks.
         load: makes a function and arguments of a stored task.
         on_run: told when a run begins, when its thread starts, and when it ends, with the task and "begin", "start",
@@ -52,6 +55,7 @@ class VirtualRunner:
         threads: int,
         processes: int,
         result_bytes_max: int,
+        lead_s: float = 0.0,
         access: Access | None = None,
         load: Callable[[Verified], payload.Loaded] = payload.load,
         on_run: Callable[[Verified, str], None] = lambda _task, _what: None,
@@ -60,6 +64,7 @@ class VirtualRunner:
         self._threads = threads
         self._processes = processes
         self._result_bytes_max = result_bytes_max
+        self._lead_s = lead_s
         self._access = access
         self._load = load
         self._on_run = on_run
@@ -68,6 +73,7 @@ class VirtualRunner:
         self._hard = 0  # how many of those are hard
         self._abandoned: dict[str, tuple[Verified, VirtualThread]] = {}
         self._waiting: dict[str, _Waiting] = {}
+        self._early: dict[str, VirtualThread] = {}  # has a thread, which waits for its moment
         self._is_closed = False
         self._is_gone = False
 
@@ -77,8 +83,8 @@ class VirtualRunner:
 
     @property
     def lead_s(self) -> float:
-        """None: in a world everything happens at its moment."""
-        return 0.0
+        """How many seconds ahead of its moment a soft run may be given; 0: none may."""
+        return self._lead_s
 
     def can_run_hard(self) -> bool:
         """Return True: virtual processes can be killed on every system."""
@@ -87,15 +93,16 @@ class VirtualRunner:
     def capacity(self, ahead: int = 0) -> Capacity:
         """Return how many more runs can start now; with `ahead`, so many more soft ones, which wait for a thread."""
         threads = self._strength()
-        soft = threads + (ahead if threads else 0) - (len(self._running) - self._hard) - len(self._waiting)
+        soft = threads + (ahead if threads else 0) - self._busy() - len(self._waiting)
         return Capacity(soft=max(0, soft), hard=max(0, self._processes - self._hard))
 
     def _strength(self) -> int:
         """Return how many soft runs that are not abandoned can go on at a time."""
         return max(0, self._threads - max(0, len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads))
 
-    def _has_thread(self) -> bool:
-        return len(self._running) - self._hard < self._strength()
+    def _busy(self) -> int:
+        """Return how many threads have a run that is not abandoned."""
+        return len(self._running) - self._hard + len(self._early)
 
     def start(
         self,
@@ -103,7 +110,7 @@ class VirtualRunner:
         *,
         start_number: int,
         on_begin: Callable[[], bool] = lambda: True,
-        left_s: Callable[[], float] | None = None,  # noqa: ARG002 - nothing is given ahead of its moment
+        left_s: Callable[[], float] | None = None,
     ) -> None:
         """Add the run to the world; its first turn comes later. A soft one waits where every thread has a run.
 
@@ -115,27 +122,51 @@ class VirtualRunner:
         if task.is_hard:
             self._spawn(task, start_number)
         else:
-            self._waiting[task.message_id] = _Waiting(task, start_number, on_begin)
+            self._waiting[task.message_id] = _Waiting(task, start_number, on_begin, left_s)
             self._go_on()
 
     def _go_on(self) -> None:
         """Begin what waits, as far as there are threads."""
-        while self._waiting and self._has_thread() and not self._is_closed:
-            message_id = next(iter(self._waiting))
-            task, start_number, on_begin = self._waiting.pop(message_id)
-            told = not_begun(on_begin)
-            if told is None:
-                self._spawn(task, start_number)
+        while self._waiting and self._busy() < self._strength() and not self._is_closed:
+            run = self._waiting.pop(next(iter(self._waiting)))
+            if run.left_s is not None and run.left_s() > 0:
+                self._spawn_early(run, run.left_s)
+            elif self._begins(run):
+                self._spawn(run.task, run.start_number)
+
+    def _begins(self, run: _Waiting) -> bool:
+        told = not_begun(run.on_begin)
+        if told is not None:
+            report, ending = told
+            self._on_finished(Finished(message_id=run.task.message_id, report=report, ending=ending))
+        return told is None
+
+    def _spawn_early(self, run: _Waiting, left_s: Callable[[], float]) -> None:
+        """Give the run a thread that waits for its moment."""
+        message_id = run.task.message_id
+
+        def is_wanted() -> bool:
+            return self._early.get(message_id) is thread
+
+        def body() -> None:
+            while is_wanted() and (seconds := left_s()) > 0:
+                self._world.wait(lambda: not is_wanted(), seconds, "a wait for the moment of its task")
+            if not is_wanted():  # taken back
+                return
+            del self._early[message_id]
+            if self._begins(run):
+                self._on_run(run.task, "begin")
+                self._running[message_id] = (run.task, thread)
+                self._run(run.task, run.start_number, thread)
             else:
-                report, ending = told
-                self._on_finished(Finished(message_id=message_id, report=report, ending=ending))
+                self._go_on()
+
+        thread = self._early[message_id] = self._world.spawn(_name("thread", run.task), body)
 
     def _spawn(self, task: Verified, start_number: int) -> None:
         self._on_run(task, "begin")
-        kind = "process" if task.is_hard else "thread"
-        thread = self._world.spawn(
-            f"{kind} of {task.name} {task.message_id}", lambda: self._run(task, start_number, thread)
-        )
+        name = _name("process" if task.is_hard else "thread", task)
+        thread = self._world.spawn(name, lambda: self._run(task, start_number, thread))
         if task.is_hard:
             thread.process = thread
             self._hard += 1
@@ -191,7 +222,8 @@ class VirtualRunner:
 
     def take_back(self) -> list[str]:
         """Give up what waits, and return the ids."""
-        waiting = list(self._waiting)
+        waiting = [*self._early, *self._waiting]
+        self._early.clear()
         self._waiting.clear()
         return waiting
 
@@ -206,7 +238,8 @@ class VirtualRunner:
     def threads(self) -> Mapping[str, threading.Thread]:
         """Return the system's threads behind the runs, by name."""
         runs = [*self._running.values(), *self._abandoned.values()]
-        return {thread.name: thread.thread for _, thread in runs if thread.thread is not None}
+        virtual = [*[thread for _, thread in runs], *self._early.values()]
+        return {thread.name: thread.thread for thread in virtual if thread.thread is not None}
 
     def close(self, timeout_s: float = 5.0) -> None:  # noqa: ARG002 - nothing here takes real time
         """Kill what runs in processes. Soft runs go on, and are told, as long as the service's process would live.
@@ -214,7 +247,7 @@ class VirtualRunner:
         What waits does not begin.
         """
         self._is_closed = True
-        self._waiting.clear()
+        self.take_back()
         for task, thread in list(self._running.values()):
             if task.is_hard:
                 self._kill(task, thread)
@@ -222,9 +255,15 @@ class VirtualRunner:
     def crash(self) -> None:
         """End every run, as the end of the service's process does. Nothing is told to anybody."""
         self._is_closed = self._is_gone = True
-        self._waiting.clear()
+        for thread in self._early.values():
+            self._world.kill(thread)
+        self.take_back()
         for task, thread in [*self._running.values(), *self._abandoned.values()]:
             self._kill(task, thread)
+
+
+def _name(kind: str, task: Verified) -> str:
+    return f"{kind} of {task.name} {task.message_id}"
 
 
 _KILLED = Report(

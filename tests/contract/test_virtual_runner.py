@@ -133,7 +133,9 @@ def ask_whether_it_lives():
 class TestVirtualRunner(RunnerContract):
     @pytest.fixture
     def make_runner(self, world):
-        return lambda soft, hard: VirtualRunner(world, threads=soft, processes=hard, result_bytes_max=1_000_000)
+        return lambda soft, hard: VirtualRunner(
+            world, threads=soft, processes=hard, result_bytes_max=1_000_000, lead_s=0.05
+        )
 
     @pytest.mark.parametrize(
         "function", [sleep_well, hold_locks, hold_locks_and_unwind, wait_in_finally, never_give_in, start_threads]

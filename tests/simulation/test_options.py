@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schedulergodx import Client
+from schedulergodx import Client, TaskStatus
 from schedulergodx_testing import Harness, HarnessError, LeftBehind, ThreadStuck
 
 if TYPE_CHECKING:
@@ -97,6 +97,20 @@ def starts_again(scheduler: Harness) -> None:
     assert scheduler.services[0].is_up
 
 
+def claims_ahead(scheduler: Harness) -> None:
+    """Once a task has run: the service knows then that begins are noted."""
+    assert spin.launch([True]).result() is None
+    message_id = spin.options(delay=60).launch([True])
+    scheduler.advance(seconds=54.5)
+    assert scheduler.tasks[-1].status is TaskStatus.WAITING
+    scheduler.advance(seconds=1)
+    assert scheduler.tasks[-1].status is TaskStatus.WORK
+    scheduler.advance(seconds=4)
+    assert scheduler.outcome(message_id) is None
+    scheduler.advance(seconds=0.5)
+    assert scheduler.outcome(message_id) is not None
+
+
 def replays(scheduler: Harness) -> None:
     assert scheduler.choices.one_of(5) == 3
     assert scheduler.choices.one_of(5) == 1
@@ -118,6 +132,7 @@ OPTIONS: dict[str, tuple[Any, Callable[[Harness], None]]] = {
     "is_strict": (True, is_strict),
     "patience_s": (0.125, has_patience),
     "restart_after_s": (5.0, starts_again),
+    "lead_s": (5.0, claims_ahead),
     "replay": ([3, 1], replays),
     "transport": ("sqlite:///", is_one_file),
 }

@@ -89,6 +89,17 @@ def early_start(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Runs, "start_due", broken)
 
 
+def early_begin(patch: pytest.MonkeyPatch) -> None:
+    """What is claimed ahead of its moment begins at once."""
+    beginning = Runs._beginning
+
+    def unwatched(self: Any, task: Any, run: Any, *, is_watching: bool) -> Any:
+        return beginning(self, task, run, is_watching=False)
+
+    patch.setattr(Runs, "_beginning", unwatched)
+    patch.setattr(Runs, "_left", lambda _self, _task: lambda: 0.0)
+
+
 def run_again_on_restart(patch: pytest.MonkeyPatch) -> None:
     """What ran when the service died waits again."""
 
@@ -177,6 +188,7 @@ DEFECTS: list[tuple[Plant, str]] = [
     (no_dedup, "I3"),
     (start_before_commit, "I3"),
     (early_start, "I3"),
+    (early_begin, "I3"),
     (run_again_on_restart, "I3"),
     (no_overdue_policy, "I3"),
     (one_outcome_for_all, "I2"),
