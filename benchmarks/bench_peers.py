@@ -98,6 +98,7 @@ class Comparison:
         asked: dict[str, Callable[[], list[float]]] = {
             f"lateness: {OURS}": lambda: bench_lateness.latenesses_ms(self._url, self._database("late"), tasks),
             "lateness: APScheduler, SQLite": self._peers.lateness_ms,
+            "lateness: a thread that sleeps and counts": lambda: limits.bare_latenesses_ms(tasks),
         }
         return self._spread(asked, bench_lateness.SHARES)
 

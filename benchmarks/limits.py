@@ -1,4 +1,4 @@
-"""What nothing here can beat: bare pika, bare SQLite, a hop between threads, pickling.
+"""What nothing here can beat: bare pika, bare SQLite, a hop between threads, pickling, and the machine's own pauses.
 
 Run it by hand: `python benchmarks/limits.py [ROUNDS]`, beside the other benchmarks, to see how near they come.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
+SHARES = {"p50": 0.5, "p99": 0.99, "latest": 1.0}
+MOMENTS, APART_S, ADDITIONS = 1_000, 0.005, 20_000
+"""How many moments there are, how far apart, and how much is counted at each: 0.5 ms of Python on a fast machine."""
 MESSAGES, CONFIRMED, ECHOES, COMMITS, HOPS, PICKLES = 5_000, 300, 300, 300, 10_000, 5_000
 GROUP = 100
 GROUPS = (1, 10, 50, 100, 500)
@@ -197,6 +201,21 @@ def hop() -> None:
     thread.join()
 
 
+def bare_latenesses_ms(moments: int = MOMENTS) -> list[float]:
+    """Return how late a thread alone is that sleeps until each moment, and counts a little: what the machine adds."""
+    found = []
+    begun = time.time()
+    for place in range(1, moments + 1):
+        moment = begun + place * APART_S
+        while (left_s := moment - time.time()) > 0:
+            time.sleep(left_s)
+        found.append((time.time() - moment) * 1000)
+        count = 0
+        for _ in range(ADDITIONS):
+            count += 1
+    return found
+
+
 def _repeated(action: Callable[[], object], count: int) -> Callable[[], None]:
     def repeat() -> None:
         for _ in range(count):
@@ -229,6 +248,8 @@ def main() -> None:
         figures = over_the_broker(url, options.rounds)
     with serving.folder() as folder:
         figures += measuring.interleaved(of_this_machine(folder, options), "/s", rounds=options.rounds)
+    late_ms = [bare_latenesses_ms(options.part_of(MOMENTS)) for _ in range(options.rounds)]
+    figures += measuring.spread("a thread that sleeps and counts, late by", "ms", late_ms, SHARES)
     measuring.tell("limits", figures)
 
 
