@@ -18,6 +18,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+import bench_lateness
 import cloudpickle
 import measuring
 import pika
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
 
     from pika.adapters.blocking_connection import BlockingChannel
 
-SHARES = {"p50": 0.5, "p99": 0.99, "latest": 1.0}
-MOMENTS, APART_S, COUNTED_TO = 1_000, 0.005, 20_000
-"""How many moments there are, how far apart, and how far is counted at each: 0.5 ms of Python on a fast machine."""
+COUNTED_TO = 20_000
+"""At each moment: 0.5 ms of Python on a fast machine."""
 MESSAGES, CONFIRMED, ECHOES, COMMITS, HOPS, PICKLES = 5_000, 300, 300, 300, 10_000, 5_000
 GROUP = 100
 GROUPS = (1, 10, 50, 100, 500)
@@ -201,18 +201,17 @@ def hop() -> None:
     thread.join()
 
 
-def bare_latenesses_ms(moments: int = MOMENTS) -> list[float]:
+def bare_latenesses_ms(moments: int) -> list[float]:
     """Return how late a thread alone is that sleeps until each moment, and counts a little: what the machine adds."""
     found = []
     begun = time.time()
     for place in range(1, moments + 1):
-        moment = begun + place * APART_S
+        moment = begun + place * bench_lateness.SPREAD_S / moments
         while (left_s := moment - time.time()) > 0:
             time.sleep(left_s)
         found.append((time.time() - moment) * 1000)
-        left = COUNTED_TO
-        while left:
-            left -= 1
+        for _ in range(COUNTED_TO):
+            pass
     return found
 
 
@@ -248,8 +247,9 @@ def main() -> None:
         figures = over_the_broker(url, options.rounds)
     with serving.folder() as folder:
         figures += measuring.interleaved(of_this_machine(folder, options), "/s", rounds=options.rounds)
-    late_ms = [bare_latenesses_ms(options.part_of(MOMENTS)) for _ in range(options.rounds)]
-    figures += measuring.spread("a thread that sleeps and counts, late by", "ms", late_ms, SHARES)
+    name, moments = "a thread that sleeps and counts, late by", options.part_of(bench_lateness.TASKS)
+    late_ms = measuring.repeated(lambda: bare_latenesses_ms(moments), rounds=options.rounds)
+    figures += measuring.spread(name, "ms", late_ms, bench_lateness.SHARES)
     measuring.tell("limits", figures)
 
 

@@ -16,6 +16,7 @@ from schedulergodx import config, redirection
 from schedulergodx.client import Client
 from schedulergodx.context import current_task
 from schedulergodx.errors import InvalidParameter
+from schedulergodx.rules.pace import CLAIM_WAIT_S
 from schedulergodx.utils.message import payload
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
@@ -84,8 +85,9 @@ class Harness(Driving, Assertions, Crashing):
             processor time that it may use while nothing happens.
         restart_after_s: seconds after which a service that crashed starts again by itself, as under a supervisor; None:
             by `start_service` only.
-        lead_s: how many seconds ahead of its moment the service may claim a delayed soft task, which begins at its
-            moment all the same; 0.005 in production. 0: not ahead, so that a task waits until its moment.
+        lead_s: how many seconds ahead of its moment, less than 1, the service may claim a delayed soft task, which then
+            waits for it in a thread; 0.005 in production. 0: not ahead. Only Linux has it, only where two threads are
+            free, and each service begins with it after its first soft task.
         replay: choices to repeat, from the line that a failing test prints.
         transport: "memory", or the URL of a real broker (`sqlite:///…`, `amqp://…`): messages travel through it, and
             the clock is still this harness's. What a real broker cannot be told to do raises `NotEmulated`.
@@ -118,6 +120,11 @@ class Harness(Driving, Assertions, Crashing):
         if restart_after_s is not None:
             config.seconds("restart_after_s", restart_after_s)
         config.seconds("lead_s", lead_s)
+        if lead_s >= CLAIM_WAIT_S:
+            raise InvalidParameter(
+                f"lead_s must be less than {CLAIM_WAIT_S:g}, got {lead_s:g}: a claim that has not begun within "
+                f"{CLAIM_WAIT_S:g} s is taken back"
+            )
         self.seed = seed
         self._time_zone: tzinfo = UTC if time_zone == "UTC" else _zone(time_zone)
         self._client_parameters = dict(client or {})

@@ -287,8 +287,8 @@ class Runs:
         """Return what says how long a run has to wait that was given ahead of its moment; see `Runner.start`."""
 
         def left_s() -> float:
-            seconds = (task.run_at - self._clock.now()).total_seconds()
-            return seconds if seconds <= self._runner.lead_s else 0.0  # the clock was set back: `on_begin` sees it
+            left = task.run_at - self._clock.now()
+            return left.total_seconds() if left <= self._lead else 0.0  # the clock was set back: `on_begin` sees it
 
         return left_s
 

@@ -111,9 +111,9 @@ def story_of(seed: int) -> Story:
     """Draw the story of a seed. The same for one seed in every process, and on every machine with one Python."""
     draw = random.Random(f"story {seed}")
     families = tuple(sorted(draw.sample(sorted(FAULTS), draw.randint(1, _FAMILIES_MAX))))
-    # Drawn apart, so that the rest of a story is what it was before there was a lead. 5 s are more than in production:
-    # for much to happen while tasks wait for their moment.
-    lead_s = random.Random(f"lead {seed}").choice([0.0, 0.005, 5.0])
+    # Drawn apart, so that the rest of a story is what it was before there was a lead. Half a second is more than in
+    # production: for more to happen while tasks wait for their moment.
+    lead_s = random.Random(f"lead {seed}").choice([0.0, 0.005, 0.5])
     setup = _setup(draw, families, lead_s)
     kinds = [*_WORK, *(kind for family in families for kind in FAULTS[family])]
     weights = [weight for weight, _, _ in kinds]

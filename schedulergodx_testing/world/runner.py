@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from schedulergodx.context import TaskOverrun
@@ -29,7 +30,16 @@ class _Waiting(NamedTuple):
     task: Verified
     start_number: int
     on_begin: Callable[[], bool]
-    left_s: Callable[[], float] | None
+    left_s: Callable[[], float]
+
+
+@dataclass(eq=False, slots=True)
+class _Early:
+    """A run that has a thread, which waits for its moment, or ends at its next turn when it was taken back."""
+
+    run: _Waiting
+    is_taken_back: bool = False
+    thread: VirtualThread | None = None
 
 
 class VirtualRunner:
@@ -73,7 +83,7 @@ class VirtualRunner:
         self._hard = 0  # how many of those are hard
         self._abandoned: dict[str, tuple[Verified, VirtualThread]] = {}
         self._waiting: dict[str, _Waiting] = {}
-        self._early: dict[str, VirtualThread] = {}  # has a thread, which waits for its moment
+        self._early: list[_Early] = []
         self._is_closed = False
         self._is_gone = False
 
@@ -102,7 +112,7 @@ class VirtualRunner:
 
     def _busy(self) -> int:
         """Return how many threads have a run that is not abandoned."""
-        return len(self._running) - self._hard + len(self._early)
+        return len(self._running) - self._hard + sum(not early.is_taken_back for early in self._early)
 
     def start(
         self,
@@ -122,15 +132,15 @@ class VirtualRunner:
         if task.is_hard:
             self._spawn(task, start_number)
         else:
-            self._waiting[task.message_id] = _Waiting(task, start_number, on_begin, left_s)
+            self._waiting[task.message_id] = _Waiting(task, start_number, on_begin, left_s or _none_left)
             self._go_on()
 
     def _go_on(self) -> None:
         """Begin what waits, as far as there are threads."""
         while self._waiting and self._busy() < self._strength() and not self._is_closed:
             run = self._waiting.pop(next(iter(self._waiting)))
-            if run.left_s is not None and run.left_s() > 0:
-                self._spawn_early(run, run.left_s)
+            if run.left_s() > 0:
+                self._spawn_early(_Early(run))
             elif self._begins(run):
                 self._spawn(run.task, run.start_number)
 
@@ -141,35 +151,34 @@ class VirtualRunner:
             self._on_finished(Finished(message_id=run.task.message_id, report=report, ending=ending))
         return told is None
 
-    def _spawn_early(self, run: _Waiting, left_s: Callable[[], float]) -> None:
-        """Give the run a thread that waits for its moment."""
-        message_id = run.task.message_id
-
-        def is_wanted() -> bool:
-            return self._early.get(message_id) is thread
+    def _spawn_early(self, early: _Early) -> None:
+        run = early.run
 
         def body() -> None:
-            while is_wanted() and (seconds := left_s()) > 0:
-                self._world.wait(lambda: not is_wanted(), seconds, "a wait for the moment of its task")
-            if not is_wanted():  # taken back
+            while not early.is_taken_back and (seconds := run.left_s()) > 0:
+                self._world.wait(lambda: early.is_taken_back, seconds, "a wait for the moment of its task")
+            self._early.remove(early)
+            if early.is_taken_back:
                 return
-            del self._early[message_id]
             if self._begins(run):
-                self._on_run(run.task, "begin")
-                self._running[message_id] = (run.task, thread)
+                self._enter(run.task, thread)
                 self._run(run.task, run.start_number, thread)
             else:
                 self._go_on()
 
-        thread = self._early[message_id] = self._world.spawn(_name("thread", run.task), body)
+        self._early.append(early)
+        thread = early.thread = self._world.spawn(_name("thread", run.task), body)
 
     def _spawn(self, task: Verified, start_number: int) -> None:
-        self._on_run(task, "begin")
         name = _name("process" if task.is_hard else "thread", task)
         thread = self._world.spawn(name, lambda: self._run(task, start_number, thread))
         if task.is_hard:
             thread.process = thread
             self._hard += 1
+        self._enter(task, thread)
+
+    def _enter(self, task: Verified, thread: VirtualThread) -> None:
+        self._on_run(task, "begin")
         self._running[task.message_id] = (task, thread)
 
     def _run(self, task: Verified, start_number: int, thread: VirtualThread) -> None:
@@ -222,8 +231,10 @@ class VirtualRunner:
 
     def take_back(self) -> list[str]:
         """Give up what waits, and return the ids."""
-        waiting = [*self._early, *self._waiting]
-        self._early.clear()
+        waiting = [early.run.task.message_id for early in self._early if not early.is_taken_back]
+        for early in self._early:
+            early.is_taken_back = True
+        waiting += self._waiting
         self._waiting.clear()
         return waiting
 
@@ -237,9 +248,12 @@ class VirtualRunner:
 
     def threads(self) -> Mapping[str, threading.Thread]:
         """Return the system's threads behind the runs, by name."""
-        runs = [*self._running.values(), *self._abandoned.values()]
-        virtual = [*[thread for _, thread in runs], *self._early.values()]
+        virtual = [thread for _, thread in [*self._running.values(), *self._abandoned.values()]]
+        virtual += self._early_threads()
         return {thread.name: thread.thread for thread in virtual if thread.thread is not None}
+
+    def _early_threads(self) -> list[VirtualThread]:
+        return [early.thread for early in self._early if early.thread is not None]
 
     def close(self, timeout_s: float = 5.0) -> None:  # noqa: ARG002 - nothing here takes real time
         """Kill what runs in processes. Soft runs go on, and are told, as long as the service's process would live.
@@ -255,11 +269,15 @@ class VirtualRunner:
     def crash(self) -> None:
         """End every run, as the end of the service's process does. Nothing is told to anybody."""
         self._is_closed = self._is_gone = True
-        for thread in self._early.values():
-            self._world.kill(thread)
         self.take_back()
+        for thread in self._early_threads():
+            self._world.kill(thread)
         for task, thread in [*self._running.values(), *self._abandoned.values()]:
             self._kill(task, thread)
+
+
+def _none_left() -> float:
+    return 0.0
 
 
 def _name(kind: str, task: Verified) -> str:

@@ -47,14 +47,14 @@ def test_the_service_survives_every_crash(scheduler) -> None:
 
 
 @pytest.mark.slow
-@survives_crashes(lead_s=5.0)
+@survives_crashes(lead_s=0.5)
 def test_what_is_claimed_ahead_of_its_moment_survives_every_crash(scheduler) -> None:
     """Killed with a thread that waits for the moment of its task, too; it waits again, and does not begin early."""
     effects.clear()
     assert work.launch("first").result() == "first"
     ids = [work.options(delay=30, enable_overdue=True).launch(name) for name in "ab"]
     scheduler.must_hold(lambda: max(map(effects.count, effects), default=0) <= 1, "nothing has an effect twice")
-    scheduler.advance(seconds=29)
+    scheduler.advance(seconds=29.75)
     assert effects == ["first"]
     assert [message_id.result() for message_id in ids] == ["a", "b"]
 

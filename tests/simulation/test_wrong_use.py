@@ -453,6 +453,7 @@ def test_an_unknown_time_zone(name: str) -> None:
         {"patience_s": float("nan")},
         {"restart_after_s": -1},
         {"lead_s": -1},
+        {"lead_s": 1},
         {"seed": "7"},
         {"seed": None},
     ],

@@ -36,7 +36,7 @@ clock = SystemClock()
 
 
 def work(ledger: str, number: int, rests_s: float, fails: bool) -> int:
-    """Note that it was entered, take a while, and return or raise something that can be checked. Travels by value."""
+    """Note that it was entered, take a while, and return or raise something that can be checked."""
     import os
     import sqlite3
     import threading

@@ -30,11 +30,11 @@ class Process:
         arguments: list[str],
         env: Mapping[str, str] | None = None,
         *,
-        health: Path | None = None,
+        leaves: Path | None = None,
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
-        self._health = health
+        self._leaves = leaves
         self._arguments = arguments
         kept = {key: value for key, value in os.environ.items() if not key.startswith("SCHEDULERGODX_")}
         self._env = kept | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | dict(env or {})
@@ -54,8 +54,8 @@ class Process:
         """Start it, unless it runs."""
         if self.is_running:
             return
-        if self._health is not None:  # one that was killed has left its own
-            self._health.unlink(missing_ok=True)
+        if self._leaves is not None:  # when it is killed; it is not to be taken for that of the new one
+            self._leaves.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, *self._arguments],
@@ -99,7 +99,7 @@ def service(folder: Path, url: str, request_queue: str, *, defect: str = "") -> 
     database = folder / "tasks.db"
     options = ["service", "--db", str(database), "--request-queue", request_queue, "--stop-grace", "10"]
     env = {"SCHEDULERGODX_URL": url}
-    return Process("service", folder, [*module, *options], env, health=health_path(database))
+    return Process("service", folder, [*module, *options], env, leaves=health_path(database))
 
 
 def client(folder: Path, number: int, facts: Mapping[str, object]) -> Process:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from schedulergodx import Client, ResultTimeout
+from schedulergodx import Client, SchedulerError
 from schedulergodx.clock import SystemClock
 from schedulergodx.service import health_file
 from schedulergodx.utils.id_generators import ulid_generator
@@ -135,7 +135,8 @@ class Soak:
         began = clock.monotonic()
         if self.wait_until_well():
             self.report.recovered_s = clock.monotonic() - began
-        with Client("asker", url=self.url, request_queue=QUEUE, id_generator=self._attempts()) as client:
+        ids = self._attempts()
+        with Client("asker", url=self.url, request_queue=QUEUE, id_generator=ids, task_lifetime=SETTLE_S) as client:
             self._launch_last(client)
             self._ask(client)
         if (code := self.service.stop()) != 0:
@@ -169,11 +170,12 @@ class Soak:
 
     def _launch_last(self, client: Client) -> None:
         """Launch a task behind all others and hear its end: what was in the queue before it is stored then."""
-        last = client.task(work).launch(str(self.path), 0, 0.0, False)
         try:
+            last = client.task(work).launch(str(self.path), 0, 0.0, False)
+            self.ledger.launched(last, "confirmed")
             self.ledger.write("answers", last, "OK", json.dumps(last.result(SETTLE_S)), "told")
-        except ResultTimeout:
-            self._complain(f"the last task has not ended; the service wrote: {self.service.tail()}")
+        except SchedulerError as error:
+            self._complain(f"the last task: {type(error).__name__}: {error}; the service wrote: {self.service.tail()}")
 
     def _ask(self, client: Client) -> None:
         """Ask by id, as any client may, for every outcome that nobody was told."""

@@ -33,7 +33,7 @@ def test_a_short_soak_keeps_every_promise(rabbitmq: RabbitMQ, rabbitmq_vhost_url
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("mistake", "finding"),
     [

@@ -88,6 +88,22 @@ def test_its_thread_is_told_how_long_to_wait(early: Bench) -> None:
     assert left_s() <= 0
 
 
+@pytest.mark.parametrize("lead_s", [0.0016666666, 2 / 300])
+def test_a_lead_is_counted_in_microseconds_everywhere(make_bench: Callable[..., Bench], lead_s: float) -> None:
+    """One that has more digits once made a task be claimed, refused by its thread, and claimed again without an end."""
+    bench = make_bench(threads=3)
+    bench.takes_ahead, bench.lead_s = True, lead_s
+    bench.make()
+    bench.open().launch("first")
+    bench.turn()
+    bench.runner.finish("first")
+    bench.launch("a", delay_s=DELAY_S)
+    bench.settle_down()
+    bench.doze()
+    bench.settle_down()
+    assert bench.runner.left["a"]() == pytest.approx(lead_s, abs=1e-6)
+
+
 @pytest.mark.parametrize("delay_s", [DELAY_S, None], ids=["delayed", "by a client whose clock is ahead"])
 def test_when_the_clock_is_set_back_meanwhile_it_waits_again(make_early: Callable[..., Bench], delay_s: float) -> None:
     """Its thread does not wait for so long, and it does not begin before its moment."""
