@@ -90,7 +90,7 @@ class Runs:
         self._ends = ends  # such runs are over, though not on disk
         self._overdue_grace_s = overdue_grace_s
         self._pace = Pace()
-        self._lead = timedelta(seconds=runner.lead_s)
+        self._lead = timedelta(microseconds=int(runner.lead_s * 1e6))  # rounded down: never more than that
         self._is_marking = False  # whether it is on disk which runs have begun: else none is claimed before it can
         self._taken_back: list[str] = []
         self._pause = StartPause(clock, logger)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from schedulergodx.context import TaskOverrun
 from schedulergodx.errors import Closed
@@ -26,18 +26,14 @@ if TYPE_CHECKING:
 _ABANDONED_MAX_PER_THREAD = 4  # as in production: further abandoned runs take room from others
 
 
-class _Waiting(NamedTuple):
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A run that has not begun. One that was given ahead of its moment has a thread, in which it waits for that."""
+
     task: Verified
     start_number: int
     on_begin: Callable[[], bool]
     left_s: Callable[[], float]
-
-
-@dataclass(eq=False, slots=True)
-class _Early:
-    """A run that has a thread, which waits for its moment, or ends at its next turn when it was taken back."""
-
-    run: _Waiting
     is_taken_back: bool = False
     thread: VirtualThread | None = None
 
@@ -83,7 +79,7 @@ class VirtualRunner:
         self._hard = 0  # how many of those are hard
         self._abandoned: dict[str, tuple[Verified, VirtualThread]] = {}
         self._waiting: dict[str, _Waiting] = {}
-        self._early: list[_Early] = []
+        self._early: list[_Waiting] = []  # those with a thread, until that has ended or they begin
         self._is_closed = False
         self._is_gone = False
 
@@ -112,7 +108,7 @@ class VirtualRunner:
 
     def _busy(self) -> int:
         """Return how many threads have a run that is not abandoned."""
-        return len(self._running) - self._hard + sum(not early.is_taken_back for early in self._early)
+        return len(self._running) - self._hard + sum(not run.is_taken_back for run in self._early)
 
     def start(
         self,
@@ -140,7 +136,7 @@ class VirtualRunner:
         while self._waiting and self._busy() < self._strength() and not self._is_closed:
             run = self._waiting.pop(next(iter(self._waiting)))
             if run.left_s() > 0:
-                self._spawn_early(_Early(run))
+                self._spawn_early(run)
             elif self._begins(run):
                 self._spawn(run.task, run.start_number)
 
@@ -151,14 +147,12 @@ class VirtualRunner:
             self._on_finished(Finished(message_id=run.task.message_id, report=report, ending=ending))
         return told is None
 
-    def _spawn_early(self, early: _Early) -> None:
-        run = early.run
-
+    def _spawn_early(self, run: _Waiting) -> None:
         def body() -> None:
-            while not early.is_taken_back and (seconds := run.left_s()) > 0:
-                self._world.wait(lambda: early.is_taken_back, seconds, "a wait for the moment of its task")
-            self._early.remove(early)
-            if early.is_taken_back:
+            while not run.is_taken_back and (seconds := run.left_s()) > 0:
+                self._world.wait(lambda: run.is_taken_back, seconds, "a wait for the moment of its task")
+            self._early.remove(run)
+            if run.is_taken_back:
                 return
             if self._begins(run):
                 self._enter(run.task, thread)
@@ -166,8 +160,8 @@ class VirtualRunner:
             else:
                 self._go_on()
 
-        self._early.append(early)
-        thread = early.thread = self._world.spawn(_name("thread", run.task), body)
+        self._early.append(run)
+        thread = run.thread = self._world.spawn(_name("thread", run.task), body)
 
     def _spawn(self, task: Verified, start_number: int) -> None:
         name = _name("process" if task.is_hard else "thread", task)
@@ -231,9 +225,9 @@ class VirtualRunner:
 
     def take_back(self) -> list[str]:
         """Give up what waits, and return the ids."""
-        waiting = [early.run.task.message_id for early in self._early if not early.is_taken_back]
-        for early in self._early:
-            early.is_taken_back = True
+        waiting = [run.task.message_id for run in self._early if not run.is_taken_back]
+        for run in self._early:
+            run.is_taken_back = True
         waiting += self._waiting
         self._waiting.clear()
         return waiting
@@ -253,7 +247,7 @@ class VirtualRunner:
         return {thread.name: thread.thread for thread in virtual if thread.thread is not None}
 
     def _early_threads(self) -> list[VirtualThread]:
-        return [early.thread for early in self._early if early.thread is not None]
+        return [run.thread for run in self._early if run.thread is not None]
 
     def close(self, timeout_s: float = 5.0) -> None:  # noqa: ARG002 - nothing here takes real time
         """Kill what runs in processes. Soft runs go on, and are told, as long as the service's process would live.

@@ -21,7 +21,6 @@ from schedulergodx import (
     UnknownMessageId,
 )
 from schedulergodx.clock import SystemClock
-from schedulergodx.utils.id_generators import ulid_generator
 from tests.soak.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -82,9 +81,8 @@ class Launching:
         self.hard = self.client.task(hard=True)(work)
 
     def ids(self) -> Iterator[str]:
-        """Write each id down before it is used."""
-        for message_id in ulid_generator():
-            self.ledger.write("attempts", message_id, self.name, clock.now().timestamp())
+        """Give ids, and keep the last one: what was launched under it may end uncertain."""
+        for message_id in self.ledger.attempts(self.name):
             self.last_id = message_id
             yield message_id
 

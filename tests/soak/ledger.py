@@ -6,9 +6,14 @@ import sqlite3
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from schedulergodx.clock import SystemClock
+from schedulergodx.utils.id_generators import ulid_generator
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+clock = SystemClock()
 
 TABLES = """
 CREATE TABLE attempts (id TEXT PRIMARY KEY, client TEXT NOT NULL, at REAL NOT NULL);
@@ -85,6 +90,12 @@ class Ledger:
     def launched(self, message_id: str, said: str, detail: str = "") -> None:
         """Note what came of a launch; the last word counts."""
         self._connection.execute("INSERT OR REPLACE INTO launches VALUES (?, ?, ?)", (message_id, said, detail))
+
+    def attempts(self, client: str) -> Iterator[str]:
+        """Give ids for the launches of a client, each written down before it is used."""
+        for message_id in ulid_generator():
+            self.write("attempts", message_id, client, clock.now().timestamp())
+            yield message_id
 
     def ids(self, query: str) -> list[str]:
         """Return the first column."""

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 from schedulergodx import Client, SchedulerError
 from schedulergodx.clock import SystemClock
 from schedulergodx.service import health_file
-from schedulergodx.utils.id_generators import ulid_generator
 from tests.soak import ledger as ledgers
 from tests.soak import programs
 from tests.soak.client import work
 from tests.soak.evils import Evils, rest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from schedulergodx_testing.rabbitmq import RabbitMQ
@@ -135,7 +134,7 @@ class Soak:
         began = clock.monotonic()
         if self.wait_until_well():
             self.report.recovered_s = clock.monotonic() - began
-        ids = self._attempts()
+        ids = self.ledger.attempts("asker")
         with Client("asker", url=self.url, request_queue=QUEUE, id_generator=ids, task_lifetime=SETTLE_S) as client:
             self._launch_last(client)
             self._ask(client)
@@ -162,11 +161,6 @@ class Soak:
             rest(0.2)
         self._complain(f"waited {SETTLE_S:g} s for {what}; the service wrote: {self.service.tail()}")
         return False
-
-    def _attempts(self) -> Iterator[str]:
-        for message_id in ulid_generator():
-            self.ledger.write("attempts", message_id, "asker", clock.now().timestamp())
-            yield message_id
 
     def _launch_last(self, client: Client) -> None:
         """Launch a task behind all others and hear its end: what was in the queue before it is stored then."""

@@ -164,7 +164,7 @@ class HandRunner:
         left_s: Callable[[], float] | None = None,
     ) -> None:
         if left_s is not None:
-            assert 0 < left_s() <= self.lead_s + MICROSECOND_S
+            assert 0 < left_s() <= self.lead_s
             self.left[task.message_id] = left_s
             self.waiting[task.message_id] = on_begin
         elif self.room[task.is_hard] > sum(one.is_hard is task.is_hard for one in self.running.values()):
