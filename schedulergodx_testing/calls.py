@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from schedulergodx_testing import flat
@@ -13,7 +14,7 @@ When: TypeAlias = Literal["before", "after"]
 
 
 class SeamCall(NamedTuple):
-    """One call of a program through one of its seams. There are a dozen for each task, so it is a tuple.
+    """One call of a program through one of its seams.
 
     Attributes:
         number: its place among all calls of the harness, from 1.
@@ -44,9 +45,7 @@ class Program(Protocol):
 
 
 _NOTHING: frozenset[str] = frozenset()
-Counted: TypeAlias = tuple[int, str, int, str, int]
-"""What `Calls` keeps of each call: the fields of a `SeamCall`, all but the last."""
-_FIELDS = 5
+_FIELDS = 4
 Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 """Told of each call, before and after it. It must not touch the seams, but may call `Program.die`."""
 
@@ -54,7 +53,8 @@ Hook: TypeAlias = "Callable[[SeamCall, When, Program], None]"
 class Calls:
     """Counts calls, and tells hooks of them. The thread that drives a harness uses it.
 
-    Past calls are kept as `flat.rows`, and become objects when somebody looks, or is told.
+    There are a dozen for each task, and mostly nobody listens. So they are kept as `flat.rows`, and become objects when
+    somebody looks, or is told.
 
     Attributes:
         hooks: who is told.
@@ -64,35 +64,32 @@ class Calls:
     def __init__(self) -> None:
         self.hooks: list[Hook] = []
         self.turn = 0
-        self._counts: dict[str, int] = {}
-        self._past: list[Any] = []
-        self._changes: dict[int, frozenset[str]] = {}
+        self._begun: list[Any] = []
+        self._calls: list[SeamCall] = []
+        self._counts: Counter[str] = Counter()
 
     @property
     def all(self) -> list[SeamCall]:
         """Every call so far, in order."""
-        return [self._call(tuple(counted)) for counted in flat.rows(self._past, _FIELDS)]
+        for name, program, turn, changes in flat.rows(self._begun, _FIELDS, first=len(self._calls)):
+            self._counts[name] += 1
+            self._calls.append(SeamCall(len(self._calls) + 1, name, self._counts[name], program, turn, changes))
+        return self._calls
 
-    def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = _NOTHING) -> Counted:
+    def begin(self, name: str, owner: str, program: Program, changes: frozenset[str] = _NOTHING) -> int:
         """Count a call that is about to happen. What it returns goes to `end`."""
-        self._counts[name] = nth = self._counts.get(name, 0) + 1
-        counted = (len(self._past) // _FIELDS + 1, name, nth, owner, self.turn)
-        self._past += counted
-        if changes:
-            self._changes[counted[0]] = changes
+        self._begun += (name, owner, self.turn, changes)
+        number = len(self._begun) // _FIELDS
         if self.hooks:
-            self._tell(counted, "before", program)
-        return counted
+            self._tell(number, "before", program)
+        return number
 
-    def end(self, counted: Counted, program: Program) -> None:
+    def end(self, number: int, program: Program) -> None:
         """Tell of a call that has happened."""
         if self.hooks:
-            self._tell(counted, "after", program)
+            self._tell(number, "after", program)
 
-    def _tell(self, counted: Counted, when: When, program: Program) -> None:
-        call = self._call(counted)
+    def _tell(self, number: int, when: When, program: Program) -> None:
+        call = self.all[number - 1]
         for hook in tuple(self.hooks):
             hook(call, when, program)
-
-    def _call(self, counted: Counted) -> SeamCall:
-        return SeamCall(*counted, self._changes.get(counted[0], _NOTHING))

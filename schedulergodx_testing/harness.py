@@ -150,7 +150,7 @@ class Harness(Driving, Assertions, Crashing):
         self.wishes: list[tuple[Callable[[], object], str]] = []
         self.broker_program = BrokerProgram(self.calls, self._crash_broker)
         self.after_broker_step: list[Callable[[], None]] = [self.broker_program.after_step]
-        self.timeline = Timeline(start.astimezone(UTC))
+        self.timeline = Timeline(start.astimezone(UTC), self._told)
         self.launched: list[Launch] = []
         self._originals: dict[str, Launch] = {}
         self._client: Client | None = None
@@ -336,14 +336,9 @@ class Harness(Driving, Assertions, Crashing):
         self.launched.append(record)
         self._originals[launch.message_id] = record
         parent = current_task()
-        self._chains.add(launch.message_id, "" if parent is None else parent.message_id, record.at)
-        self.timeline.add(
-            self.clock.now(),
-            "client",
-            f"launch {record.told()}",
-            launch.message_id,
-            caused_by="" if parent is None else parent.message_id,
-        )
+        parent_id = "" if parent is None else parent.message_id
+        self._chains.add(launch.message_id, parent_id, record.at)
+        self.timeline.hear(record.at, "client", record, parent_id)
 
     def _state_of_things(self) -> object:
         """Return what differs as soon as anything has happened."""
@@ -358,13 +353,17 @@ class Harness(Driving, Assertions, Crashing):
 
     def _happening(self, happening: Happening) -> None:
         self.broker_program.heard(happening)
-        _, kind, transport, queue, sent_id, detail = happening
-        if kind in _TOLD:
-            where = queue or transport
-            what = f"{kind}: {where}, {detail}" if where and detail else f"{kind}: {where or detail}"
-            now, add = self.clock.now(), self.timeline.add
-            for message_id in self.ledger.ids_in(queue, sent_id):
-                add(now, "broker", what, message_id)
+        if happening[1] in _TOLD:
+            self.timeline.hear(self.clock.now(), "broker", happening[1:])
+
+    def _told(self, facts: Launch | tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """Return the words for a launch, or for a happening of the broker, and the launches that it concerns."""
+        if isinstance(facts, Launch):
+            return f"launch {facts.told()}", (facts.message_id,)
+        kind, transport, queue, sent_id, detail = facts
+        where = queue or transport
+        what = f"{kind}: {where}, {detail}" if where and detail else f"{kind}: {where or detail}"
+        return what, self.ledger.ids_in(queue, sent_id)
 
     # --- for its parts ---------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from schedulergodx import transport as transports
@@ -27,11 +28,10 @@ if TYPE_CHECKING:
 
     from schedulergodx.errors import BrokerError
     from schedulergodx.utils.abstractions import Clock, Outgoing, TransportEvent
-    from schedulergodx_testing.calls import Counted, When
+    from schedulergodx_testing.calls import When
 
 _numbers = itertools.count(1)
 _CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
-_NOTHING: frozenset[str] = frozenset()
 _POINTS: dict[str, tuple[str, When, str]] = {
     "W2": ("client.confirm", "before", ""),
     "W7": ("storage.commit", "after", "add"),
@@ -69,6 +69,7 @@ class RealProgram:
         self.calls = Calls()
         self.heard: list[Delivery] = []
         self._seam = ""
+        self._lock = threading.RLock()  # a hook may look at the calls
         self._changes: set[str] = set()
         if point == "W3":
             raise InvalidParameter("W3 is a window of the broker: kill that one, e.g. by LocalRabbitMQ.kill()")
@@ -91,22 +92,41 @@ class RealProgram:
 
     # --- as who is told of calls
 
-    def before(self, name: str, args: tuple[Any, ...]) -> Counted:
-        """Count a call, and die before it if this is where."""
-        if name == "storage.begin":
-            self._changes.clear()
-        changes = frozenset(self._changes) if name == "storage.commit" else _NOTHING
-        counted = self.calls.begin(name, self._seam, self, changes)
-        if name.endswith(".publish"):
-            self._hear_confirm(args[0])
-        return counted
+    def watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        """Return `real`, counted; it dies before or after it if this is where."""
 
-    def after(self, note: Counted, _args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            number = self.begin(name)
+            if name.endswith(".publish"):
+                self._hear_confirm(args[0])
+            result = real(*args, **kwargs)
+            if name in _CHANGES and has_changed(result):
+                self._changes.add(_CHANGES[name])
+            self.end(number)
+            return result
+
+        return watched
+
+    def before(self, name: str) -> int:
+        """Count one end of a transaction, and die before it if this is where."""
+        if name == "storage.commit":
+            return self.begin(name, frozenset(self._changes))
+        self._changes.clear()
+        return self.begin(name)
+
+    def after(self, _name: str, number: int) -> None:
+        """Die after it if this is where."""
+        self.end(number)
+
+    def begin(self, name: str, changes: frozenset[str] = frozenset()) -> int:
+        """Count a call of any of this program's threads, and die before it if this is where."""
+        with self._lock:
+            return self.calls.begin(name, self._seam, self, changes)
+
+    def end(self, number: int) -> None:
         """Die after a call if this is where."""
-        _, name, *_ = note
-        if name in _CHANGES and has_changed(result):
-            self._changes.add(_CHANGES[name])
-        self.calls.end(note, self)
+        with self._lock:
+            self.calls.end(number, self)
 
     # --- its parts
 
@@ -125,9 +145,9 @@ class RealProgram:
         settled = outgoing.on_settled
 
         def on_settled(sent: Outgoing, error: BrokerError | None) -> None:
-            call = self.calls.begin(f"{self._seam}.confirm", self._seam, self)
+            number = self.begin(f"{self._seam}.confirm")
             settled(sent, error)
-            self.calls.end(call, self)
+            self.end(number)
 
         outgoing.on_settled = on_settled
 
@@ -148,9 +168,9 @@ class _WatchedTransport(Watched):
                 on_event(event)
                 return
             self._program.heard.append(event)
-            call = self._program.calls.begin(f"{self._seam}.hear", self._seam, self._program)
+            number = self._program.begin(f"{self._seam}.hear")
             on_event(event)
-            self._program.calls.end(call, self._program)
+            self._program.end(number)
 
         self.inner.listen(hear)
 

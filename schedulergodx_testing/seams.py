@@ -38,14 +38,20 @@ def has_changed(result: object) -> bool:
 class Watcher(Protocol):
     """Who is told of calls."""
 
-    def before(self, name: str, args: tuple[Any, ...]) -> Any:
-        """Take note of a call, e.g. `storage.add`, that is about to happen; raising prevents it.
+    def watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what is called in the place of `real`, the call `name` of a seam, e.g. `storage.add`.
+
+        It calls `real`, unless it raises first, which prevents that.
+        """
+
+    def before(self, name: str) -> int:
+        """Take note of `storage.begin` or `storage.commit`, which is about to happen; raising prevents it.
 
         What it returns goes to `after`.
         """
 
-    def after(self, note: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
-        """Take note of a call that has happened; raising hides its result."""
+    def after(self, name: str, number: int) -> None:
+        """Take note that it has happened."""
 
 
 class Watched:
@@ -53,20 +59,8 @@ class Watched:
 
     def __init__(self, inner: Any, seam: str, calls: tuple[str, ...], watcher: Watcher) -> None:
         self.inner = inner
-        self._watcher = watcher
         for call in calls:
-            setattr(self, call, self._watched(f"{seam}.{call}", getattr(inner, call)))
-
-    def _watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        before, after = self._watcher.before, self._watcher.after
-
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            note = before(name, args)
-            result = real(*args, **kwargs)
-            after(note, args, kwargs, result)
-            return result
-
-        return watched
+            setattr(self, call, watcher.watched(f"{seam}.{call}", getattr(inner, call)))
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.inner, name)
@@ -80,15 +74,12 @@ class WatchedStorage(Watched):
 
     def __init__(self, inner: Any, watcher: Watcher) -> None:
         super().__init__(inner, "storage", STORAGE_CALLS, watcher)
+        self._before = watcher.before
+        self._after = watcher.after
 
     def transaction(self) -> AbstractContextManager[None]:
         """Keep all changes of the block together; `begin` and `commit` are watched."""
-        watcher = self._watcher
-        return ToldTransaction(
-            self.inner.transaction(),
-            lambda end: watcher.before(f"storage.{end}", ()),
-            lambda call: watcher.after(call, (), {}, None),
-        )
+        return ToldTransaction(self.inner.transaction(), self._before, self._after)
 
 
 class ToldTransaction:
@@ -98,24 +89,24 @@ class ToldTransaction:
 
     Args:
         inner: the transaction.
-        before: called with "begin" and with "commit", before each.
-        after: called after each, with what `before` returned.
+        before: called with "storage.begin" and with "storage.commit", before each.
+        after: called after each, with the same and with what `before` returned.
     """
 
     __slots__ = ("_after", "_before", "_inner")
 
     def __init__(
-        self, inner: AbstractContextManager[None], before: Callable[[str], Any], after: Callable[[Any], None]
+        self, inner: AbstractContextManager[None], before: Callable[[str], Any], after: Callable[[str, Any], None]
     ) -> None:
         self._inner = inner
         self._before = before
         self._after = after
 
     def __enter__(self) -> None:
-        begin = self._before("begin")
+        begin = self._before("storage.begin")
         self._inner.__enter__()
         try:
-            self._after(begin)
+            self._after("storage.begin", begin)
         except BaseException as error:
             self._inner.__exit__(type(error), error, error.__traceback__)
             raise
@@ -126,10 +117,10 @@ class ToldTransaction:
         if error is not None:
             return self._inner.__exit__(kind, error, traceback)
         try:
-            commit = self._before("commit")
+            commit = self._before("storage.commit")
         except BaseException as refusal:
             self._inner.__exit__(type(refusal), refusal, refusal.__traceback__)
             raise
         self._inner.__exit__(None, None, None)
-        self._after(commit)
+        self._after("storage.commit", commit)
         return None

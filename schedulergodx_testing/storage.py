@@ -110,7 +110,7 @@ class FaultyStorage:
 
     def transaction(self) -> AbstractContextManager[None]:
         """Keep all changes of the block together."""
-        return ToldTransaction(self.inner.transaction(), self._count, lambda _told: None)
+        return ToldTransaction(self.inner.transaction(), self._count, _nothing)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -126,7 +126,8 @@ class FaultyStorage:
 
         return failing
 
-    def _count(self, call: str) -> None:
+    def _count(self, end: str) -> None:
+        call = end.removeprefix("storage.")
         self.calls.append(call)
         if self._armed:
             self._refuse(call)
@@ -180,6 +181,10 @@ class FaultyStorage:
     def _begin(self) -> None:
         with self.inner.transaction():
             pass
+
+
+def _nothing(_end: str, _told: None) -> None:
+    """Take note of nothing."""
 
 
 def _fill(connection: Connection) -> None:

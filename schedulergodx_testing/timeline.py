@@ -10,6 +10,7 @@ from schedulergodx_testing import flat
 from schedulergodx_testing.drawing import draw
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
 Lane: TypeAlias = Literal["test", "client", "broker", "service", "worker", "storage"]
@@ -39,31 +40,59 @@ class Entry:
 _FIELDS = len(fields(Entry))
 
 
+def _unread(facts: object) -> tuple[str, tuple[str, ...]]:
+    return str(facts), ("",)
+
+
 class Timeline:
     """Entries in the order in which they happened. Printing it gives at most 60 lines of at most 100 columns.
 
-    What is added is kept as `flat.rows`, and becomes an entry when somebody looks.
+    There are a dozen for each task, and mostly nobody looks. So what is added is kept as `flat.rows`, and becomes an
+    entry, with its cause and its words, when somebody does.
 
-    Attributes:
+    Args:
         start: the wall time from which stamps are counted.
+        read: makes of what `hear` was given its words, and the launches that it concerns, one entry for each.
     """
 
-    def __init__(self, start: datetime) -> None:
+    def __init__(self, start: datetime, read: Callable[[Any], tuple[str, tuple[str, ...]]] = _unread) -> None:
         self.start = start
+        self._read = read
         self._added: list[Any] = []
+        self._looked_at = 0
         self._entries: list[Entry] = []
         self._last: dict[str, int] = {}
 
     @property
     def count(self) -> int:
-        """How many entries there are."""
-        return len(self._added) // _FIELDS
+        """How much was added: it differs as soon as anything was."""
+        return len(self._added)
 
     @property
     def entries(self) -> list[Entry]:
         """All entries so far, in order."""
-        self._entries += [Entry(*facts) for facts in flat.rows(self._added, _FIELDS, first=len(self._entries))]
+        added = self._added
+        first, self._looked_at = self._looked_at, len(added) // _FIELDS
+        for at, lane, what, message_id, is_broken, caused_by in flat.rows(added, _FIELDS, first=first):
+            for words, one_id in self._lines(what, message_id):
+                cause = self._cause(one_id, caused_by) if one_id else None
+                self._entries.append(Entry(at, lane, words, one_id, is_broken, cause))
         return self._entries
+
+    def _lines(self, what: object, message_id: str) -> Iterator[tuple[str, str]]:
+        if isinstance(what, str):
+            yield what, message_id
+            return
+        words, ids = self._read(what)
+        for one_id in ids:
+            yield words, one_id
+
+    def _cause(self, message_id: str, caused_by: str) -> int | None:
+        cause = self._last.get(message_id)
+        if cause is None and caused_by:
+            cause = self._last.get(caused_by)
+        self._last[message_id] = len(self._entries)
+        return cause
 
     def add(  # noqa: PLR0913 - the fields of an entry
         self,
@@ -79,14 +108,11 @@ class Timeline:
 
         Its cause is the last entry of the same launch, or, for the first one, that of the launch `caused_by`.
         """
-        cause: int | None = None
-        if message_id:
-            last = self._last
-            cause = last.get(message_id)
-            if cause is None and caused_by:
-                cause = last.get(caused_by)
-            last[message_id] = self.count
-        self._added += (at, lane, what, message_id, is_broken, cause)
+        self._added += (at, lane, what, message_id, is_broken, caused_by)
+
+    def hear(self, at: datetime, lane: Lane, facts: object, caused_by: str = "") -> None:
+        """Append what `read` makes entries of, when somebody looks."""
+        self._added += (at, lane, facts, "", False, caused_by)
 
     def of(self, message_id: str) -> list[Entry]:
         """Return the entries of one launch."""
