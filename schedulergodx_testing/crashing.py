@@ -217,11 +217,9 @@ class BrokerProgram:
         self._is_to_die = False
         self.last: Happening | None = None
 
-    def heard(self, happening: Happening) -> None:
+    def keep(self, happening: Happening) -> None:
         """Count what it keeps."""
-        self.last = happening
-        if happening.kind == "kept":
-            self._calls.end(self._calls.begin("broker.keep", happening.transport, self), self)
+        self._calls.end(self._calls.begin("broker.keep", happening.transport, self), self)
 
     def die(self, _why: str) -> None:
         """Die at the end of this step: what it does in one step, it does as one."""

@@ -352,8 +352,11 @@ class Harness(Driving, Assertions, Crashing):
         self.broker.crash()
 
     def _happening(self, happening: Happening) -> None:
-        self.broker_program.heard(happening)
-        if happening[1] in _TOLD:
+        self.broker_program.last = happening
+        kind = happening[1]
+        if kind == "kept":
+            self.broker_program.keep(happening)
+        elif kind in _TOLD:
             self.timeline.hear(self.clock.now(), "broker", happening[1:])
 
     def _told(self, facts: Launch | tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

@@ -36,6 +36,10 @@ class _BrokerLock(_RLock):  # type: ignore[misc]  # mypy takes it for a function
     acquire, __enter__ = _RLock.acquire, _RLock.__enter__
 
 
+_take = _RLock.acquire
+"""Takes a lock as `_BrokerLock` does."""
+
+
 class Lane:
     """Things that happen one after the other, e.g. what travels over one connection in one direction.
 
@@ -97,7 +101,8 @@ class Lane:
         ready = self._stepper.ready
         self._place = len(ready)
         ready.append(self)
-        self._stepper.notify()
+        if self._stepper.changed is not None:
+            self._stepper.notify()
 
     def _leave(self) -> None:
         place = self._place
@@ -151,7 +156,10 @@ class Stepper:
 
     def step(self, lanes: Callable[[], list[Lane]] | None = None) -> bool:
         """Let one thing happen, of all or of `lanes`, and make the calls that it leads to; False if there is none."""
-        with self._step_lock:
+        # Free, as nearly always, it needs no look at who asks; else whoever has it may wait for something in a call.
+        if not _take(self._step_lock, False):
+            self._step_lock.acquire()
+        try:
             with self.lock:
                 self.log.at_s = now_s = self.clock.monotonic()
                 if self._timers and self._timers[0][0] <= now_s:
@@ -165,6 +173,8 @@ class Stepper:
             if self._calls:
                 self._make_calls()
             return count > 0
+        finally:
+            self._step_lock.release()
 
     @contextmanager
     def standing_still(self, timeout_s: float = -1.0) -> Iterator[None]:

@@ -104,11 +104,15 @@ class VirtualRunner:
 
     def _strength(self) -> int:
         """Return how many soft runs that are not abandoned can go on at a time."""
-        return max(0, self._threads - max(0, len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads))
+        too_many = len(self._abandoned) - _ABANDONED_MAX_PER_THREAD * self._threads
+        return self._threads if too_many <= 0 else max(0, self._threads - too_many)
 
     def _busy(self) -> int:
         """Return how many threads have a run that is not abandoned."""
-        return len(self._running) - self._hard + sum(not run.is_taken_back for run in self._early)
+        busy = len(self._running) - self._hard
+        if self._early:
+            busy += sum(not run.is_taken_back for run in self._early)
+        return busy
 
     def start(
         self,

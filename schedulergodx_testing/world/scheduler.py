@@ -56,6 +56,8 @@ class World:
         leaks: where the code under test took something from the real world; each place once.
         watch: the ident of the thread that watches over the driver, if there is one; it is none of the code under test.
         launches: tells how many there were so far: what those of before a wait bring may be much, but is not endless.
+        by_ident: who lives in this world, by the ident of the system's thread; None: the driver.
+        holders: who took a lock last, by the id of the lock; None: the driver.
         is_driving: whether the driver is inside a turn of an actor, or hands the baton over: it cannot drive then.
     """
 
@@ -79,7 +81,7 @@ class World:
         self._events_max = events_max
         self.launches: Callable[[], int] = lambda: 0
         self._driver = _thread.get_ident()
-        self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
+        self.by_ident: dict[int, VirtualThread | None] = {self._driver: None}
         self.is_driving = False
         self.watch = 0
         self._looks: dict[int, tuple[int, int]] = {}
@@ -87,18 +89,18 @@ class World:
         self._polls = Polls()
         self._lost: list[VirtualThread] = []
         self._idle: list[Worker] = []
-        self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
+        self.holders: dict[int, VirtualThread | None] = {}
         self._foreign = outside.ForeignThreads(self._own)
 
     # --- who calls ------------------------------------------------------------------------------------------------
 
     def is_mine(self, ident: int | None = None) -> bool:
         """Return whether a thread (the calling one) lives in virtual time: the driver, or one of the world's."""
-        return (_thread.get_ident() if ident is None else ident) in self._by_ident
+        return (_thread.get_ident() if ident is None else ident) in self.by_ident
 
     def _own(self) -> set[int | None]:
         """Return the threads, by ident, that live in virtual time, or rest until they are to."""
-        return {*self._by_ident, self.watch, *[worker.thread.ident for worker in self._idle]}
+        return {*self.by_ident, self.watch, *[worker.thread.ident for worker in self._idle]}
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
@@ -110,17 +112,17 @@ class World:
 
     def current(self) -> VirtualThread | None:
         """Return the world's thread that calls this, or None."""
-        return self._by_ident.get(_thread.get_ident())
+        return self.by_ident.get(_thread.get_ident())
 
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Let the calling thread, which lives in the world, see real time in the block."""
         ident = _thread.get_ident()
-        thread = self._by_ident.pop(ident)
+        thread = self.by_ident.pop(ident)
         try:
             yield
         finally:
-            self._by_ident[ident] = thread
+            self.by_ident[ident] = thread
 
     @contextmanager
     def _driving(self) -> Iterator[None]:
@@ -160,7 +162,7 @@ class World:
         if lock is not None and self._is_held_outside(lock):
             grace_s = outside.GRACE_S
         parked = Parked(ready, deadline_us, what, grace_s, lock, is_outside=grace_s > 0)
-        thread = self.current()
+        thread = self.by_ident.get(_get_ident())
         if thread is not None:
             if not ready():
                 thread.park(parked)
@@ -171,7 +173,7 @@ class World:
 
     def _deadline_us(self, timeout_s: float) -> int:
         """Return when a wait is over. Looking again and again takes time, or loops until it is *later* never end."""
-        ident, now_us = _thread.get_ident(), self.clock.monotonic_us()
+        ident, now_us = _get_ident(), self.clock.monotonic_us()
         deadline_us = now_us + microseconds_up(timeout_s)
         if deadline_us > now_us:
             return deadline_us
@@ -182,7 +184,7 @@ class World:
 
     def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
         """Do the waiting of a `Clock`: also for threads that do not belong to the world, which wait in real time."""
-        if not self.is_mine():
+        if _get_ident() not in self.by_ident:
             try:
                 return inbox.get(timeout=1.0 if timeout_s is None else min(max(timeout_s, 0.0), 1.0))
             except Empty:
@@ -280,13 +282,15 @@ class World:
         was_driving, self.is_driving = self.is_driving, True  # as `_driving`, which costs more than many a step
         try:
             chosen = self._turns.next()
+            if chosen is None:
+                return False
             if isinstance(chosen, VirtualThread):
                 self._polls.turns += 1
                 self.resume(chosen, may_be_followed=True)
-            elif chosen is not None:
+            else:
                 self._polls.happened()
                 chosen.step()
-            return chosen is not None
+            return True
         finally:
             self.is_driving = was_driving
 
@@ -296,14 +300,14 @@ class World:
         None: the baton goes back to the driver. Whoever is asked for the choice finds the driver calling.
         """
         driver, self._driver = self._driver, done.ident
-        self._by_ident[done.ident] = None
+        self.by_ident[done.ident] = None
         try:
             return self._turns.after(done)
         except BaseException as error:  # noqa: BLE001 - raised again in the driver, which finds it there
             done.error = error
             return None
         finally:
-            del self._by_ident[done.ident]
+            del self.by_ident[done.ident]
             self._driver = driver
 
     # --- the real world beside it -----------------------------------------------------------------------------------
@@ -341,14 +345,14 @@ class World:
 
     def _is_held_outside(self, lock: Any) -> bool:
         """Return whether a lock, which is taken, was taken by a thread that lives in real time."""
-        return id(lock) not in self._holders
+        return id(lock) not in self.holders
 
     def took(self, lock: Any) -> None:
         """Note that the calling thread took a lock; nothing, for one that lives in real time."""
-        thread = self._by_ident.get(_get_ident(), _FOREIGN)
+        thread = self.by_ident.get(_get_ident(), _FOREIGN)
         if thread is _FOREIGN:
             return
-        self._holders[id(lock)] = thread
+        self.holders[id(lock)] = thread
         if thread is not None and thread.process is not None:
             thread.holds(lock)
 
@@ -356,7 +360,7 @@ class World:
         """Return the world's thread that took a lock last, if it is taken."""
         if isinstance(lock, real.LOCK) and not lock.locked():
             return None
-        thread = self._holders.get(id(lock))
+        thread = self.holders.get(id(lock))
         return None if thread is None or thread.is_done else thread
 
     # --- threads --------------------------------------------------------------------------------------------------
@@ -473,11 +477,11 @@ class World:
 
     def enter(self, thread: VirtualThread) -> None:
         """Note that a thread runs for the first time. It calls this itself."""
-        self._by_ident[thread.ident] = thread
+        self.by_ident[thread.ident] = thread
 
     def leave(self, thread: VirtualThread) -> None:
         """Note that a thread ends. It calls this itself."""
-        self._by_ident.pop(thread.ident, None)
+        self.by_ident.pop(thread.ident, None)
 
     def leak(self, leak: RealWorldLeak) -> None:
         """Note a leak, once."""

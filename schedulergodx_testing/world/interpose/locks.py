@@ -6,6 +6,7 @@ they were imported. A lock made here knows nothing of any world, and is an ordin
 
 from __future__ import annotations
 
+import _thread
 import queue
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from schedulergodx_testing.world.scheduler import World
 
 _US = 1_000_000
+_get_ident = _thread.get_ident
 _lock_acquire, _lock_enter = vars(real.LOCK)["acquire"], vars(real.LOCK)["__enter__"]
 _rlock_acquire, _rlock_enter = vars(real.RLOCK)["acquire"], vars(real.RLOCK)["__enter__"]
 _rlock_release, _rlock_is_owned = vars(real.RLOCK)["release"], vars(real.RLOCK)["_is_owned"]
@@ -37,16 +39,6 @@ def _acquire(self: Any, blocking: bool = True, timeout: float = -1) -> bool:
     return is_taken
 
 
-def _enter(self: Any) -> bool:
-    world = Current.world
-    if world is None:
-        return bool(_lock_enter(self))
-    if _lock_acquire(self, False):  # free, as nearly always; and that needs no look at who asks
-        world.took(self)
-        return True
-    return _acquire(self)
-
-
 def _acquire_rlock(self: Any, blocking: bool = True, timeout: float = -1) -> bool:
     world = current.world()
     if world is None or not blocking or (timeout < 0 and timeout != -1):
@@ -58,14 +50,23 @@ def _acquire_rlock(self: Any, blocking: bool = True, timeout: float = -1) -> boo
     return is_taken
 
 
-def _enter_rlock(self: Any) -> bool:
-    world = Current.world
-    if world is None:
-        return bool(_rlock_enter(self))
-    if _rlock_acquire(self, False):
-        world.took(self)
+def _entering(acquire: Any, enter: Any, slowly: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Return the `__enter__` of a lock. A dozen are taken for each task."""
+
+    def _enter(self: Any) -> bool:
+        world = Current.world
+        if world is None:
+            return bool(enter(self))
+        if not acquire(self, False):
+            return slowly(self)
+        # Free, as nearly always; and that needs no look at who asks, only at who has it now, mostly the driver.
+        if world.by_ident.get(_get_ident(), self) is None:
+            world.holders[id(self)] = None
+        else:
+            world.took(self)
         return True
-    return _acquire_rlock(self)
+
+    return _enter
 
 
 def _is_free(lock: Any) -> bool:
@@ -119,7 +120,7 @@ def _get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
 Current = current.Current
 for _name in ("acquire", "acquire_lock"):
     patching.c_method(real.LOCK, _name, _acquire)
-patching.c_method(real.LOCK, "__enter__", _enter)
+patching.c_method(real.LOCK, "__enter__", _entering(_lock_acquire, _lock_enter, _acquire))
 patching.c_method(real.RLOCK, "acquire", _acquire_rlock)
-patching.c_method(real.RLOCK, "__enter__", _enter_rlock)
+patching.c_method(real.RLOCK, "__enter__", _entering(_rlock_acquire, _rlock_enter, _acquire_rlock))
 patching.c_method(queue.SimpleQueue, "get", _get)
