@@ -475,14 +475,6 @@ class World:
         """Return the world's thread behind a system's thread, or None when that is not one of the world's."""
         return next((virtual for virtual in self.threads if virtual.thread is thread), None)
 
-    def enter(self, thread: VirtualThread) -> None:
-        """Note that a thread runs for the first time. It calls this itself."""
-        self.by_ident[thread.ident] = thread
-
-    def leave(self, thread: VirtualThread) -> None:
-        """Note that a thread ends. It calls this itself."""
-        self.by_ident.pop(thread.ident, None)
-
     def leak(self, leak: RealWorldLeak) -> None:
         """Note a leak, once."""
         if leak not in self.leaks:

@@ -92,8 +92,9 @@ class VirtualThread:
         self._body = body
         self._shields = 0
         self._held: list[Any] = []
-        self._go: Any = None if thread is None else _taken_lock()  # that of its worker, once it has one
-        self._back = _taken_lock()
+        # Those of its worker, once it has one.
+        self._go: Any = None if thread is None else _taken_lock()
+        self._back: Any = None if thread is None else _taken_lock()
 
     @property
     def is_process(self) -> bool:
@@ -120,7 +121,7 @@ class VirtualThread:
             worker.take(self)
 
     def _use(self, worker: Worker) -> None:
-        self._worker, self.thread, self._go = worker, worker.thread, worker.go
+        self._worker, self.thread, self._go, self._back = worker, worker.thread, worker.go, worker.back
         worker.thread.name = self.name
 
     def give_back(self) -> Worker | None:
@@ -187,12 +188,11 @@ class VirtualThread:
             self._back.release()
         else:
             following._use(worker)  # noqa: SLF001 - another of this class
-            following._back = self._back  # noqa: SLF001 - the driver waits for it
         return following
 
     def _live(self) -> None:
         self.ident = _thread.get_ident()
-        self._world.enter(self)
+        self._world.by_ident[self.ident] = self
         self.parked = None
         try:
             if not self.is_killed:
@@ -204,14 +204,14 @@ class VirtualThread:
                 raise  # to `threading.excepthook`, as in every thread
             self.error = error
         finally:
-            threading.current_thread().__dict__.pop("run", None)  # where `World.adopt` has put this method
-            self._free_locks()
-            self._world.leave(self)
+            if not self.is_own:
+                threading.current_thread().__dict__.pop("run", None)  # where `World.adopt` has put this method
+            if self.is_process:
+                self._free_locks()
+            self._world.by_ident.pop(self.ident, None)
             self.is_done = True
 
     def _free_locks(self) -> None:
-        if not self.is_process:
-            return
         for lock in self._held:
             owner: Any = lock  # to type checkers, `_is_owned` is not there
             is_ours = owner._is_owned() if isinstance(lock, real.RLOCK) else self._world.holder(lock) is self  # noqa: SLF001 - public from 3.14 on
@@ -249,12 +249,14 @@ class Worker:
 
     Attributes:
         go: the lock whose release is a turn: the first one of a body, and each further one.
+        back: the lock whose release gives the baton back.
         is_last: whether the thread ends with what it runs now.
     """
 
     def __init__(self) -> None:
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.go = _taken_lock()
+        self.back = _taken_lock()
         self.is_last = False
         self._next: VirtualThread | None = None
 
