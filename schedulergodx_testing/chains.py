@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from schedulergodx_testing.errors import TooManyEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from schedulergodx_testing.launched import Launch
@@ -50,21 +50,21 @@ class Chains:
         """Count the longest chain from here on, for `refuse_longer`."""
         self._began = self._longest
 
-    def refuse_endless(self, launches: Iterable[Launch]) -> None:
+    def refuse_endless(self, launches: Callable[[], Iterable[Launch]]) -> None:
         """Raise TooManyEvents when tasks launch each other on and on, without a delay."""
         if self._longest_at_instant > INSTANT_MAX:
             self._longest_at_instant = 0  # told once
             raise TooManyEvents(
                 f"{INSTANT_MAX} launches in a row at one instant, each made by the task before it: they would go on "
-                f"without an end. Launched most: {most(launches)}"
+                f"without an end. Launched most: {most(launches())}"
             )
 
-    def refuse_longer(self, length: int, launches: Iterable[Launch]) -> None:
+    def refuse_longer(self, length: int, launches: Callable[[], Iterable[Launch]]) -> None:
         """Raise TooManyEvents when a chain has grown by more than `length` since `begin`."""
         if self._longest - self._began > length:
             raise TooManyEvents(
                 f"run_all went through {length} launches in a row, each made by the task before it, and tasks still "
-                f"wait: advance(…) goes through a given time of such. Launched most: {most(launches)}"
+                f"wait: advance(…) goes through a given time of such. Launched most: {most(launches())}"
             )
 
 

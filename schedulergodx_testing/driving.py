@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from schedulergodx.rules.lifecycle import Outcome
     from schedulergodx.rules.tasks import TaskState
     from schedulergodx_testing.clock import FakeClock
-    from schedulergodx_testing.launched import Launch
+    from schedulergodx_testing.launched import Launches
     from schedulergodx_testing.served import Served
     from schedulergodx_testing.timeline import Timeline
     from schedulergodx_testing.world.scheduler import World
@@ -45,7 +45,7 @@ class Driving:
     clock: FakeClock
     timeline: Timeline
     broker: Any
-    launched: list[Launch]
+    _launches: Launches
     is_capturing: bool
     _services: list[Served]
 
@@ -127,13 +127,13 @@ class Driving:
         for _ in range(limit):
             if not self._is_busy():
                 return
-            self._chains.refuse_longer(limit // _TIMERS_OF_A_LAUNCH, self.launched)
+            self._chains.refuse_longer(limit // _TIMERS_OF_A_LAUNCH, self._launches.all)
             next_us = self.world.next_us()
             if next_us is None:
                 return
             self.world.run(self._goes_on, max(next_us, self.clock.monotonic_us() + 1), "run_all")
         raise TooManyEvents(
-            f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self.launched)}\n"
+            f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self._launches.all())}\n"
             f"{self.world.describe()}"
         )
 
@@ -183,7 +183,7 @@ class Driving:
 
     def _goes_on(self) -> bool:
         """Return False: nothing ends it before its time. Raises TooManyEvents when it would have no end."""
-        self._chains.refuse_endless(self.launched)
+        self._chains.refuse_endless(self._launches.all)
         return False
 
     def _is_busy(self) -> bool:

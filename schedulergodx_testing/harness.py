@@ -29,7 +29,7 @@ from schedulergodx_testing.driving import Driving
 from schedulergodx_testing.errors import HarnessError, LeftBehind
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.garbage import seldom_collected
-from schedulergodx_testing.launched import Launch, launch_of
+from schedulergodx_testing.launched import Launch, Launches
 from schedulergodx_testing.ledger import Ledger
 from schedulergodx_testing.memory.happenings import KINDS
 from schedulergodx_testing.places import caller
@@ -137,7 +137,8 @@ class Harness(Driving, Assertions, Crashing):
         self.clock = FakeClock(start)
         self.choices = Choices(seed, replay)
         self.world = World(self.clock, self.choices, patience_s=patience_s)
-        self.world.launches = lambda: len(self.launched)
+        self._launches = Launches()
+        self.world.launches = self._launches.__len__
         self.transport = transport
         self.broker = broker_for(transport, clock=self.clock, world=self.world, choices=self.choices)
         self.broker.on_happening = self._happening
@@ -151,8 +152,7 @@ class Harness(Driving, Assertions, Crashing):
         self.broker_program = BrokerProgram(self.calls, self._crash_broker)
         self.after_broker_step: list[Callable[[], None]] = [self.broker_program.after_step]
         self.timeline = Timeline(start.astimezone(UTC), self._told)
-        self.launched: list[Launch] = []
-        self._originals: dict[str, Launch] = {}
+        self._originals: dict[str, Callable[..., Any]] = {}
         self._client: Client | None = None
         self._services: list[Served] = []
         self._exit = ExitStack()
@@ -252,6 +252,11 @@ class Harness(Driving, Assertions, Crashing):
         finally:
             self.close()
 
+    @property
+    def launched(self) -> list[Launch]:
+        """Every launch so far, in order."""
+        return self._launches.all()
+
     # --- who takes part --------------------------------------------------------------------------------------------
 
     @property
@@ -332,17 +337,17 @@ class Harness(Driving, Assertions, Crashing):
         """Record a launch."""
         foreign_clocks.refuse_frozen(launch.arguments, launch.name)
         foreign_clocks.refuse()
-        record = launch_of(launch, self.clock.now())
-        self.launched.append(record)
-        self._originals[launch.message_id] = record
+        now = self.clock.now()
+        self._launches.note(launch, now)
+        self._originals[launch.message_id] = launch.function
         parent = current_task()
         parent_id = "" if parent is None else parent.message_id
-        self._chains.add(launch.message_id, parent_id, record.at)
-        self.timeline.hear(record.at, "client", record, parent_id)
+        self._chains.add(launch.message_id, parent_id, now)
+        self.timeline.hear(now, "client", len(self._launches) - 1, parent_id)
 
     def _state_of_things(self) -> object:
         """Return what differs as soon as anything has happened."""
-        return self.clock.monotonic_us(), self.calls.turn, len(self.launched)
+        return self.clock.monotonic_us(), self.calls.turn, len(self._launches)
 
     def _confirmed(self, message_id: str, client: str) -> None:
         if message_id in self._originals:  # questions and messages of one's own are no launches
@@ -359,10 +364,11 @@ class Harness(Driving, Assertions, Crashing):
         elif kind in _TOLD:
             self.timeline.hear(self.clock.now(), "broker", happening[1:])
 
-    def _told(self, facts: Launch | tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    def _told(self, facts: int | tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         """Return the words for a launch, or for a happening of the broker, and the launches that it concerns."""
-        if isinstance(facts, Launch):
-            return f"launch {facts.told()}", (facts.message_id,)
+        if isinstance(facts, int):
+            launch = self.launched[facts]
+            return f"launch {launch.told()}", (launch.message_id,)
         kind, transport, queue, sent_id, detail = facts
         where = queue or transport
         what = f"{kind}: {where}, {detail}" if where and detail else f"{kind}: {where or detail}"
@@ -373,10 +379,10 @@ class Harness(Driving, Assertions, Crashing):
     def load(self, task: Verified) -> payload.Loaded:
         """Deserialize a task, as in production; then put the original function in, unless copies are wanted."""
         loaded = payload.load(task)
-        record = self._originals.get(task.message_id)
-        if self._copies or record is None:
+        function = self._originals.get(task.message_id)
+        if self._copies or function is None:
             return loaded
-        return payload.Loaded(function=record.function, args=loaded.args, kwargs=loaded.kwargs)
+        return payload.Loaded(function=function, args=loaded.args, kwargs=loaded.kwargs)
 
     def _first(self) -> Served:
         if not self._services:

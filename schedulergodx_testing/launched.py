@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from schedulergodx.client.task import Task
 from schedulergodx.utils.message import payload
 from schedulergodx.utils.message.functions import function_name
+from schedulergodx_testing import pickles
 from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError
 
@@ -97,6 +98,33 @@ def launch_of(launching: Launching, at: datetime) -> Launch:
         lifetime_s=launching.lifetime_s,
         at=at,
     )
+
+
+class Launches:
+    """The launches of a harness, in their order. Most become objects when somebody looks."""
+
+    def __init__(self) -> None:
+        self._launches: list[Any] = []
+        self._looked_at = 0
+
+    def __len__(self) -> int:
+        return len(self._launches)
+
+    def note(self, launching: Launching, at: datetime) -> None:
+        """Add a launch that is about to be sent. Raises PayloadError for arguments that cannot be read back."""
+        noted = (launching, at)
+        # To read them back may run code of the test, and fail: that is done now, and not whenever somebody looks.
+        is_quiet = payload.is_data(launching.arguments) or pickles.is_plain(launching.arguments)
+        self._launches.append(noted if is_quiet else launch_of(*noted))
+
+    def all(self) -> list[Launch]:
+        """Return all so far."""
+        launches = self._launches
+        for place in range(self._looked_at, len(launches)):
+            if not isinstance(launches[place], Launch):
+                launches[place] = launch_of(*launches[place])
+        self._looked_at = len(launches)
+        return launches
 
 
 def function_of(task: Any) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickletools
+import re
 from typing import Any, cast
 
 CLOCKS = frozenset({"freezegun", "time_machine"})
@@ -15,6 +16,9 @@ _TEXTS = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE", 
 _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _SILENT = frozenset({"PROTO", "FRAME"})
+_NEW_PROTOCOLS = (b"\x80\x04", b"\x80\x05")
+_NEEDS_CODE = re.compile(rb"[\x82-\x84\x93]")
+"""The opcodes with which these find an object of a module: EXT1, EXT2, EXT4 and STACK_GLOBAL."""
 
 
 def needs(data: bytes) -> list[tuple[str, str]]:
@@ -46,6 +50,14 @@ def needs(data: bytes) -> list[tuple[str, str]]:
         elif name not in _SILENT:
             last = [last[1], None]
     return list(found)
+
+
+def is_plain(data: bytes) -> bool:
+    """Return whether a pickle of this process needs no module at all: to load it runs no code.
+
+    It errs in one direction only: some plain ones are not seen as such.
+    """
+    return data.startswith(_NEW_PROTOCOLS) and _NEEDS_CODE.search(data) is None
 
 
 def only_in_tests(data: bytes, packages: frozenset[str] = TEST_ONLY) -> list[str]:
