@@ -44,8 +44,9 @@ class BrokerActor:
         """Do one happening."""
         self._calls.turn += 1
         self._broker.step()
-        for told in self._after_step:
-            told()
+        if self._after_step:
+            for told in tuple(self._after_step):
+                told()
 
     def next_us(self) -> int | None:
         """Return the moment of the next timed happening."""

@@ -206,15 +206,16 @@ class BrokerProgram:
     Args:
         calls: counts `broker.keep`, as calls of the program that sent the message.
         crash: kills the broker, and starts it again.
+        after_step: what is called after each step of the broker.
 
     Attributes:
         last: what happened last in it.
     """
 
-    def __init__(self, calls: Calls, crash: Callable[[], None]) -> None:
+    def __init__(self, calls: Calls, crash: Callable[[], None], after_step: list[Callable[[], None]]) -> None:
         self._calls = calls
         self._crash = crash
-        self._is_to_die = False
+        self._after_step = after_step
         self.last: Happening | None = None
 
     def keep(self, happening: Happening) -> None:
@@ -223,10 +224,9 @@ class BrokerProgram:
 
     def die(self, _why: str) -> None:
         """Die at the end of this step: what it does in one step, it does as one."""
-        self._is_to_die = True
+        if self._die not in self._after_step:
+            self._after_step.insert(0, self._die)
 
-    def after_step(self) -> None:
-        """Die now, if that was wished."""
-        if self._is_to_die:
-            self._is_to_die = False
-            self._crash()
+    def _die(self) -> None:
+        self._after_step.remove(self._die)
+        self._crash()

@@ -149,8 +149,8 @@ class Harness(Driving, Assertions, Crashing):
         self.programs: list[ClientProgram] = []
         self.crash_points: list[CrashPoint] = []
         self.wishes: list[tuple[Callable[[], object], str]] = []
-        self.broker_program = BrokerProgram(self.calls, self._crash_broker)
-        self.after_broker_step: list[Callable[[], None]] = [self.broker_program.after_step]
+        self.after_broker_step: list[Callable[[], None]] = []
+        self.broker_program = BrokerProgram(self.calls, self._crash_broker, self.after_broker_step)
         self.timeline = Timeline(start.astimezone(UTC), self._told)
         self._originals: dict[str, Callable[..., Any]] = {}
         self._client: Client | None = None

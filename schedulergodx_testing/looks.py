@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 from typing import TYPE_CHECKING
 
+from schedulergodx_testing.clock import microseconds_up
 from schedulergodx_testing.errors import HarnessError, TooManyEvents
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ POLLS_MAX = 100_000
 """Turns of threads in one wait without a limit, with nothing else in between, after which they count as endless."""
 FRUITLESS_MAX = 100_000
 """Waits of a test that ended by their own time, with nothing in between, after which they count as endless."""
+_WAITS_OF_NO_TIME = 1000  # after so many a microsecond has passed
 _WITH_THREADS = 10  # so many times as often, where threads of the program go on meanwhile
 HELP = "Nothing happens by itself: advance(…), run_until_idle() or run_until(id) lets it"
 
@@ -68,6 +71,24 @@ class ClockLooks:
                 f"the test has looked at the clock {CLOCK_LOOKS_MAX} times at one instant: it waits in a loop for time "
                 f"that does not pass. {HELP}; time.sleep(…) lets time pass, too"
             )
+
+
+class Deadlines:
+    """When waits are over. Looking again and again takes time, or loops until it is *later* never end."""
+
+    def __init__(self) -> None:
+        self._looks: dict[int, tuple[int, int]] = {}
+
+    def after_us(self, now_us: int, timeout_s: float) -> int:
+        """Return the end of a wait of the calling thread; of a wait of no time now, and now and then a little later."""
+        deadline_us = now_us + microseconds_up(timeout_s)
+        if deadline_us > now_us:
+            return deadline_us
+        ident = _thread.get_ident()
+        at_us, looks = self._looks.get(ident, (now_us, 0))
+        looks = looks + 1 if at_us == now_us else 1
+        self._looks[ident] = (now_us, looks)
+        return now_us + (looks % _WAITS_OF_NO_TIME == 0)
 
 
 class Polls:

@@ -13,9 +13,8 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from schedulergodx_testing import foreign_clocks
-from schedulergodx_testing.clock import FakeClock, microseconds_up
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
-from schedulergodx_testing.looks import ClockLooks, Polls
+from schedulergodx_testing.looks import ClockLooks, Deadlines, Polls
 from schedulergodx_testing.world import outside, real, telling
 from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
 from schedulergodx_testing.world.turns import Turns
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator
 
+    from schedulergodx_testing.clock import FakeClock
     from schedulergodx_testing.world.choices import Choices
     from schedulergodx_testing.world.leaks import RealWorldLeak
 
@@ -38,7 +38,6 @@ EVENTS_OF_A_LAUNCH = 100
 """What may happen besides, for each launch that is known when a wait begins: a launch and its answer take about ten."""
 _INTERRUPT_S = 0.5
 _FOREIGN: Any = object()  # a thread that lives in real time
-_LOOKS_MAX = 1000
 
 
 class World:
@@ -84,7 +83,7 @@ class World:
         self.by_ident: dict[int, VirtualThread | None] = {self._driver: None}
         self.is_driving = False
         self.watch = 0
-        self._looks: dict[int, tuple[int, int]] = {}
+        self._deadlines = Deadlines()
         self._clock_looks = ClockLooks()
         self._polls = Polls()
         self._lost: list[VirtualThread] = []
@@ -158,7 +157,7 @@ class World:
         Raises:
             NothingLeftToHappen: nothing can ever make it ready, and there is no timeout.
         """
-        deadline_us = None if timeout_s is None else self._deadline_us(timeout_s)
+        deadline_us = None if timeout_s is None else self._deadlines.after_us(self.clock.monotonic_us(), timeout_s)
         if lock is not None and self._is_held_outside(lock):
             grace_s = outside.GRACE_S
         parked = Parked(ready, deadline_us, what, grace_s, lock, is_outside=grace_s > 0)
@@ -170,17 +169,6 @@ class World:
         if self.is_driving:
             return self._wait_within_a_turn(parked)
         return self._run(parked)
-
-    def _deadline_us(self, timeout_s: float) -> int:
-        """Return when a wait is over. Looking again and again takes time, or loops until it is *later* never end."""
-        ident, now_us = _get_ident(), self.clock.monotonic_us()
-        deadline_us = now_us + microseconds_up(timeout_s)
-        if deadline_us > now_us:
-            return deadline_us
-        at_us, looks = self._looks.get(ident, (now_us, 0))
-        looks = looks + 1 if at_us == now_us else 1
-        self._looks[ident] = (now_us, looks)
-        return now_us + (looks % _LOOKS_MAX == 0)
 
     def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
         """Do the waiting of a `Clock`: also for threads that do not belong to the world, which wait in real time."""
@@ -228,33 +216,33 @@ class World:
     def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
         foreign_clocks.refuse()
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
-        at_instant = self._polls.turns = 0
+        events = at_instant = self._polls.turns = 0
         known = EVENTS_OF_A_LAUNCH * self.launches()
-        instant_max = INSTANT_MAX + known
+        events_max, instant_max = self._events_max + known, INSTANT_MAX + known
         self._turns.begin(until)
-        for _ in range(self._events_max + known):
-            if until():
-                return True
-            if self._do_one():
-                at_instant += 1
-                if at_instant > instant_max:
-                    break
+        holds = until()
+        while not holds:
+            if events >= events_max or at_instant > instant_max:
+                count = at_instant if at_instant > instant_max else events
+                raise TooManyEvents(f"{what}: {count} things happened without an end.\n{self.describe()}")
+            done, holds = self._do(until, min(events_max - events, instant_max + 1 - at_instant))
+            events, at_instant = events + (done or 1), at_instant + done
+            if done:
                 continue
-            if self._came_from_outside(parked):
-                continue
-            next_us = self.next_us()
-            if not may_time_pass or (deadline_us is not None and (next_us is None or next_us > deadline_us)):
-                self._end_by_time(deadline_us if may_time_pass else None)
-                return until()
-            if next_us is None:
-                if self._comes_at_last(parked):
-                    continue
-                raise NothingLeftToHappen(f"{what}: nothing is left that could ever end this wait.\n{self.describe()}")
-            self._go_on_at(next_us, parked)
-            at_instant = 0
-        else:
-            at_instant = self._events_max + known
-        raise TooManyEvents(f"{what}: {at_instant} things happened without an end.\n{self.describe()}")
+            if not self._came_from_outside(parked):
+                next_us = self.next_us()
+                if not may_time_pass or (deadline_us is not None and (next_us is None or next_us > deadline_us)):
+                    self._end_by_time(deadline_us if may_time_pass else None)
+                    return until()
+                if next_us is not None:
+                    self._go_on_at(next_us, parked)
+                    at_instant = 0
+                elif not self._comes_at_last(parked):
+                    raise NothingLeftToHappen(
+                        f"{what}: nothing is left that could ever end this wait.\n{self.describe()}"
+                    )
+            holds = until()
+        return True
 
     def _end_by_time(self, deadline_us: int | None) -> None:
         if deadline_us is not None:
@@ -277,20 +265,32 @@ class World:
         """Return whether a service, or the broker, has a timer."""
         return any(actor.next_us() is not None for actor in self.actors)
 
-    def _do_one(self) -> bool:
-        """Do one of the things that can be done now; False when there is none."""
+    def _do(self, until: Callable[[], bool], most: int) -> tuple[int, bool]:
+        """Do one of the things that can be done now; of an actor that is first anyway, at most `most` in a row.
+
+        Returns how many, and whether `until` holds after them; it is asked after each.
+        """
         was_driving, self.is_driving = self.is_driving, True  # as `_driving`, which costs more than many a step
+        done = 0
         try:
             chosen = self._turns.next()
             if chosen is None:
-                return False
+                return 0, False
             if isinstance(chosen, VirtualThread):
                 self._polls.turns += 1
                 self.resume(chosen, may_be_followed=True)
-            else:
-                self._polls.happened()
+                self.is_driving = was_driving  # what is asked for may wait
+                return 1, until()
+            self._polls.happened()
+            for done in range(1, most + 1):
                 chosen.step()
-            return True
+                self.is_driving = was_driving
+                if until():
+                    return done, True
+                self.is_driving = True
+                if not (chosen.is_first and chosen.is_ready()):
+                    break
+            return done, False
         finally:
             self.is_driving = was_driving
 
