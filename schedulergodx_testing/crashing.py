@@ -220,7 +220,9 @@ class BrokerProgram:
 
     def keep(self, happening: Happening) -> None:
         """Count what it keeps."""
-        self._calls.end(self._calls.begin("broker.keep", happening.transport, self), self)
+        number = self._calls.begin("broker.keep", happening.transport, self)
+        if self._calls.hooks:
+            self._calls.end(number, self)
 
     def die(self, _why: str) -> None:
         """Die at the end of this step: what it does in one step, it does as one."""

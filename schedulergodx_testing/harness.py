@@ -185,7 +185,7 @@ class Harness(Driving, Assertions, Crashing):
             self._exit.callback(self.clock.wait_through, None)
             self._exit.enter_context(watched(self.world, self._state_of_things, self._patience_s))
             self._exit.enter_context(interposed(self.world, self._time_zone))
-            self.world.actors.append(BrokerActor(self.broker, self.calls, self.after_broker_step))
+            self.world.actors.append(BrokerActor(self.broker.stepper, self.calls, self.after_broker_step))
             if not self.is_capturing:
                 self.new_service(**self._service_parameters)
         except BaseException:

@@ -123,7 +123,8 @@ class Link:
 
     def put(self, arrive: Callable[[Any], None], what: Any) -> None:
         """Send `what`: the broker does `arrive` with it. Without a connection it is lost."""
-        if self.is_connected:
+        connection = self.connection
+        if connection is not None and connection.is_open:
             self._outgoing.append((arrive, what))
             self.outbound.add()
 

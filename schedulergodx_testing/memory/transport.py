@@ -212,8 +212,9 @@ class MemoryTransport:
     # --- Inside
 
     def _use(self) -> None:
-        for thread in self._pump.enter(self):
-            self._threads[thread.name] = thread
+        if self._pump.is_automatic:
+            for thread in self._pump.enter(self):
+                self._threads[thread.name] = thread
 
     def _leave(self) -> None:
         hub = self._hub
