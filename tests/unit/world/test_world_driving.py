@@ -116,3 +116,26 @@ def test_a_thread_that_had_no_turn_is_ended_without_one(world):
     assert world.end() == []
     assert thread.is_done
     assert told == []
+
+
+def test_the_first_goes_no_further_than_was_asked(world):
+    """Though it has more to do, and nobody else could come between; the condition is asked after each of its steps."""
+    told, asked = [], []
+    world.actors.append(Timers(world, "broker", [0, 0, 0, 0], told, is_first=True))
+
+    def holds():
+        asked.append((len(told), world.is_driving))
+        return len(told) == 2
+
+    assert world.run(holds, None, "test")
+    assert len(told) == 2
+    assert asked == [(0, False), (1, False), (2, False)]
+
+
+def test_the_first_goes_on_without_an_end_no_longer_than_others():
+    """What it does in a row counts one by one."""
+    world, told = World(FakeClock(), Choices(), events_max=100), []
+    world.actors.append(Timers(world, "broker", [0] * 1000, told, is_first=True))
+    with pytest.raises(TooManyEvents, match="100 things happened"):
+        world.run(never, None, "test")
+    assert len(told) == 100
