@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from schedulergodx.utils.abstractions import Clock, Outgoing
     from schedulergodx_testing.calls import Calls, Program
     from schedulergodx_testing.ledger import DatabaseLedger
+    from schedulergodx_testing.timeline import Timeline
 
 _CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
 
@@ -26,17 +27,17 @@ class ServiceWatcher:
     Args:
         name: of the service.
         program: what dies.
-        note: adds a line to the timeline: lane, words, message id.
+        timeline: gets a line for what matters to a reader.
         calls: counts calls.
         ledger: facts of its database.
-        clock: when runs start.
+        clock: when things happen.
     """
 
     def __init__(  # noqa: PLR0913 - what a call is written down in
         self,
         name: str,
         program: Program,
-        note: Callable[[Any, str, str], None],
+        timeline: Timeline,
         *,
         calls: Calls,
         ledger: DatabaseLedger,
@@ -45,7 +46,7 @@ class ServiceWatcher:
         self.is_dead = False
         self._name = name
         self._program = program
-        self._note = note
+        self._timeline = timeline
         self._calls = calls
         self._ledger = ledger
         self._clock = clock
@@ -67,7 +68,7 @@ class ServiceWatcher:
         if what == "begin":
             self._ledger.run(task, self._clock.now())
         else:
-            self._note("worker", f"{what} {task.name}", task.message_id)
+            self._timeline.add(self._clock.now(), "worker", f"{what} {task.name}", task.message_id)
 
     def watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         """Return `real`, counted and written down, unless the service is dead or dies in it.
@@ -114,23 +115,25 @@ class ServiceWatcher:
     def _added(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         task = args[0]
         due = f", due in {duration(task.run_at - task.issued_at)}" if task.is_delayed else ""
-        self._note("storage", f"store {task.name}: {result.value}{due}", task.message_id)
+        self._timeline.add(self._clock.now(), "storage", f"store {task.name}: {result.value}{due}", task.message_id)
 
     def _started(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         if result:
-            self._note("service", "due: take it for its run", args[0])
+            self._timeline.add(self._clock.now(), "service", "due: take it for its run", args[0])
 
     def _has_put_back(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if result:
             why = "it starts again" if kwargs["has_run"] else "it had not begun"
-            self._note("storage", f"put it back: {why}", args[0])
+            self._timeline.add(self._clock.now(), "storage", f"put it back: {why}", args[0])
 
     def _finished(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         if result is not None:
-            self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
+            self._timeline.add(
+                self._clock.now(), "storage", f"outcome {result.status.name} {result.code.value}", args[0]
+            )
 
     def _rejected(self, args: tuple[Any, ...], _kwargs: dict[str, Any], _result: Any) -> None:
-        self._note("service", f"reject: {args[1]:.60}", "")
+        self._timeline.add(self._clock.now(), "service", f"reject: {args[1]:.60}", "")
 
     def _listen(self, outgoing: Outgoing) -> None:
         """Hear how the broker takes a reply, or a bundle of them, before the service does."""
