@@ -26,6 +26,8 @@ HEAD_BYTES = TEXT_BYTES_MAX // 4
 CUT = "\n[… cut …]\n"
 
 _TOO_LATE = Report(code=Code.OVERDUE_SKIPPED, message="The task was not to run any more when a thread came to it.")
+_NO_COROUTINES = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict})
+"""What most functions return: to ask whether it is a coroutine takes longer than many a function."""
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -91,7 +93,8 @@ def run_payload(  # noqa: PLR0913 - what a run needs, and three hooks
 def _call(loaded: payload.Loaded) -> Any:
     result = loaded.function(*loaded.args, **loaded.kwargs)
     # By the type: `isinstance` would ask the result itself, and its answer is user code.
-    if issubclass(type(result), Coroutine):
+    kind = type(result)
+    if kind not in _NO_COROUTINES and issubclass(kind, Coroutine):
         import asyncio  # noqa: PLC0415 - only for those who need it: it is a third of the start time
 
         return asyncio.run(result)

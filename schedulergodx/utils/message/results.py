@@ -101,9 +101,9 @@ def encode(value: object, *, bytes_max: int | None = None) -> str:
         TooLarge: the text would be above `bytes_max`.
         Unserializable: there is something in it that the table does not name.
     """
-    encoder = _Encoder(bytes_max)
+    write = _SHORT.get(type(value))
     try:
-        text = encoder.text(value, level=0, is_key=False)
+        text = _Encoder(bytes_max).text(value, level=0, is_key=False) if write is None else write(value)
     except _Refused as refused:
         raise Unserializable(refused.sentence()) from None
     except Unserializable:
@@ -314,6 +314,8 @@ _SCALARS: dict[type, Callable[[Any], str]] = {
     time: _write_time,
     timedelta: _write_timedelta,
 }
+_SHORT: dict[type, Callable[[Any], str]] = {kind: _SCALARS[kind] for kind in (type(None), bool, int, float)}
+"""What is written in one go, since nothing in it can be refused."""
 _SUBCLASSED: tuple[tuple[type, Callable[[Any], str]], ...] = (
     (int, _write_int),
     (float, _write_float),
