@@ -199,7 +199,8 @@ class Stepper:
         if self.ready:  # the usual answer, and to look needs no lock
             return True
         self.log.at_s = now_s = self.clock.monotonic()
-        if not self._timers:  # nor does this
+        timers = self._timers
+        if not timers or timers[0][0] > now_s:  # nor does this
             return False
         with self.lock:
             self._wake_timers(now_s)
