@@ -26,9 +26,14 @@ A plain tuple: there is one for each launch, and the collector of garbage passes
 
 
 class Chains:
-    """How many launches follow one from the other."""
+    """How many launches follow one from the other.
 
-    def __init__(self) -> None:
+    Args:
+        launches: returns all of them, to be counted in errors.
+    """
+
+    def __init__(self, launches: Callable[[], Iterable[Launch]]) -> None:
+        self._launches = launches
         self._links: dict[str, _Link] = {}
         self._longest_at_instant = 0
         self._longest = 0
@@ -50,21 +55,25 @@ class Chains:
         """Count the longest chain from here on, for `refuse_longer`."""
         self._began = self._longest
 
-    def refuse_endless(self, launches: Callable[[], Iterable[Launch]]) -> None:
-        """Raise TooManyEvents when tasks launch each other on and on, without a delay."""
+    def never(self) -> bool:
+        """Return False: for a wait that nothing ends before its time.
+
+        Raises TooManyEvents when tasks launch each other on and on, without a delay, since it would have no end.
+        """
         if self._longest_at_instant > INSTANT_MAX:
             self._longest_at_instant = 0  # told once
             raise TooManyEvents(
                 f"{INSTANT_MAX} launches in a row at one instant, each made by the task before it: they would go on "
-                f"without an end. Launched most: {most(launches())}"
+                f"without an end. Launched most: {most(self._launches())}"
             )
+        return False
 
-    def refuse_longer(self, length: int, launches: Callable[[], Iterable[Launch]]) -> None:
+    def refuse_longer(self, length: int) -> None:
         """Raise TooManyEvents when a chain has grown by more than `length` since `begin`."""
         if self._longest - self._began > length:
             raise TooManyEvents(
                 f"run_all went through {length} launches in a row, each made by the task before it, and tasks still "
-                f"wait: advance(…) goes through a given time of such. Launched most: {most(launches())}"
+                f"wait: advance(…) goes through a given time of such. Launched most: {most(self._launches())}"
             )
 
 

@@ -14,6 +14,7 @@ from schedulergodx_testing.chains import Chains, most
 from schedulergodx_testing.clock import jump_s, microseconds_up, span_s
 from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents
+from schedulergodx_testing.launched import Launches
 from schedulergodx_testing.looks import Looks
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from schedulergodx.rules.lifecycle import Outcome
     from schedulergodx.rules.tasks import TaskState
     from schedulergodx_testing.clock import FakeClock
-    from schedulergodx_testing.launched import Launches
     from schedulergodx_testing.served import Served
     from schedulergodx_testing.timeline import Timeline
     from schedulergodx_testing.world.scheduler import World
@@ -45,14 +45,14 @@ class Driving:
     clock: FakeClock
     timeline: Timeline
     broker: Any
-    _launches: Launches
     is_capturing: bool
     _services: list[Served]
 
     def __init__(self) -> None:
         self._state = "new"
         self._looks = Looks()
-        self._chains = Chains()
+        self._launches = Launches()
+        self._chains = Chains(self._launches.all)
 
     def advance(
         self,
@@ -72,7 +72,7 @@ class Driving:
         by_s = span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
         self.note("test", f"advance by {duration(timedelta(seconds=by_s))}")
         until_us = self.clock.monotonic_us() + microseconds_up(by_s)
-        self.world.run(self._goes_on, until_us, "advance")
+        self.world.run(self._chains.never, until_us, "advance")
 
     def travel_to(self, moment: datetime) -> None:
         """Let time pass as `advance` does, until the wall shows `moment`, an aware datetime.
@@ -85,7 +85,7 @@ class Driving:
     def run_until_idle(self) -> None:
         """Let everything happen that can happen now. No time passes."""
         self._must_drive()
-        self.world.run(self._goes_on, None, "run_until_idle", may_time_pass=False)
+        self.world.run(self._chains.never, None, "run_until_idle", may_time_pass=False)
 
     def run_until(self, what: str | Callable[[], bool], *, timeout_s: float | None = None) -> None:
         """Let things happen, and time pass as far as needed, until a launch has ended or a condition holds.
@@ -104,7 +104,7 @@ class Driving:
         told = f"run_until({what!r:.80})"
         self._looks.waits += 1
         try:
-            has_come = self.world.run(lambda: holds() or self._goes_on(), deadline_us, told)
+            has_come = self.world.run(lambda: holds() or self._chains.never(), deadline_us, told)
         except NothingLeftToHappen as error:
             raise self._explained(error) from None
         finally:
@@ -127,11 +127,11 @@ class Driving:
         for _ in range(limit):
             if not self._is_busy():
                 return
-            self._chains.refuse_longer(limit // _TIMERS_OF_A_LAUNCH, self._launches.all)
+            self._chains.refuse_longer(limit // _TIMERS_OF_A_LAUNCH)
             next_us = self.world.next_us()
             if next_us is None:
                 return
-            self.world.run(self._goes_on, max(next_us, self.clock.monotonic_us() + 1), "run_all")
+            self.world.run(self._chains.never, max(next_us, self.clock.monotonic_us() + 1), "run_all")
         raise TooManyEvents(
             f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self._launches.all())}\n"
             f"{self.world.describe()}"
@@ -180,11 +180,6 @@ class Driving:
     def note(self, lane: Any, what: str, message_id: str = "") -> None:
         """Add a line to the timeline."""
         self.timeline.add(self.clock.now(), lane, what, message_id)
-
-    def _goes_on(self) -> bool:
-        """Return False: nothing ends it before its time. Raises TooManyEvents when it would have no end."""
-        self._chains.refuse_endless(self._launches.all)
-        return False
 
     def _is_busy(self) -> bool:
         if not self.broker.is_idle or any(thread.is_own for thread in self.world.threads):

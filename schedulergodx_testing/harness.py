@@ -29,7 +29,6 @@ from schedulergodx_testing.driving import Driving
 from schedulergodx_testing.errors import HarnessError, LeftBehind
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.garbage import seldom_collected
-from schedulergodx_testing.launched import Launch, Launches
 from schedulergodx_testing.ledger import Ledger
 from schedulergodx_testing.memory.happenings import KINDS
 from schedulergodx_testing.places import caller
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from schedulergodx.service import Service
     from schedulergodx.utils.abstractions import Transport
     from schedulergodx.utils.message.seals import Verified
+    from schedulergodx_testing.launched import Launch
     from schedulergodx_testing.memory import Happening
 
 _TOLD = frozenset(KINDS - {"connected", "declared", "consuming", "kept", "acked", "closed", "killed"})
@@ -137,7 +137,6 @@ class Harness(Driving, Assertions, Crashing):
         self.clock = FakeClock(start)
         self.choices = Choices(seed, replay)
         self.world = World(self.clock, self.choices, patience_s=patience_s)
-        self._launches = Launches()
         self.world.launches = self._launches.__len__
         self.transport = transport
         self.broker = broker_for(transport, clock=self.clock, world=self.world, choices=self.choices)

@@ -90,13 +90,16 @@ class ToldTransaction:
     Args:
         inner: the transaction.
         before: called with "storage.begin" and with "storage.commit", before each.
-        after: called after each, with the same and with what `before` returned.
+        after: called after each, with the same and with what `before` returned; None: nothing is.
     """
 
     __slots__ = ("_after", "_before", "_inner")
 
     def __init__(
-        self, inner: AbstractContextManager[None], before: Callable[[str], Any], after: Callable[[str, Any], None]
+        self,
+        inner: AbstractContextManager[None],
+        before: Callable[[str], Any],
+        after: Callable[[str, Any], None] | None,
     ) -> None:
         self._inner = inner
         self._before = before
@@ -105,6 +108,8 @@ class ToldTransaction:
     def __enter__(self) -> None:
         begin = self._before("storage.begin")
         self._inner.__enter__()
+        if self._after is None:
+            return
         try:
             self._after("storage.begin", begin)
         except BaseException as error:
@@ -122,5 +127,6 @@ class ToldTransaction:
             self._inner.__exit__(type(refusal), refusal, refusal.__traceback__)
             raise
         self._inner.__exit__(None, None, None)
-        self._after("storage.commit", commit)
+        if self._after is not None:
+            self._after("storage.commit", commit)
         return None

@@ -110,7 +110,7 @@ class FaultyStorage:
 
     def transaction(self) -> AbstractContextManager[None]:
         """Keep all changes of the block together."""
-        return ToldTransaction(self.inner.transaction(), self._count, _nothing)
+        return ToldTransaction(self.inner.transaction(), self._count, None)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -181,10 +181,6 @@ class FaultyStorage:
     def _begin(self) -> None:
         with self.inner.transaction():
             pass
-
-
-def _nothing(_end: str, _told: None) -> None:
-    """Take note of nothing."""
 
 
 def _fill(connection: Connection) -> None:

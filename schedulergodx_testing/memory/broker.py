@@ -182,7 +182,6 @@ class MemoryBroker:
     def _go_down(self, kind: Literal["restart", "crash"], reason: str, down_s: float) -> None:
         seconds("down_s", down_s)
         with self._stepper.lock:
-            self._stepper.refresh_moment()
             self._stepper.log.add(kind)
             self.faults.counts[kind] += 1
             self._hub.go_down(kind, reason)

@@ -269,10 +269,8 @@ class Faults:
         self, name: str, transport: str = "", queue: str = "", message_id: str = "", *, detail: str = ""
     ) -> None:
         self.counts[name] += 1
-        self._hub.stepper.refresh_moment()
         self._hub.stepper.log.add("fault", transport, queue, message_id, f"{name} {detail}".rstrip())
 
     def _note(self, kind: Literal["away", "back"]) -> None:
         self.counts[kind] += 1
-        self._hub.stepper.refresh_moment()
         self._hub.stepper.log.add(kind)

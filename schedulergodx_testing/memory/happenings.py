@@ -86,21 +86,23 @@ class Log:
 
     They are kept as `flat.rows`, and become objects when somebody looks.
 
+    Args:
+        now_s: tells the moment of what happens.
+
     Attributes:
-        at_s: the moment of what comes.
         on_happening: told of everything at once, if anybody is.
     """
 
-    def __init__(self) -> None:
-        self.at_s = 0.0
+    def __init__(self, now_s: Callable[[], float]) -> None:
+        self._now_s = now_s
         self.on_happening: Callable[[Happening], None] | None = None
         self._seen: list[Any] = []
 
     def add(
         self, kind: HappeningKind, transport: str = "", queue: str = "", message_id: str = "", detail: str = ""
     ) -> None:
-        """Note something, as of the moment `at_s`."""
-        facts = (self.at_s, kind, transport, queue, message_id, detail)
+        """Note something, as of now."""
+        facts = (self._now_s(), kind, transport, queue, message_id, detail)
         self._seen += facts
         if self.on_happening is not None:
             self.on_happening(_made(Happening, facts))

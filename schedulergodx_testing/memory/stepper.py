@@ -140,7 +140,7 @@ class Stepper:
 
     def __init__(self, clock: Clock, choose: Callable[[int], int]) -> None:
         self.clock = clock
-        self.log = Log()
+        self.log = Log(clock.monotonic)
         self.lock = _BrokerLock()
         self.ready: list[Lane] = []
         self.changed: threading.Condition | None = None
@@ -161,8 +161,7 @@ class Stepper:
             self._step_lock.acquire()
         try:
             with self.lock:
-                self.log.at_s = now_s = self.clock.monotonic()
-                if self._timers and self._timers[0][0] <= now_s:
+                if self._timers and self._timers[0][0] <= (now_s := self.clock.monotonic()):
                     self._wake_timers(now_s)
                 ready = self.ready if lanes is None else [lane for lane in lanes() if lane.is_ready]
                 count = len(ready)
@@ -198,9 +197,8 @@ class Stepper:
         """Return whether something can happen now."""
         if self.ready:  # the usual answer, and to look needs no lock
             return True
-        self.log.at_s = now_s = self.clock.monotonic()
         timers = self._timers
-        if not timers or timers[0][0] > now_s:  # nor does this
+        if not timers or timers[0][0] > (now_s := self.clock.monotonic()):  # nor does this
             return False
         with self.lock:
             self._wake_timers(now_s)
@@ -225,10 +223,6 @@ class Stepper:
         self._timer_count += 1
         self.notify()
         return timer
-
-    def refresh_moment(self) -> None:
-        """Have the log note what comes as of now."""
-        self.log.at_s = self.clock.monotonic()
 
     def notify(self) -> None:
         """Wake the thread that steps by itself, and whoever waits for it; nothing, if there is none."""

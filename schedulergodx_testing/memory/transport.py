@@ -189,7 +189,6 @@ class MemoryTransport:
             self._pump.wait_until(self._is_finished, timeout_s)
         # Nobody else steps meanwhile, so that no event comes after this.
         with self._stepper.standing_still(max(0.0, timeout_s) + 1.0), self._stepper.lock:
-            self._stepper.refresh_moment()
             for outgoing in list(self._publishing.unsettled):
                 self._publishing.settle(outgoing, failures.closed(outgoing, self._hub.address))
             self._consuming.close()
@@ -202,7 +201,6 @@ class MemoryTransport:
         What is unsettled is never settled, no event comes, and every call does what it does after `close`.
         """
         with self._stepper.standing_still(), self._stepper.lock:
-            self._stepper.refresh_moment()
             self._is_closed = self._is_over = True
             self._publishing.unsettled.clear()
             self._consuming.kill()
