@@ -12,6 +12,7 @@ are among them: they travel by value then, too.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import pickle
 import platform
 import re
@@ -302,8 +303,7 @@ def _by_reference(task: TaskSpec) -> tuple[Callable[..., Any] | None, str]:
     """Return the function that the reference gives, or None and the reason."""
     module_name, _, qualname = task.reference.partition(":")
     try:
-        __import__(module_name)  # one that is here already takes it no call of Python, as `import_module` does
-        found: Any = sys.modules[module_name]
+        found: Any = importlib.import_module(module_name)
     except Exception as error:  # noqa: BLE001 - importing runs the module, which may raise anything
         return None, (
             f"the task {task.name} travels by reference, and this service cannot import module {module_name!r} "
