@@ -121,6 +121,9 @@ class Connection:
         Raises:
             Closed: this connection was closed.
         """
+        transport = self._transport
+        if transport is not None and not self._is_closed:
+            return transport  # without the lock, which could not keep somebody from closing it a moment later either
         with self._lock:
             if self._is_closed:
                 raise Closed(f"client {self._client!r} is closed; nothing was sent: make a new Client")

@@ -100,6 +100,8 @@ class Hearing(AbstractionCore):
             config.seconds("timeout_s", timeout_s)
         message_id = _checked_id(message_id)
         connection = self._current()
+        if (outcome := connection.answers.get(message_id)) is not None:
+            return outcome
         inbox: SimpleQueue[Heard] = SimpleQueue()
         on_heard = inbox.put
         try:

@@ -64,7 +64,10 @@ class Connections:
         make: makes a connection.
         clock: tells how long nobody has used it.
         idle_s: seconds after which `rest` may close an unused one.
-        on_made: called with this object after a connection was made.
+
+    Attributes:
+        on_made: called with this object after a connection was made; to be set before the first one is.
+        used_at_s: monotonic moment of the last use, where `on_made` is set.
     """
 
     def __init__(self, make: Callable[[], Connection], clock: Clock, *, idle_s: float) -> None:
@@ -86,6 +89,8 @@ class Connections:
     def current(self) -> Connection:
         """Return the connection of this process: a forked one needs its own, and so does a test harness."""
         here = _here()
+        if self.on_made is None and (made := self._known.get(here)) is not None:
+            return made  # for good: only one that somebody watches, and so lets rest, is ever taken away again
         with self._lock:
             self.used_at_s = self._clock.monotonic()
             connection = self._known.get(here)
@@ -107,7 +112,8 @@ class Connections:
     def rest(self) -> bool:
         """Close the connection of this process if nobody uses it; the next use makes another. Return whether it is so.
 
-        Outcomes that it has heard are forgotten; the service is asked for them again.
+        Outcomes that it has heard are forgotten; the service is asked for them again. To be called by whoever is told
+        by `on_made`: nobody else's use is noted.
         """
         here = _here()
         with self._lock:

@@ -113,8 +113,7 @@ class CurrentIds:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ids = ulid_generator()
-        self._test_ids = self._ids
-        self._generation = 0
+        self._test = (0, self._ids)  # of which redirection, and its ids: exchanged together, so read without the lock
         forks.renew(self)
 
     def renew_in_fork(self) -> None:
@@ -128,10 +127,16 @@ class CurrentIds:
     def __next__(self) -> str:
         """Return the next id."""
         generation = redirection.generation()
+        if not generation:
+            return next(self._ids)
+        made_for, ids = self._test
+        return next(ids if made_for == generation else self._ids_of(generation))
+
+    def _ids_of(self, generation: int) -> Iterator[str]:
         with self._lock:
-            if generation != self._generation:
-                self._generation, self._test_ids = generation, ulid_generator()
-            return next(self._test_ids if generation else self._ids)
+            if self._test[0] != generation:
+                self._test = (generation, ulid_generator())
+            return self._test[1]
 
 
 class _Locked:
