@@ -313,6 +313,9 @@ def test_what_cannot_keep_state_is_kept(what):
     assert is_stateless(by_value(STATELESS[what]))
 
 
+pickles = st.binary(max_size=40).filter(lambda data: not data.startswith(b"{"))  # as no pickle does
+
+
 @given(
     packed=st.builds(
         payload.Packed,
@@ -320,7 +323,7 @@ def test_what_cannot_keep_state_is_kept(what):
         function=st.none() | st.binary(max_size=40),
         reference=st.just("") | names,
         code_digest=st.just("") | names,
-        arguments=st.binary(max_size=40) | st.just(b'{"$tuple":[[1],{}]}'),
+        arguments=pickles | st.just(b'{"$tuple":[[1],{}]}'),
         arguments_by_value=st.none() | st.binary(max_size=40),
     ),
     facts=st.fixed_dictionaries(
