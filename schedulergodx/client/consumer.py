@@ -261,7 +261,7 @@ class Consumer:
         """Return what an answer tells. Nothing is parsed that is not certain to come from the service."""
         envelope.check_size(message, bytes_max=self._message_bytes_max)
         body = self._trust.open(message).body
-        return answers.outcome_of(envelope.parse(body, bytes_max=self._message_bytes_max))
+        return answers.outcome_of(envelope.read(body))
 
     def _on_up(self) -> None:
         self._answers.resume()

@@ -157,7 +157,7 @@ class Consumer:
         """Return what a message says. Nothing is parsed of which it is not certain who sent it."""
         envelope.check_size(data, bytes_max=self._message_bytes_max)
         opened = self._signatures.open(Direction.REQUEST, data)
-        message = envelope.parse(opened.body, bytes_max=self._message_bytes_max)
+        message = envelope.read(opened.body)
         opened.check(message.client)
         if opened.signer is not None and message.issued_at is None and message.kind is Message.TASK:
             raise MessageRejected("a signed launch says when it was issued, in 'issued_at'; this one does not")

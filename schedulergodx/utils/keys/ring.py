@@ -109,12 +109,13 @@ def derived(secret: bytes, *facts: str) -> bytes:
 
 def length_prefixed(*facts: str | bytes) -> bytes:
     """Return the facts one after the other, each behind its length: two lists of facts never give the same bytes."""
-    parts: list[bytes] = []
-    for fact in facts:
-        data = fact.encode() if isinstance(fact, str) else fact
-        size = len(data)
-        parts += (_SHORT[size] if size < _SHORT_MAX else _LENGTH(size), data)
-    return b"".join(parts)
+    return b"".join([behind_length(fact.encode() if isinstance(fact, str) else fact) for fact in facts])
+
+
+def behind_length(fact: bytes) -> bytes:
+    """Return one fact as `length_prefixed` does."""
+    size = len(fact)
+    return (_SHORT[size] if size < _SHORT_MAX else _LENGTH(size)) + fact
 
 
 _LENGTH = struct.Struct(">Q").pack

@@ -82,13 +82,18 @@ def parse(body: bytes, *, bytes_max: int) -> Envelope:
         MessageRejected: with reason TOO_LARGE, BAD_ENCODING, BAD_JSON, BAD_MESSAGE, UNKNOWN_VERSION or UNKNOWN_TYPE.
     """
     check_size(body, bytes_max=bytes_max)
+    return read(body)
+
+
+def read(body: bytes) -> Envelope:
+    """Read a message whose size was looked at; raises as `parse` does."""
     fields = _json_object(body)
     client, kind, reply_to, takes_bundles, python, cloudpickle = _said(fields)
     return Envelope(
         message_id=name_field(fields, "id", bytes_max=MESSAGE_ID_BYTES_MAX),
         client=client,
         kind=kind,
-        issued_at=None if fields.get("issued_at") is None else moment_field(fields, "issued_at"),
+        issued_at=optional_moment_field(fields, "issued_at"),
         reply_to=reply_to,
         takes_bundles=takes_bundles,
         python=python,
@@ -153,7 +158,7 @@ def optional_name_field(fields: dict[str, Any], name: str, *, bytes_max: int) ->
 def object_field(fields: dict[str, Any], name: str) -> dict[str, Any]:
     """Return a field that is a JSON object. Raises MessageRejected."""
     value = fields.get(name, _MISSING)
-    if not isinstance(value, dict):
+    if type(value) is not dict:
         raise bad(name, "an object", value)
     return value
 
@@ -166,17 +171,19 @@ def flag_field(fields: dict[str, Any], name: str, *, default: bool) -> bool:
     return value
 
 
-def moment_field(fields: dict[str, Any], name: str) -> datetime:
-    """Return a field that is a moment: ISO 8601 with an offset. The answer is in UTC. Raises MessageRejected."""
-    value = fields.get(name, _MISSING)
-    expected = "a moment in ISO 8601 with an offset, e.g. '2026-01-31T12:00:00.000000Z'"
-    if not isinstance(value, str):
-        raise bad(name, expected, value)
+def optional_moment_field(fields: dict[str, Any], name: str) -> datetime | None:
+    """Return a field that is a moment, ISO 8601 with an offset, in UTC; None when it is missing or null.
+
+    Raises:
+        MessageRejected: it is something else.
+    """
+    value = fields.get(name)
+    if value is None:
+        return None
     try:
-        moment = datetime.fromisoformat(value)
-        return _in_utc(moment)
-    except (ValueError, OverflowError):
-        raise bad(name, expected, value) from None
+        return _moment(value)
+    except (ValueError, OverflowError, TypeError):
+        raise bad(name, "a moment in ISO 8601 with an offset, e.g. '2026-01-31T12:00:00.000000Z'", value) from None
 
 
 def written(value: object) -> str:
@@ -184,21 +191,19 @@ def written(value: object) -> str:
     return _encoder.encode(value)
 
 
+@lru_cache(maxsize=1024)  # the answers of one turn have the moments of that turn
 def moment_text(moment: datetime) -> str:
     """Return an aware moment as messages have it, in UTC with microseconds."""
-    return _utc_text(moment.astimezone(UTC))
+    return new_moment_text(moment)
 
 
 def new_moment_text(moment: datetime) -> str:
     """Return the same of a moment that is asked for once."""
-    return _text(moment.astimezone(UTC))
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return f"{in_utc.isoformat(timespec='microseconds')[:-_OFFSET_CHARACTERS]}Z"
 
 
-def _text(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-_utc_text = lru_cache(maxsize=1024)(_text)  # the answers of one turn have the moments of that turn
+_OFFSET_CHARACTERS = len("+00:00")
 
 
 def is_message_id(value: object) -> bool:
@@ -215,7 +220,11 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _in_utc(moment: datetime) -> datetime:
+@lru_cache(maxsize=1024)  # as of `moment_text`: what is written together is read together
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is UTC:
+        return moment
     if moment.tzinfo is None:
         raise ValueError("no offset")
     return moment.astimezone(UTC)

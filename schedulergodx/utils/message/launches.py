@@ -6,22 +6,23 @@ import base64
 import binascii
 import hashlib
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx.config import LIMIT_RANGES, STARTS_MAX, lifetime
 from schedulergodx.errors import InvalidParameter, MessageRejected
 from schedulergodx.rules.limits import NO_LIMITS, TaskLimits
 from schedulergodx.rules.tasks import TaskSpec
-from schedulergodx.utils.keys.ring import length_prefixed
+from schedulergodx.utils.keys.ring import behind_length
 from schedulergodx.utils.message.envelope import (
     VERSION,
     Envelope,
     bad,
     flag_field,
-    moment_field,
     moment_text,
     name_field,
     new_moment_text,
+    optional_moment_field,
     optional_name_field,
     read_once,
     written,
@@ -103,17 +104,21 @@ def message_of(  # noqa: PLR0913 - each is a fact of the launch
         packed.name, packed.function, packed.reference, packed.code_digest
     )
     data = packed.arguments
-    arguments = "null" if is_data(data) else f'"{base64.b64encode(data).decode()}"'
+    is_text = is_data(data)
+    arguments = "null" if is_text else f'"{binascii.b2a_base64(data, newline=False).decode()}"'
     by_value = packed.arguments_by_value
     by_value_text = "null" if by_value is None else f'"{base64.b64encode(by_value).decode()}"'
     run_at_text = "null" if run_at is None else f'"{moment_text(run_at)}"'
-    how = _how_fields(is_hard, lifetime_s, is_overdue_enabled, max_starts, limits)
-    tail = f',"args_json":{written(data.decode("ascii"))}' if is_data(data) else ""
+    how = _how_fields(is_hard, lifetime_s, is_overdue_enabled, max_starts, None if limits is NO_LIMITS else limits)
+    tail = f',"args_json":{quoted(data.decode("ascii"))}' if is_text else ""
     return (
-        f'{{"v":{VERSION},"id":{written(message_id)},"client":{written(client)},"type":{Message.TASK.value},'
+        f'{{"v":{VERSION},"id":{quoted(message_id)},"client":{quoted(client)},"type":{_TASK},'
         f'"issued_at":"{new_moment_text(issued_at)}"{_reply_fields(reply_to)},"arguments":{{{function},"args":{arguments},'
         f'"args_by_value":{by_value_text},"run_at":{run_at_text},{how}{tail}}}}}'
     ).encode()
+
+
+_TASK = Message.TASK.value  # once: it is a property, and takes longer than what is around it
 
 
 @lru_cache(maxsize=256)
@@ -137,11 +142,11 @@ def _how_fields(
     lifetime_s: float | None,
     is_overdue_enabled: bool,
     max_starts: int,
-    limits: TaskLimits,
+    limits: TaskLimits | None,
 ) -> str:
     """Return the JSON of the fields of a launch that say how it runs."""
     fields: dict[str, Any] = {"hard": is_hard, "lifetime_s": lifetime_s, "enable_overdue": is_overdue_enabled}
-    return _inside(fields | _extras(max_starts, limits))
+    return _inside(fields | _extras(max_starts, limits or NO_LIMITS))
 
 
 def _extras(max_starts: int, limits: TaskLimits) -> dict[str, Any]:
@@ -161,24 +166,22 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
         MessageRejected: a field is missing or of the wrong type; the message names it.
     """
     fields = envelope.arguments
-    name, function, reference, code_digest = _called(fields)
+    name, function, reference, code_digest, called = _called(fields)
     arguments = _arguments_field(fields)
     arguments_by_value = _bytes_field(fields, "args_by_value", is_optional=True)
     issued_at = envelope.issued_at or received_at
-    run_at = None if fields.get("run_at") is None else moment_field(fields, "run_at")
-    is_hard, lifetime_s, is_overdue_enabled, max_starts = _how(fields)
+    run_at = optional_moment_field(fields, "run_at")
+    is_hard, lifetime_s, is_overdue_enabled, max_starts, how = _how(fields)
     limits = _limits_field(fields)
-    # What is as it always was is left out, so that a launch has the same digest in every version.
-    extras: list[object] = [] if max_starts == 1 else [max_starts]
-    if limits is not NO_LIMITS:
-        extras += limits.given().items()
-    facts = (envelope.client, issued_at, function, reference, arguments, run_at, is_hard, lifetime_s, *extras)
+    by_whom_and_when = (_client_fact(envelope.client), _fact(issued_at))
+    with_what_and_when = (behind_length(arguments), _NONE_FACT if run_at is None else _fact(run_at))
+    bounds = () if limits is NO_LIMITS else map(_fact, limits.given().items())
     return TaskSpec(
         message_id=envelope.message_id,
         client=envelope.client,
         reply_to=envelope.reply_to,
         name=name,
-        digest=_digest(*facts),
+        digest=_digest(*by_whom_and_when, called, *with_what_and_when, how, *bounds),
         function=function,
         reference=reference,
         code_digest=code_digest,
@@ -196,10 +199,21 @@ def task_of(envelope: Envelope, *, received_at: datetime) -> TaskSpec:
     )
 
 
-def _digest(*facts: object) -> bytes:
-    """Hash what makes a launch what it is: the same id with other facts is another launch, and refused."""
-    parts = [fact if isinstance(fact, bytes) else repr(fact) for fact in facts]
-    return hashlib.sha256(length_prefixed(*parts)).digest()
+def _digest(*facts: bytes) -> bytes:
+    """Hash what makes a launch what it is: the same id with other facts is another launch, and refused.
+
+    What is as it always was is left out, so that a launch has the same digest in every version.
+    """
+    return hashlib.sha256(b"".join(facts)).digest()
+
+
+def _fact(fact: object) -> bytes:
+    """Return a fact of a launch so that two lists of them never give the same bytes."""
+    return behind_length(fact if isinstance(fact, bytes) else repr(fact).encode())
+
+
+_client_fact = lru_cache(maxsize=256)(_fact)
+_NONE_FACT = _fact(None)
 
 
 def _base64(data: bytes | None) -> str | None:
@@ -214,33 +228,38 @@ def _function_text(function: bytes | None) -> str | None:
     return _base64(function) if function is not None and len(function) > _KEPT_BYTES_MAX else _known_base64(function)
 
 
-def _called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
-    """Return what is called: name, function, reference and hash of its code; of a small function, read once."""
+def _called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str, bytes]:
+    """Return what is called: name, function, reference and hash of its code; of a small function, read once.
+
+    And the facts among them that go into the digest of a launch.
+    """
     function = fields.get("function")
     is_large = isinstance(function, str) and len(function) > _KEPT_BYTES_MAX
     return (_read_called if is_large else _known_called)(fields)
 
 
-def _read_called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str]:
+def _read_called(fields: dict[str, Any]) -> tuple[str, bytes | None, str, str, bytes]:
     function, reference = _bytes_field(fields, "function", is_optional=True), _reference_field(fields)
     if function is None and not reference:
         raise MessageRejected("neither 'function' nor 'reference' is given: there is nothing to run")
     name = name_field(fields, "name", bytes_max=_TEXT_BYTES_MAX)
-    return name, function, reference, optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX)
+    code_digest = optional_name_field(fields, "code_digest", bytes_max=_TEXT_BYTES_MAX)
+    return name, function, reference, code_digest, _fact(function) + _fact(reference)
 
 
 _known_called = read_once("name", "function", "reference", "code_digest", kept=64)(_read_called)
 
 
 @read_once("hard", "lifetime_s", "enable_overdue", "max_starts", kept=256)
-def _how(fields: dict[str, Any]) -> tuple[bool, float | None, bool, int]:
-    """Return how it runs: whether in a process, its lifetime, whether also when overdue, and how often."""
-    return (
-        flag_field(fields, "hard", default=False),
-        _lifetime_field(fields),
-        flag_field(fields, "enable_overdue", default=False),
-        _max_starts_field(fields),
-    )
+def _how(fields: dict[str, Any]) -> tuple[bool, float | None, bool, int, bytes]:
+    """Return how it runs: whether in a process, its lifetime, whether also when overdue, and how often.
+
+    And the facts among them that go into the digest of a launch.
+    """
+    is_hard, lifetime_s = flag_field(fields, "hard", default=False), _lifetime_field(fields)
+    is_overdue_enabled, max_starts = flag_field(fields, "enable_overdue", default=False), _max_starts_field(fields)
+    facts = [is_hard, lifetime_s] if max_starts == 1 else [is_hard, lifetime_s, max_starts]
+    return is_hard, lifetime_s, is_overdue_enabled, max_starts, b"".join(map(_fact, facts))
 
 
 def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> bytes | None:
@@ -249,7 +268,7 @@ def _bytes_field(fields: dict[str, Any], name: str, *, is_optional: bool) -> byt
         return None
     if isinstance(value, str):
         try:
-            return base64.b64decode(value, validate=True)
+            return binascii.a2b_base64(value, strict_mode=True)  # as `b64decode`, but for what that has around it
         except (binascii.Error, ValueError):
             pass
     raise bad(name, "base64" + (" or null" if is_optional else ""), value)

@@ -124,9 +124,7 @@ def decode(text: str) -> Any:
         MessageRejected: `text` was not written by these rules.
     """
     try:
-        return json.loads(
-            text, object_pairs_hook=_from_pairs, parse_constant=_refuse_constant, parse_float=_finite_float
-        )
+        return _decoder.decode(text)
     except (ValueError, TypeError, ArithmeticError, RecursionError) as error:
         raise MessageRejected(f"the result is not JSON data by the rules of this version: {error}") from error
 
@@ -429,3 +427,7 @@ def _finite_float(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{text[:KEY_CHARACTERS_MAX]} is beyond a float")
     return value
+
+
+# Made once: to make it takes longer than to read a number with it. Any thread may use it.
+_decoder = json.JSONDecoder(object_pairs_hook=_from_pairs, parse_constant=_refuse_constant, parse_float=_finite_float)
