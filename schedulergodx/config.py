@@ -173,7 +173,13 @@ def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX)
     Names stand in queue names, logs and databases, so control characters and lone surrogates are refused.
     """
     # First what is quick: every launch and every answer has a dozen names.
-    if isinstance(value, str) and is_plain(value, bytes_max):
+    if (
+        isinstance(value, str)
+        and 0 < len(value) <= bytes_max
+        and value.isascii()
+        and value.isprintable()
+        and value[0] != " " != value[-1]
+    ):
         return value
     rule = f"{name} must be a text of 1 to {bytes_max} bytes of UTF-8 without control characters"
     if not isinstance(value, str):
@@ -183,12 +189,6 @@ def printable_name(name: str, value: object, *, bytes_max: int = NAME_BYTES_MAX)
     if not 0 < len(value.encode()) <= bytes_max or value != value.strip():
         raise InvalidParameter(f"{rule}, and no spaces at its ends; got {value[:40]!r} ({len(value.encode())} bytes)")
     return value
-
-
-def is_plain(value: str, bytes_max: int) -> bool:
-    """Return whether it is a name that needs no closer look."""
-    is_short = 0 < len(value) <= bytes_max
-    return is_short and value.isascii() and value.isprintable() and value[0] != " " != value[-1]
 
 
 def party_name(name: str, value: object) -> str:

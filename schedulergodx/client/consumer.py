@@ -254,7 +254,8 @@ class Consumer:
             return ()
         if outcome is None:
             return ()
-        self._logger.debug("answer: %s (message %s)", outcome.code.value, outcome.message_id)
+        # Not `value`, which is a property in Python.
+        self._logger.debug("answer: %s (message %s)", outcome.report.code._value_, outcome.message_id)
         return ((outcome, len(message)),)
 
     def _read(self, message: bytes) -> Outcome | None:

@@ -73,6 +73,9 @@ class Code(Enum):
     NOT_ALLOWED = "NOT_ALLOWED"
     TAMPERED = "TAMPERED"
 
+    __hash__ = object.__hash__
+    """As of `TaskStatus`."""
+
 
 STATUS_OF: dict[Code, TaskStatus] = {
     Code.OK: TaskStatus.COMPLETED,

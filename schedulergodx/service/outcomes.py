@@ -37,8 +37,10 @@ class Outcomes:
         outcome = self._storage.finish(message_id, report, now=now)
         if outcome is None:
             return
-        level = logging.INFO if outcome.status is TaskStatus.COMPLETED else logging.WARNING
-        turn.say(level, "task ended: %s, %s (message %s)", outcome.status.name, outcome.code.value, message_id)
+        status, code = outcome.report.status, outcome.report.code
+        level = logging.INFO if status is TaskStatus.COMPLETED else logging.WARNING
+        # Not `name` and `value`, which are properties in Python, and are asked for at every end.
+        turn.say(level, "task ended: %s, %s (message %s)", status._name_, code._value_, message_id)
         for queue, waiting in self._storage.watchers(message_id).items():
             self.tell(outcome, queue, turn, client=waiting or client)
 

@@ -100,7 +100,7 @@ class CoreLogger(LoggerAdapter[Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log a line, as `logging.Logger.log` does."""
-        if self.isEnabledFor(level):
+        if self.logger.isEnabledFor(level):
             text = str(msg) if args else str(msg).replace("%", "%%")  # without facts, nothing is filled in
             kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # the place of a line is where it was written
             self.logger.log(level, f"%s - {text}", self._core_name, *args, **kwargs)  # noqa: G004 - `text` is the format
