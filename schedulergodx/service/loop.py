@@ -130,7 +130,7 @@ class Loop(AbstractionCore):
         events, self._retained = self._retained, []
         has_failed = bool(events)  # then it is done again, and no larger
         room = self.limits.events_per_turn_max - sum(map(_weight, events))
-        while event is not None or self._pause.is_on or room > 0:
+        while event is not None or room > 0 or self._pause.is_on:
             if event is None:
                 if self._inbox.empty():  # nobody else takes from it
                     break
@@ -149,9 +149,9 @@ class Loop(AbstractionCore):
             room -= len(taken)
         if self._deliveries:  # not so of a standby, which has no runs either
             room = min(room, LAUNCHES_BEHIND if self._runs.is_behind else LAUNCHES_TOGETHER)
-        is_any, bytes_left = any(isinstance(one, Delivery) for one in events), LAUNCH_BYTES_MAX
+        is_any, bytes_left = False, LAUNCH_BYTES_MAX
         while self._deliveries and not has_failed and not self._pause.is_on:
-            weight = _weight(self._deliveries[0])
+            weight = bundles.count(self._deliveries[0].body)
             if is_any and (weight > room or bytes_left <= 0):
                 break
             delivery = self._deliveries.popleft()
