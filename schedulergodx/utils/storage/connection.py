@@ -6,6 +6,7 @@ import os
 import sqlite3
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -82,12 +83,12 @@ class Connection:
 
     def change_many(self, sql: str, rows: Sequence[Row]) -> None:
         """Run a statement with `{rows}` in its text for all rows, many of them at a time."""
-        done = 0
-        while left := len(rows) - done:
-            count = next(size for size in _ROWS_AT_ONCE if size <= left)
-            batch = rows[done : done + count]
-            self._run(_for_rows(sql, len(batch[0]), count), [value for row in batch for value in row])
-            done += count
+        done, all_of_them = 0, len(rows)
+        for count in _ROWS_AT_ONCE:
+            while done + count <= all_of_them:
+                batch = rows[done : done + count]
+                self._run(_for_rows(sql, len(batch[0]), count), list(chain.from_iterable(batch)))
+                done += count
 
     def insert(self, sql: str, parameters: Sequence[object]) -> int:
         """Insert one row and return its number."""
@@ -160,7 +161,7 @@ class Connection:
     def _run_now(self, sql: str, parameters: Sequence[object]) -> tuple[list[Row], sqlite3.Cursor]:
         try:
             cursor = self._raw.execute(sql, parameters)
-            return cursor.fetchall(), cursor
+            return (cursor.fetchall() if cursor.description else []), cursor  # without columns, there are no rows
         except sqlite3.Error as error:
             self._failure = explained(error, self.path)
             raise self._failure from error

@@ -47,11 +47,17 @@ class Claim:
 
 
 class Known:
-    """Facts that are right as long as no transaction fails; then `forget` them."""
+    """Facts that are right as long as no transaction fails; then `forget` them.
+
+    Attributes:
+        functions: those that travel by value.
+        ahead: the next moments of what is written and waits, of soft and of hard tasks (`is_hard`).
+        oldest_end, oldest_forgotten: what may be pruned first.
+    """
 
     def __init__(self) -> None:
         self.functions = Functions()
-        self._ahead = {is_hard: Ahead(is_hard=is_hard) for is_hard in (False, True)}
+        self.ahead = {is_hard: Ahead(is_hard=is_hard) for is_hard in (False, True)}
         self.oldest_end = Oldest(OLDEST_END)
         self.oldest_forgotten = Oldest(OLDEST_FORGOTTEN)
         self.forget()
@@ -71,8 +77,7 @@ class Known:
 
     def end_transaction(self) -> None:
         """Forget what holds within one transaction."""
-        self.digests.clear()
-        self.due.clear()
+        self.digests, self.due = {}, {}
 
     def next_task(self, connection: Connection) -> int:
         """Return the number of a new task."""
@@ -88,7 +93,7 @@ class Known:
         self._last_reply += 1
         return self._last_reply
 
-    # Of what waits: how many there are, and the earliest moment, soft or hard, for which a service looks at every turn.
+    # Of what waits: how many there are, and in `ahead` the earliest moments, for which a service looks at every turn.
 
     def count_waiting(self, connection: Connection) -> int:
         """Return how many tasks wait."""
@@ -101,19 +106,7 @@ class Known:
         if self._waiting is not None:
             self._waiting += count
 
-    def earliest(self, connection: Connection, *, is_hard: bool) -> int | None:
-        """Return the earliest moment of what is written and waits, in microseconds, or None."""
-        return self._ahead[is_hard].earliest(connection)
-
-    def note_written(self, run_at: int, *, is_hard: bool) -> None:
-        """Note that one more that waits is written."""
-        self._ahead[is_hard].add(run_at)
-
-    def note_started(self, run_at: int, *, is_hard: bool) -> None:
-        """Note that one that was written waits no more."""
-        self._ahead[is_hard].remove(run_at)
-
     def forget_earliest(self) -> None:
         """Note that what is the earliest may have changed."""
-        for ahead in self._ahead.values():
+        for ahead in self.ahead.values():
             ahead.forget()

@@ -51,6 +51,10 @@ class Pending:
     """What has been changed and is not written yet. `write` must come before anything that would see it missing."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what is not written."""
         self._new: dict[int, tuple[Claim, TaskSpec, Row]] = {}
         self._new_started: list[Row] = []
         self._arguments: list[Row] = []
@@ -71,6 +75,8 @@ class Pending:
 
         None: there are more than `limit`. None of the clients `without` are looked at.
         """
+        if not self._new:
+            return []
         found = [
             (claim, task)
             for claim, task, _row in self._new.values()
@@ -136,16 +142,3 @@ class Pending:
         elif self._removed:
             connection.change(REMOVE_REPLIES, (json.dumps(self._removed),))
         self.clear()
-
-    def clear(self) -> None:
-        """Forget what is not written."""
-        for collected in (
-            self._new,
-            self._new_started,
-            self._arguments,
-            self._started,
-            self._finished,
-            self._replies,
-            self._removed,
-        ):
-            collected.clear()

@@ -204,8 +204,8 @@ def outcome(message_id: str, run_at: int, started_at: int | None, ended_at: int,
 
 def storable(report: Report) -> Report:
     """Return `report` with texts that are valid UTF-8: an exception may say anything, lone surrogates included."""
-    is_ascii = report.message.isascii() and report.exception_type.isascii() and report.traceback.isascii()
-    if is_ascii and (report.result is None or report.result.isascii()):
+    words = report.message + report.exception_type + report.traceback  # of most, there are none
+    if words.isascii() and (report.result is None or report.result.isascii()):
         return report
     return replace(
         report,

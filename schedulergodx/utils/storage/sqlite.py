@@ -203,7 +203,7 @@ class DB:
         """Return the earliest `run_at` of all WAITING tasks of the wanted kinds, or None."""
         connection = self._written()
         wanted = [is_hard for is_hard, is_wanted in ((False, is_soft_wanted), (True, is_hard_wanted)) if is_wanted]
-        moments = [self._known.earliest(connection, is_hard=is_hard) for is_hard in wanted]
+        moments = [self._known.ahead[is_hard].earliest(connection) for is_hard in wanted]
         earliest = [moment for moment in moments if moment is not None]
         return rows.to_moment(min(earliest)) if earliest else None
 
@@ -224,7 +224,7 @@ class DB:
         self._known.claims[message_id] = claim
         self._known.add_waiting(-1)
         if not is_new:
-            self._known.note_started(claim.run_at, is_hard=claim.is_hard)
+            self._known.ahead[claim.is_hard].remove(claim.run_at)
         return True
 
     def put_back(self, message_id: str, *, has_run: bool) -> bool:
@@ -430,7 +430,7 @@ class DB:
         return self._connection
 
     def _changing(self) -> Connection:
-        connection = self._opened()
+        connection = self._connection or self._opened()
         connection.expect_transaction()
         return connection
 
@@ -442,7 +442,7 @@ class DB:
 
     def _written(self) -> Connection:
         """Return the connection for a query, which sees all changes before it."""
-        connection = self._opened()
+        connection = self._connection or self._opened()
         self._write_pending()
         return connection
 
@@ -450,7 +450,7 @@ class DB:
         if self._pending.is_empty:
             return
         for claim in self._pending.waiting():
-            self._known.note_written(claim.run_at, is_hard=claim.is_hard)
+            self._known.ahead[claim.is_hard].add(claim.run_at)
         self._pending.write(self._changing(), epoch=self._epoch, owner=self._owner)
 
     def _forget(self) -> None:
@@ -469,8 +469,8 @@ class DB:
         if limit <= 0:
             return []
         # What is new need not be written for that, but what was started would be found waiting.
-        connection = self._written() if self._pending.has_started else self._opened()
-        earliest = self._known.earliest(connection, is_hard=is_hard)
+        connection = self._written() if self._pending.has_started else self._connection or self._opened()
+        earliest = self._known.ahead[is_hard].earliest(connection)
         if earliest is None or earliest > moment:
             new = self._pending.due(moment, is_hard=is_hard, limit=limit, without=without)
             if new is not None:
