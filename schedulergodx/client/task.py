@@ -97,7 +97,9 @@ class TaskParameters:
         config.on_crash("on_crash", self.on_crash)
         if self.max_starts is not None:
             config.whole_number("max_starts", self.max_starts, least=2, most=config.STARTS_MAX)
-        limited = [name for name in config.LIMIT_RANGES if config.limit(name, getattr(self, name)) is not None]
+        limited = [name for name in config.LIMIT_RANGES if getattr(self, name) is not None]
+        for name in limited:
+            config.limit(name, getattr(self, name))
         for name in ("hard", "enable_overdue"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidParameter(f"{name} must be True or False, got {type(getattr(self, name)).__name__}")

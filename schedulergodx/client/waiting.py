@@ -19,11 +19,12 @@ T = TypeVar("T")
 def wait(clock: Clock, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
     """Return the next thing in `inbox`, or None after `timeout_s` seconds; None waits as long as it takes."""
     deadline = None if timeout_s is None else clock.monotonic() + timeout_s
+    left_s = timeout_s
     while True:
-        left_s = None if deadline is None else deadline - clock.monotonic()
         heard = clock.wait_for(inbox, left_s)
         if heard is not None or (left_s is not None and left_s <= 0):
             return heard
+        left_s = None if deadline is None else deadline - clock.monotonic()
 
 
 def call_soon(loop: asyncio.AbstractEventLoop, future: asyncio.Future[T], value: T) -> None:
