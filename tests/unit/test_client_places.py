@@ -55,6 +55,14 @@ def test_an_idle_connection_rests_and_the_next_use_makes_another(clock):
     assert connections.current() is connections.current()
 
 
+def test_a_connection_that_is_made_is_had_without_a_wait(clock):
+    """Nobody lets it rest, so a signal handler has it, too, that interrupts whoever holds the lock."""
+    connections = connections_of(clock)
+    made = connections.current()
+    with connections._lock:
+        assert connections.current() is made
+
+
 def test_a_closed_connection_stays(clock):
     """The client is closed, and says so to whoever uses it."""
     connections = connections_of(clock)
