@@ -96,12 +96,13 @@ class Consumer:
         letters beside what was taken of it: whoever sends it from there again makes no second task.
         """
         arrivals = [self._opened(one) for one in deliveries]
-        self._storage.look_up(
+        launched = [
             message.message_id
             for arrival in arrivals
             for _, message in arrival.messages
             if message.kind is Message.TASK
-        )
+        ]
+        self._storage.look_up(launched)
         for arrival in arrivals:
             for place, message in arrival.messages:
                 self._take(arrival, place, message, turn, now)

@@ -124,8 +124,8 @@ class Runs:
         if self._pause.is_on or turn.lacking:
             return
         ended = [run for message_id in turn.ended if (run := self._running.get(message_id)) is not None]
-        quick = sum(not run.is_hard and run.begun_at is not None for run in ended)
-        self._pace.ended(quick, turn.moment)
+        quick = [run for run in ended if not run.is_hard and run.begun_at is not None]
+        self._pace.ended(len(quick), turn.moment)
         crowded = self._ends.crowded()
         if crowded is None:
             return

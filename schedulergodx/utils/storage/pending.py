@@ -16,7 +16,7 @@ from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.utils.storage import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from schedulergodx.rules.lifecycle import Report
     from schedulergodx.utils.abstractions import TaskSpec
@@ -93,9 +93,9 @@ class Pending:
         self._new_started.append((number, _WORK, *new[2][1:], started_at, 1))
         return True
 
-    def waiting(self) -> Iterator[Claim]:
+    def waiting(self) -> list[Claim]:
         """Return the new tasks that will be written as WAITING."""
-        return (claim for claim, _task, _row in self._new.values())
+        return [claim for claim, _task, _row in self._new.values()]
 
     def finish(self, number: int, report: Report, *, ended_at: int) -> None:
         """Record how a task ended that is WORK for certain."""

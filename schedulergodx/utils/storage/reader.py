@@ -73,9 +73,11 @@ def reader(path: str | os.PathLike[str]) -> Reader:
 
 def specs(connection: Connection, functions: Functions, found: list[Row]) -> list[TaskSpec]:
     """Return the tasks of rows of `SPEC_COLUMNS` with the bodies of their functions, each read once and shared."""
-    numbers = {number for row in found if (number := rows.function_number(row)) is not None}
-    bodies: dict[int | None, bytes] = {number: functions.body_of(connection, number) for number in numbers}
-    return [rows.spec(row, bodies.get(rows.function_number(row))) for row in found]
+    numbers = [rows.function_number(row) for row in found]
+    bodies = {number: functions.body_of(connection, number) for number in set(numbers) if number is not None}
+    return [
+        rows.spec(row, None if number is None else bodies[number]) for row, number in zip(found, numbers, strict=True)
+    ]
 
 
 def digests(connection: Connection, message_ids: list[str]) -> dict[str, Digest]:
