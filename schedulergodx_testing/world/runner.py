@@ -79,6 +79,7 @@ class VirtualRunner:
         self._hard = 0  # how many of those are hard
         self._abandoned: dict[str, tuple[Verified, VirtualThread]] = {}
         self._waiting: dict[str, _Waiting] = {}
+        world.backlogs.append(self._waiting)
         self._early: list[_Waiting] = []  # those with a thread, until that has ended or they begin
         self._is_closed = False
         self._is_gone = False
@@ -268,6 +269,7 @@ class VirtualRunner:
         """End every run, as the end of the service's process does. Nothing is told to anybody."""
         self._is_closed = self._is_gone = True
         self.take_back()
+        self._world.backlogs[:] = [one for one in self._world.backlogs if one is not self._waiting]
         for thread in self._early_threads():
             self._world.kill(thread)
         for task, thread in [*self._running.values(), *self._abandoned.values()]:

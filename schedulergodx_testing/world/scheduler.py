@@ -52,6 +52,7 @@ class World:
             else their use is noted in `leaks`.
 
     Attributes:
+        backlogs: as of `Turns`: each runner adds what waits for its threads.
         leaks: where the code under test took something from the real world; each place once.
         watch: the ident of the thread that watches over the driver, if there is one; it is none of the code under test.
         launches: tells how many there were so far: what those of before a wait bring may be much, but is not endless.
@@ -75,6 +76,7 @@ class World:
         self._turns = Turns(clock, choices)
         self.actors = self._turns.actors
         self.threads = self._turns.threads
+        self.backlogs = self._turns.backlogs
         self.leaks: list[RealWorldLeak] = []
         self._patience_s = patience_s
         self._events_max = events_max

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from schedulergodx_testing.world.threads import VirtualThread, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sized
 
     from schedulergodx_testing.clock import FakeClock
     from schedulergodx_testing.world.choices import Choices
@@ -40,6 +40,9 @@ class Turns:
     Attributes:
         actors: what is stepped.
         threads: all threads that have not ended.
+        backlogs: what waits for a thread, of each runner. It takes part when a turn is drawn, and a thread that can go
+            on has the turn then: the more there is to run, the more of it runs before a service has its next turn, as
+            in production, where many that are quick share a turn.
         running: the thread that has the baton, while the driver waits for it.
         may_follow: whether another one may go on after it by itself.
     """
@@ -47,6 +50,7 @@ class Turns:
     def __init__(self, clock: FakeClock, choices: Choices) -> None:
         self.actors: list[Actor] = []
         self.threads: list[VirtualThread] = []
+        self.backlogs: list[Sized] = []
         self.running: VirtualThread | None = None
         self.may_follow = False
         self._clock = clock
@@ -89,8 +93,9 @@ class Turns:
         threads = self.runnable() if self.threads else []
         if not ready and not threads:
             return None
-        choice = self._choices.one_of(len(ready) + len(threads))
-        return ready[choice] if choice < len(ready) else threads[choice - len(ready)]
+        waiting = sum(map(len, self.backlogs)) if threads else 0
+        choice = self._choices.one_of(len(ready) + len(threads) + waiting)
+        return ready[choice] if choice < len(ready) else threads[(choice - len(ready)) % len(threads)]
 
     def runnable(self) -> list[VirtualThread]:
         """Return the threads that can go on now; of those whose time is over, the earliest only."""

@@ -139,3 +139,34 @@ def test_the_first_goes_on_without_an_end_no_longer_than_others():
     with pytest.raises(TooManyEvents, match="100 things happened"):
         world.run(never, None, "test")
     assert len(told) == 100
+
+
+def order_of_a_thread_and_an_actor(seed, backlogs):
+    """Return who came first, and what was drawn."""
+    world, told = World(FakeClock(), Choices(seed)), []
+    world.backlogs += backlogs
+    world.actors.append(Timers(world, "service", [0], told))
+    world.spawn("task", lambda: told.append(("task", 0)))
+    world.run(never, None, "test", may_time_pass=False)
+    world.end()
+    return told[0][0], world.choices.taken
+
+
+def test_what_waits_for_a_thread_takes_part_when_a_turn_is_drawn():
+    """It makes the turns of others rarer, and nothing else: which thread has the turn is drawn as ever."""
+    alone = [order_of_a_thread_and_an_actor(seed, [[], {}])[0] for seed in range(40)]
+    behind = [order_of_a_thread_and_an_actor(seed, [range(15), {}, range(23)])[0] for seed in range(40)]
+    assert 10 < alone.count("service") < 30
+    assert 0 < behind.count("service") < 5
+    drawn = [order_of_a_thread_and_an_actor(seed, [range(98)])[1][0] for seed in range(40)]
+    assert 80 < max(drawn) < 100
+
+
+def test_what_waits_is_no_choice_where_no_thread_can_go_on(world):
+    """Then nothing is drawn: a replay has the same choices."""
+    told = []
+    world.backlogs.append(range(10))
+    world.actors.append(Timers(world, "service", [0], told))
+    world.run(never, None, "test", may_time_pass=False)
+    assert told
+    assert world.choices.taken == []
