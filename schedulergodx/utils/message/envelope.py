@@ -198,11 +198,17 @@ def moment_text(moment: datetime) -> str:
 
 
 def new_moment_text(moment: datetime) -> str:
-    """Return the same of a moment that is asked for once."""
-    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-    return f"{in_utc.isoformat(timespec='microseconds')[:-_OFFSET_CHARACTERS]}Z"
+    """Return the same of a moment that is asked for once, or again and again while a test's clock stands at it."""
+    global _last_text  # noqa: PLW0603 - both of it are exchanged together, so any thread may do that
+    known, text = _last_text
+    if known is not moment:
+        in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+        text = f"{in_utc.isoformat(timespec='microseconds')[:-_OFFSET_CHARACTERS]}Z"
+        _last_text = (moment, text)
+    return text
 
 
+_last_text: tuple[datetime | None, str] = (None, "")
 _OFFSET_CHARACTERS = len("+00:00")
 
 
