@@ -71,6 +71,9 @@ class Calls:
     @property
     def all(self) -> list[SeamCall]:
         """Every call so far, in order."""
+        return self._read().copy()
+
+    def _read(self) -> list[SeamCall]:
         for name, program, turn, changes in flat.rows(self._begun, _FIELDS, first=len(self._calls)):
             self._counts[name] += 1
             self._calls.append(SeamCall(len(self._calls) + 1, name, self._counts[name], program, turn, changes))
@@ -90,6 +93,6 @@ class Calls:
             self._tell(number, "after", program)
 
     def _tell(self, number: int, when: When, program: Program) -> None:
-        call = self.all[number - 1]
+        call = self._read()[number - 1]
         for hook in tuple(self.hooks):
             hook(call, when, program)

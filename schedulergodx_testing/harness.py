@@ -150,7 +150,7 @@ class Harness(Driving, Assertions, Crashing):
         self.wishes: list[tuple[Callable[[], object], str]] = []
         self.after_broker_step: list[Callable[[], None]] = []
         self.broker_program = BrokerProgram(self.calls, self._crash_broker, self.after_broker_step)
-        self.timeline = Timeline(start.astimezone(UTC), self._told)
+        self.timeline = Timeline(start.astimezone(UTC), self._words_of)
         self._originals: dict[str, Callable[..., Any]] = {}
         self._client: Client | None = None
         self._services: list[Served] = []
@@ -337,12 +337,15 @@ class Harness(Driving, Assertions, Crashing):
         foreign_clocks.refuse_frozen(launch.arguments, launch.name)
         foreign_clocks.refuse()
         now = self.clock.now()
-        self._launches.note(launch, now)
+        record = self._launches.note(launch, now)
         self._originals[launch.message_id] = launch.function
         parent = current_task()
         parent_id = "" if parent is None else parent.message_id
         self._chains.add(launch.message_id, parent_id, now)
-        self.timeline.hear(now, "client", len(self._launches) - 1, parent_id)
+        if record is None:
+            self.timeline.hear(now, "client", len(self._launches) - 1, (launch.message_id,), parent_id)
+        else:
+            self.timeline.add(now, "client", f"launch {record.told()}", launch.message_id, caused_by=parent_id)
 
     def _state_of_things(self) -> object:
         """Return what differs as soon as anything has happened."""
@@ -361,17 +364,17 @@ class Harness(Driving, Assertions, Crashing):
         if kind == "kept":
             self.broker_program.keep(happening)
         elif kind in _TOLD:
-            self.timeline.hear(self.clock.now(), "broker", happening[1:])
+            # Which launches are in a bundle is known now; a later one may have the same id.
+            ids = self.ledger.ids_in(happening[3], happening[4])
+            self.timeline.hear(self.clock.now(), "broker", happening[1:], ids)
 
-    def _told(self, facts: int | tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-        """Return the words for a launch, or for a happening of the broker, and the launches that it concerns."""
+    def _words_of(self, facts: int | tuple[str, ...]) -> str:
+        """Return the words for a launch, by its place among them, or for a happening of the broker."""
         if isinstance(facts, int):
-            launch = self.launched[facts]
-            return f"launch {launch.told()}", (launch.message_id,)
-        kind, transport, queue, sent_id, detail = facts
+            return f"launch {self.launched[facts].told()}"
+        kind, transport, queue, _sent_id, detail = facts
         where = queue or transport
-        what = f"{kind}: {where}, {detail}" if where and detail else f"{kind}: {where or detail}"
-        return what, self.ledger.ids_in(queue, sent_id)
+        return f"{kind}: {where}, {detail}" if where and detail else f"{kind}: {where or detail}"
 
     # --- for its parts ---------------------------------------------------------------------------------------------
 

@@ -104,27 +104,33 @@ class Launches:
     """The launches of a harness, in their order. Most become objects when somebody looks."""
 
     def __init__(self) -> None:
-        self._launches: list[Any] = []
-        self._looked_at = 0
+        self._noted: list[tuple[Launching, datetime] | None] = []
+        self._launches: list[Launch] = []
 
     def __len__(self) -> int:
-        return len(self._launches)
+        return len(self._noted)
 
-    def note(self, launching: Launching, at: datetime) -> None:
-        """Add a launch that is about to be sent. Raises PayloadError for arguments that cannot be read back."""
-        noted = (launching, at)
-        # To read them back may run code of the test, and fail: that is done now, and not whenever somebody looks.
-        is_quiet = payload.is_data(launching.arguments) or pickles.is_plain(launching.arguments)
-        self._launches.append(noted if is_quiet else launch_of(*noted))
+    def note(self, launching: Launching, at: datetime) -> Launch | None:
+        """Add a launch that is about to be sent. Returns it, unless that can wait until somebody looks.
+
+        To read its arguments back, or to show them, may run code of the test, and fail: that is done now, and not
+        whenever somebody looks. Raises PayloadError for arguments that cannot be read back.
+        """
+        if payload.is_data(launching.arguments) or pickles.is_plain(launching.arguments):
+            self._noted.append((launching, at))
+            return None
+        launch = launch_of(launching, at)
+        self.all().append(launch)
+        self._noted.append(None)
+        return launch
 
     def all(self) -> list[Launch]:
         """Return all so far."""
-        launches = self._launches
-        for place in range(self._looked_at, len(launches)):
-            if not isinstance(launches[place], Launch):
-                launches[place] = launch_of(*launches[place])
-        self._looked_at = len(launches)
-        return launches
+        for place in range(len(self._launches), len(self._noted)):
+            noted, self._noted[place] = self._noted[place], None
+            if noted is not None:
+                self._launches.append(launch_of(*noted))
+        return self._launches
 
 
 def function_of(task: Any) -> Callable[..., Any]:

@@ -94,6 +94,7 @@ class Served:
             self._end_crash()
         except BaseException:
             self._go()
+            self._runner.crash()
             raise
         else:
             harness.note("service", f"{self.name} is up")

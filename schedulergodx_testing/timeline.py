@@ -10,7 +10,7 @@ from schedulergodx_testing import flat
 from schedulergodx_testing.drawing import draw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from datetime import datetime
 
 Lane: TypeAlias = Literal["test", "client", "broker", "service", "worker", "storage"]
@@ -40,10 +40,6 @@ class Entry:
 _FIELDS = len(fields(Entry))
 
 
-def _unread(facts: object) -> tuple[str, tuple[str, ...]]:
-    return str(facts), ("",)
-
-
 class Timeline:
     """Entries in the order in which they happened. Printing it gives at most 60 lines of at most 100 columns.
 
@@ -52,12 +48,12 @@ class Timeline:
 
     Args:
         start: the wall time from which stamps are counted.
-        read: makes of what `hear` was given its words, and the launches that it concerns, one entry for each.
+        words_of: makes the words of what `hear` was given. It must always give the same, and run no code of a test.
     """
 
-    def __init__(self, start: datetime, read: Callable[[Any], tuple[str, tuple[str, ...]]] = _unread) -> None:
+    def __init__(self, start: datetime, words_of: Callable[[Any], str] = str) -> None:
         self.start = start
-        self._read = read
+        self._words_of = words_of
         self._added: list[Any] = []
         self._looked_at = 0
         self._entries: list[Entry] = []
@@ -71,21 +67,13 @@ class Timeline:
     @property
     def entries(self) -> list[Entry]:
         """All entries so far, in order."""
-        added = self._added
-        first, self._looked_at = self._looked_at, len(added) // _FIELDS
-        for at, lane, what, message_id, is_broken, caused_by in flat.rows(added, _FIELDS, first=first):
-            for words, one_id in self._lines(what, message_id):
-                cause = self._cause(one_id, caused_by) if one_id else None
-                self._entries.append(Entry(at, lane, words, one_id, is_broken, cause))
+        for at, lane, what, ids, is_broken, caused_by in flat.rows(self._added, _FIELDS, first=self._looked_at):
+            words = what if isinstance(what, str) else self._words_of(what)
+            for message_id in ids:
+                cause = self._cause(message_id, caused_by) if message_id else None
+                self._entries.append(Entry(at, lane, words, message_id, is_broken, cause))
+            self._looked_at += 1
         return self._entries
-
-    def _lines(self, what: object, message_id: str) -> Iterator[tuple[str, str]]:
-        if isinstance(what, str):
-            yield what, message_id
-            return
-        words, ids = self._read(what)
-        for one_id in ids:
-            yield words, one_id
 
     def _cause(self, message_id: str, caused_by: str) -> int | None:
         cause = self._last.get(message_id)
@@ -108,11 +96,11 @@ class Timeline:
 
         Its cause is the last entry of the same launch, or, for the first one, that of the launch `caused_by`.
         """
-        self._added += (at, lane, what, message_id, is_broken, caused_by)
+        self._added += (at, lane, what, (message_id,), is_broken, caused_by)
 
-    def hear(self, at: datetime, lane: Lane, facts: object, caused_by: str = "") -> None:
-        """Append what `read` makes entries of, when somebody looks."""
-        self._added += (at, lane, facts, "", False, caused_by)
+    def hear(self, at: datetime, lane: Lane, facts: object, ids: tuple[str, ...], caused_by: str = "") -> None:
+        """Append an entry for each of the launches `ids`, with words that are made of `facts` when somebody looks."""
+        self._added += (at, lane, facts, ids, False, caused_by)
 
     def of(self, message_id: str) -> list[Entry]:
         """Return the entries of one launch."""

@@ -36,10 +36,6 @@ class _BrokerLock(_RLock):  # type: ignore[misc]  # mypy takes it for a function
     acquire, __enter__ = _RLock.acquire, _RLock.__enter__
 
 
-_take = _RLock.acquire
-"""Takes a lock as `_BrokerLock` does."""
-
-
 class Lane:
     """Things that happen one after the other, e.g. what travels over one connection in one direction.
 
@@ -156,10 +152,7 @@ class Stepper:
 
     def step(self, lanes: Callable[[], list[Lane]] | None = None) -> bool:
         """Let one thing happen, of all or of `lanes`, and make the calls that it leads to; False if there is none."""
-        # Free, as nearly always, it needs no look at who asks; else whoever has it may wait for something in a call.
-        if not _take(self._step_lock, False):
-            self._step_lock.acquire()
-        try:
+        with self._step_lock:
             with self.lock:
                 if self._timers and self._timers[0][0] <= (now_s := self.clock.monotonic()):
                     self._wake_timers(now_s)
@@ -172,8 +165,6 @@ class Stepper:
             if self._calls:
                 self._make_calls()
             return count > 0
-        finally:
-            self._step_lock.release()
 
     @contextmanager
     def standing_still(self, timeout_s: float = -1.0) -> Iterator[None]:

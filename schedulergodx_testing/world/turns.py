@@ -93,7 +93,8 @@ class Turns:
         threads = self.runnable() if self.threads else []
         if not ready and not threads:
             return None
-        waiting = sum(map(len, self.backlogs)) if threads else 0
+        waiting = sum(map(len, self.backlogs)) if ready and threads else 0
+        waiting -= waiting % max(1, len(threads))  # so that each thread has the same chance
         choice = self._choices.one_of(len(ready) + len(threads) + waiting)
         return ready[choice] if choice < len(ready) else threads[(choice - len(ready)) % len(threads)]
 

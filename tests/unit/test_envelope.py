@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -443,3 +444,22 @@ def test_the_digest_tells_launches_apart():
     assert len(digests) == len(others)
     assert read(with_field("reply_to", "elsewhere")).digest == task.digest
     assert replace(task, digest=b"") == replace(read(TASK), digest=b"")
+
+
+def test_two_moments_of_one_wall_time_have_a_text_each():
+    """When clocks are set back an hour comes twice; in its own zone the two count as equal."""
+    first = datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    second = first.replace(fold=1)
+    assert first == second
+    for text_of in (envelope.moment_text, envelope.new_moment_text):
+        texts = [text_of(moment) for moment in (first, second, first)]
+        assert texts == [f"2026-10-25T0{hour}:30:00.000000Z" for hour in (0, 1, 0)]
+
+
+def test_a_moment_with_millions_of_digits_is_not_kept():
+    """It is read, and forgotten: a thousand such would be gigabytes."""
+    kept = envelope._known_moment.cache_info().currsize
+    text = f"2026-01-31T12:00:00.{'1' * 100_000}Z"
+    moment = envelope.optional_moment_field({"run_at": text}, "run_at")
+    assert moment == datetime(2026, 1, 31, 12, 0, 0, 111_111, tzinfo=UTC)
+    assert envelope._known_moment.cache_info().currsize == kept

@@ -181,7 +181,7 @@ def optional_moment_field(fields: dict[str, Any], name: str) -> datetime | None:
     if value is None:
         return None
     try:
-        return _moment(value)
+        return (_known_moment if len(value) <= _MOMENT_CHARACTERS_KEPT else _moment)(value)
     except (ValueError, OverflowError, TypeError):
         raise bad(name, "a moment in ISO 8601 with an offset, e.g. '2026-01-31T12:00:00.000000Z'", value) from None
 
@@ -191,10 +191,10 @@ def written(value: object) -> str:
     return _encoder.encode(value)
 
 
-@lru_cache(maxsize=1024)  # the answers of one turn have the moments of that turn
 def moment_text(moment: datetime) -> str:
     """Return an aware moment as messages have it, in UTC with microseconds."""
-    return new_moment_text(moment)
+    # Kept by the moment in UTC: in other zones two of one hour, before and after a change of clocks, count as equal.
+    return _utc_text(moment if moment.tzinfo is UTC else moment.astimezone(UTC))
 
 
 def new_moment_text(moment: datetime) -> str:
@@ -202,13 +202,19 @@ def new_moment_text(moment: datetime) -> str:
     global _last_text  # noqa: PLW0603 - both of it are exchanged together, so any thread may do that
     known, text = _last_text
     if known is not moment:
-        in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
-        text = f"{in_utc.isoformat(timespec='microseconds')[:-_OFFSET_CHARACTERS]}Z"
+        text = _text(moment if moment.tzinfo is UTC else moment.astimezone(UTC))
         _last_text = (moment, text)
     return text
 
 
 _last_text: tuple[datetime | None, str] = (None, "")
+
+
+def _text(moment: datetime) -> str:
+    return f"{moment.isoformat(timespec='microseconds')[:-_OFFSET_CHARACTERS]}Z"
+
+
+_utc_text = lru_cache(maxsize=1024)(_text)  # the answers of one turn have the moments of that turn
 _OFFSET_CHARACTERS = len("+00:00")
 
 
@@ -226,7 +232,6 @@ def is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-@lru_cache(maxsize=1024)  # as of `moment_text`: what is written together is read together
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is UTC:
@@ -234,6 +239,10 @@ def _moment(text: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("no offset")
     return moment.astimezone(UTC)
+
+
+_known_moment = lru_cache(maxsize=1024)(_moment)  # as of `moment_text`: what is written together is read together
+_MOMENT_CHARACTERS_KEPT = 40  # Python reads any number of digits, and whoever sends them has them kept
 
 
 def _kind(fields: dict[str, Any]) -> Message:

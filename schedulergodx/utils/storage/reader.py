@@ -74,7 +74,8 @@ def reader(path: str | os.PathLike[str]) -> Reader:
 def specs(connection: Connection, functions: Functions, found: list[Row]) -> list[TaskSpec]:
     """Return the tasks of rows of `SPEC_COLUMNS` with the bodies of their functions, each read once and shared."""
     numbers = [rows.function_number(row) for row in found]
-    bodies = {number: functions.body_of(connection, number) for number in set(numbers) if number is not None}
+    needed = dict.fromkeys([number for number in numbers if number is not None])
+    bodies = {number: functions.body_of(connection, number) for number in needed}
     return [
         rows.spec(row, None if number is None else bodies[number]) for row, number in zip(found, numbers, strict=True)
     ]

@@ -1,5 +1,7 @@
 """The driver of a world: actors before and beside threads, timers in order, nothing beyond what was asked for."""
 
+from functools import partial
+
 import pytest
 
 from schedulergodx_testing.clock import FakeClock
@@ -153,7 +155,7 @@ def order_of_a_thread_and_an_actor(seed, backlogs):
 
 
 def test_what_waits_for_a_thread_takes_part_when_a_turn_is_drawn():
-    """It makes the turns of others rarer, and nothing else: which thread has the turn is drawn as ever."""
+    """It makes the turns of others rarer."""
     alone = [order_of_a_thread_and_an_actor(seed, [[], {}])[0] for seed in range(40)]
     behind = [order_of_a_thread_and_an_actor(seed, [range(15), {}, range(23)])[0] for seed in range(40)]
     assert 10 < alone.count("service") < 30
@@ -162,11 +164,30 @@ def test_what_waits_for_a_thread_takes_part_when_a_turn_is_drawn():
     assert 80 < max(drawn) < 100
 
 
-def test_what_waits_is_no_choice_where_no_thread_can_go_on(world):
-    """Then nothing is drawn: a replay has the same choices."""
+@pytest.mark.parametrize("waiting", [0, 1, 2, 7])
+def test_each_thread_has_the_same_chance_whatever_waits(waiting):
+    """Also where what waits cannot be divided among them."""
+    first = []
+    for seed in range(300):
+        world, told = World(FakeClock(), Choices(seed)), []
+        world.backlogs.append(range(waiting))
+        world.actors.append(Timers(world, "service", [0], told))
+        for name in "ab":
+            world.spawn(name, partial(told.append, (name, 0)))
+        world.run(never, None, "test", may_time_pass=False)
+        world.end()
+        first.append(told[0][0])
+    assert 0.38 < first.count("a") / (first.count("a") + first.count("b")) < 0.62
+
+
+def test_what_waits_is_no_choice_where_there_was_none(world):
+    """With only one who can go on, nothing is drawn: a replay has the same choices."""
     told = []
     world.backlogs.append(range(10))
+    world.spawn("task", lambda: told.append(("task", 0)))
+    world.run(never, None, "test", may_time_pass=False)
     world.actors.append(Timers(world, "service", [0], told))
     world.run(never, None, "test", may_time_pass=False)
-    assert told
+    assert [name for name, _ in told] == ["task", "service"]
     assert world.choices.taken == []
+    assert world.end() == []
