@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from schedulergodx_testing.clock import microseconds_up
 from schedulergodx_testing.errors import TooManyEvents
@@ -13,26 +13,14 @@ if TYPE_CHECKING:
     from schedulergodx.service import Service
     from schedulergodx_testing.calls import Calls
     from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.memory import MemoryBroker
 
 IDLE_TURNS_MAX = 10_000
 """Turns of a service in a row, at one instant and without an event, before they count as endless."""
 
 
-class Stepped(Protocol):
-    """What steps a broker."""
-
-    def is_ready(self) -> bool:
-        """Return whether something is on its way, or due."""
-
-    def step(self) -> bool:
-        """Let one thing happen."""
-
-    def next_timer(self) -> float | None:
-        """Return the monotonic moment, in seconds, at which the next thing can happen by itself, or None."""
-
-
 class BrokerActor:
-    """A broker. It comes first: what is on its way arrives before anybody acts upon it.
+    """A broker in memory. It comes first: what is on its way arrives before anybody acts upon it.
 
     Args:
         broker: which.
@@ -43,24 +31,25 @@ class BrokerActor:
     name = "broker"
     is_first = True
 
-    def __init__(self, broker: Stepped, calls: Calls, after_step: list[Callable[[], None]]) -> None:
-        self.is_ready = broker.is_ready  # there are three steps for each task
-        self._step = broker.step
-        self._next_timer = broker.next_timer
+    def __init__(self, broker: MemoryBroker, calls: Calls, after_step: list[Callable[[], None]]) -> None:
+        self._broker = broker
         self._calls = calls
         self._after_step = after_step
+
+    def is_ready(self) -> bool:
+        """Return whether something is on its way, or due."""
+        return not self._broker.is_idle
 
     def step(self) -> None:
         """Do one happening."""
         self._calls.turn += 1
-        self._step()
-        if self._after_step:
-            for told in tuple(self._after_step):
-                told()
+        self._broker.step()
+        for told in self._after_step:
+            told()
 
     def next_us(self) -> int | None:
         """Return the moment of the next timed happening."""
-        moment_s = self._next_timer()
+        moment_s = self._broker.next_timer()
         return None if moment_s is None else microseconds_up(moment_s)
 
 

@@ -206,29 +206,29 @@ class BrokerProgram:
     Args:
         calls: counts `broker.keep`, as calls of the program that sent the message.
         crash: kills the broker, and starts it again.
-        after_step: what is called after each step of the broker.
 
     Attributes:
         last: what happened last in it.
     """
 
-    def __init__(self, calls: Calls, crash: Callable[[], None], after_step: list[Callable[[], None]]) -> None:
+    def __init__(self, calls: Calls, crash: Callable[[], None]) -> None:
         self._calls = calls
         self._crash = crash
-        self._after_step = after_step
+        self._is_to_die = False
         self.last: Happening | None = None
 
-    def keep(self, happening: Happening) -> None:
+    def heard(self, happening: Happening) -> None:
         """Count what it keeps."""
-        number = self._calls.begin("broker.keep", happening.transport, self)
-        if self._calls.hooks:
-            self._calls.end(number, self)
+        self.last = happening
+        if happening.kind == "kept":
+            self._calls.end(self._calls.begin("broker.keep", happening.transport, self), self)
 
     def die(self, _why: str) -> None:
         """Die at the end of this step: what it does in one step, it does as one."""
-        if self._die not in self._after_step:
-            self._after_step.insert(0, self._die)
+        self._is_to_die = True
 
-    def _die(self) -> None:
-        self._after_step.remove(self._die)
-        self._crash()
+    def after_step(self) -> None:
+        """Die now, if that was wished."""
+        if self._is_to_die:
+            self._is_to_die = False
+            self._crash()

@@ -102,13 +102,7 @@ class Driving:
         holds = what if callable(what) else lambda: self.outcome(what) is not None
         deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
         told = f"run_until({what!r:.80})"
-        self._looks.waits += 1
-        try:
-            has_come = self.world.run(lambda: holds() or self._chains.never(), deadline_us, told)
-        except NothingLeftToHappen as error:
-            raise self._explained(error) from None
-        finally:
-            self._looks.waits -= 1
+        has_come = self._explained(lambda: self.world.run(lambda: holds() or self._chains.never(), deadline_us, told))
         if not has_come:
             raise HarnessError(f"{told}: not within {timeout_s:g} virtual seconds\n{self.timeline}")
 
@@ -190,17 +184,19 @@ class Driving:
         if not inbox.empty():  # what has come needs no wait, and so nothing to be explained
             with suppress(Empty):  # another thread may take it meanwhile
                 return inbox.get_nowait()
+        return self._explained(lambda: self.world.wait_for(inbox, timeout_s))
+
+    def _explained(self, wait: Callable[[], T]) -> T:
+        """Wait, and say of a wait without an end what may be the reason."""
         self._looks.waits += 1
         try:
-            return self.world.wait_for(inbox, timeout_s)
+            return wait()
         except NothingLeftToHappen as error:
-            raise self._explained(error) from None
+            if not self.is_capturing:
+                raise
+            raise NothingLeftToHappen(f"{CAPTURES}. {error}") from None
         finally:
             self._looks.waits -= 1
-
-    def _explained(self, error: NothingLeftToHappen) -> NothingLeftToHappen:
-        """Say of a wait without an end what may be the reason."""
-        return NothingLeftToHappen(f"{CAPTURES}. {error}") if self.is_capturing else error
 
     def _must_be_open(self) -> None:
         if self._state != "open":

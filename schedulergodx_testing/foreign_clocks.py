@@ -12,10 +12,6 @@ from schedulergodx_testing import pickles
 from schedulergodx_testing.errors import HarnessError
 
 
-def _is_any_imported() -> bool:
-    return "freezegun" in sys.modules or "time_machine" in sys.modules
-
-
 def active() -> str | None:
     """Return the name of such a tool that moves time at this moment, or None."""
     freezegun = sys.modules.get("freezegun.api")
@@ -38,7 +34,7 @@ def _is_travelling(time_machine: Any) -> bool:
 
 def refuse() -> None:
     """Raise HarnessError while such a tool is active."""
-    if _is_any_imported() and (name := active()) is not None:
+    if (name := active()) is not None:
         raise HarnessError(
             f"{name} is active, and a harness has a clock of its own: one of the two would silently not hold. Leave "
             f"{name} out of this test; start= says when the harness begins, advance(…), travel_to(…) and jump_wall(…) "
@@ -48,7 +44,8 @@ def refuse() -> None:
 
 def refuse_frozen(arguments: bytes, task: str) -> None:
     """Raise HarnessError for the arguments of a launch that hold an object of such a tool."""
-    if _is_any_imported() and (names := pickles.only_in_tests(arguments, pickles.CLOCKS)):
+    is_any_imported = "freezegun" in sys.modules or "time_machine" in sys.modules
+    if is_any_imported and (names := pickles.only_in_tests(arguments, pickles.CLOCKS)):
         raise HarnessError(
             f"an argument of {task} is a {names[0]}, and nothing was sent: {pickles.advice_for(names[0])}"
         )

@@ -148,8 +148,8 @@ class Harness(Driving, Assertions, Crashing):
         self.programs: list[ClientProgram] = []
         self.crash_points: list[CrashPoint] = []
         self.wishes: list[tuple[Callable[[], object], str]] = []
-        self.after_broker_step: list[Callable[[], None]] = []
-        self.broker_program = BrokerProgram(self.calls, self._crash_broker, self.after_broker_step)
+        self.broker_program = BrokerProgram(self.calls, self._crash_broker)
+        self.after_broker_step: list[Callable[[], None]] = [self.broker_program.after_step]
         self.timeline = Timeline(start.astimezone(UTC), self._words_of)
         self._originals: dict[str, Callable[..., Any]] = {}
         self._client: Client | None = None
@@ -184,7 +184,7 @@ class Harness(Driving, Assertions, Crashing):
             self._exit.callback(self.clock.wait_through, None)
             self._exit.enter_context(watched(self.world, self._state_of_things, self._patience_s))
             self._exit.enter_context(interposed(self.world, self._time_zone))
-            self.world.actors.append(BrokerActor(self.broker.stepper, self.calls, self.after_broker_step))
+            self.world.actors.append(BrokerActor(self.broker, self.calls, self.after_broker_step))
             if not self.is_capturing:
                 self.new_service(**self._service_parameters)
         except BaseException:
@@ -359,13 +359,10 @@ class Harness(Driving, Assertions, Crashing):
         self.broker.crash()
 
     def _happening(self, happening: Happening) -> None:
-        self.broker_program.last = happening
-        kind = happening[1]
-        if kind == "kept":
-            self.broker_program.keep(happening)
-        elif kind in _TOLD:
+        self.broker_program.heard(happening)
+        if happening.kind in _TOLD:
             # Which launches are in a bundle is known now; a later one may have the same id.
-            ids = self.ledger.ids_in(happening[3], happening[4])
+            ids = self.ledger.ids_in(happening.queue, happening.message_id)
             self.timeline.hear(self.clock.now(), "broker", happening[1:], ids)
 
     def _words_of(self, facts: int | tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from schedulergodx.utils.abstractions import Delivery
 from schedulergodx.utils.storage import DB
 from schedulergodx_testing.calls import Calls
 from schedulergodx_testing.crashing import CrashPoint, crash_point
-from schedulergodx_testing.seams import STORAGE_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage, has_changed
+from schedulergodx_testing.seams import CHANGE_OF, TRANSPORT_CALLS, Watched, WatchedStorage, has_changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from schedulergodx_testing.calls import When
 
 _numbers = itertools.count(1)
-_CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
 _POINTS: dict[str, tuple[str, When, str]] = {
     "W2": ("client.confirm", "before", ""),
     "W7": ("storage.commit", "after", "add"),
@@ -100,8 +99,8 @@ class RealProgram:
             if name.endswith(".publish"):
                 self._hear_confirm(args[0])
             result = real(*args, **kwargs)
-            if name in _CHANGES and has_changed(result):
-                self._changes.add(_CHANGES[name])
+            if name in CHANGE_OF and has_changed(result):
+                self._changes.add(CHANGE_OF[name])
             self.end(number)
             return result
 

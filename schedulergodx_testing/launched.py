@@ -104,11 +104,11 @@ class Launches:
     """The launches of a harness, in their order. Most become objects when somebody looks."""
 
     def __init__(self) -> None:
-        self._noted: list[tuple[Launching, datetime] | None] = []
         self._launches: list[Launch] = []
+        self._unread: list[tuple[Launching, datetime]] = []
 
     def __len__(self) -> int:
-        return len(self._noted)
+        return len(self._launches) + len(self._unread)
 
     def note(self, launching: Launching, at: datetime) -> Launch | None:
         """Add a launch that is about to be sent. Returns it, unless that can wait until somebody looks.
@@ -117,19 +117,16 @@ class Launches:
         whenever somebody looks. Raises PayloadError for arguments that cannot be read back.
         """
         if payload.is_data(launching.arguments) or pickles.is_plain(launching.arguments):
-            self._noted.append((launching, at))
+            self._unread.append((launching, at))
             return None
         launch = launch_of(launching, at)
         self.all().append(launch)
-        self._noted.append(None)
         return launch
 
     def all(self) -> list[Launch]:
         """Return all so far."""
-        for place in range(len(self._launches), len(self._noted)):
-            noted, self._noted[place] = self._noted[place], None
-            if noted is not None:
-                self._launches.append(launch_of(*noted))
+        unread, self._unread = self._unread, []
+        self._launches += [launch_of(*noted) for noted in unread]
         return self._launches
 
 

@@ -74,19 +74,10 @@ class RealBroker:
     # --- stepped by the driver
 
     @property
-    def stepper(self) -> RealBroker:
-        """What steps it: itself."""
-        return self
-
-    @property
     def is_idle(self) -> bool:
         """Whether the broker is at rest and everything it sent was taken. Waits, in real time, until it is at rest."""
-        return not self.is_ready()
-
-    def is_ready(self) -> bool:
-        """Return whether an event is to be taken. Waits, in real time, until the broker is at rest."""
         self._come_to_rest()
-        return any(transport.incoming for transport in self._transports)
+        return not any(transport.incoming for transport in self._transports)
 
     def step(self) -> bool:
         """Take one event, of the transport that was made first. False: there is none."""

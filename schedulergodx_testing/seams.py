@@ -26,6 +26,8 @@ STORAGE_CALLS = (
 
 Reading leaves nothing behind, so a crash before or after it is one at the call before or after.
 """
+CHANGE_OF = {f"storage.{call}": call for call in STORAGE_CALLS}
+"""Which of them a `Watcher` is told of by that name."""
 TRANSPORT_CALLS = ("publish", "ack", "reject", "give_back", "consume", "stop_consuming")
 RUNNER_CALLS = ("start", "abandon")
 

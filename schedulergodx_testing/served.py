@@ -65,7 +65,7 @@ class Served:
         del parameters["db"]
         limits: ServiceLimits = parameters.get("limits") or ServiceLimits()
         self._watcher = watcher = ServiceWatcher(
-            self.name, self, harness.timeline, calls=harness.calls, ledger=self.ledger, clock=harness.clock
+            self.name, self, harness.note, calls=harness.calls, ledger=self.ledger, clock=harness.clock
         )
         self._runner = VirtualRunner(
             harness.world,

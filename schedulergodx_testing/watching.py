@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from schedulergodx_testing.actors import ServiceCrash
 from schedulergodx_testing.drawing import duration
-from schedulergodx_testing.seams import RUNNER_CALLS, STORAGE_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage
+from schedulergodx_testing.seams import CHANGE_OF, RUNNER_CALLS, TRANSPORT_CALLS, Watched, WatchedStorage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from schedulergodx.utils.abstractions import Clock, Outgoing
     from schedulergodx_testing.calls import Calls, Program
     from schedulergodx_testing.ledger import DatabaseLedger
-    from schedulergodx_testing.timeline import Timeline
-
-_CHANGES = {f"storage.{call}": call for call in STORAGE_CALLS}
 
 
 class ServiceWatcher:
@@ -27,17 +24,17 @@ class ServiceWatcher:
     Args:
         name: of the service.
         program: what dies.
-        timeline: gets a line for what matters to a reader.
+        note: adds a line to the timeline: lane, words, message id.
         calls: counts calls.
         ledger: facts of its database.
-        clock: when things happen.
+        clock: when runs start.
     """
 
     def __init__(  # noqa: PLR0913 - what a call is written down in
         self,
         name: str,
         program: Program,
-        timeline: Timeline,
+        note: Callable[[Any, str, str], None],
         *,
         calls: Calls,
         ledger: DatabaseLedger,
@@ -46,7 +43,7 @@ class ServiceWatcher:
         self.is_dead = False
         self._name = name
         self._program = program
-        self._timeline = timeline
+        self._note = note
         self._calls = calls
         self._ledger = ledger
         self._clock = clock
@@ -68,15 +65,15 @@ class ServiceWatcher:
         if what == "begin":
             self._ledger.run(task, self._clock.now())
         else:
-            self._timeline.add(self._clock.now(), "worker", f"{what} {task.name}", task.message_id)
+            self._note("worker", f"{what} {task.name}", task.message_id)
 
     def watched(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         """Return `real`, counted and written down, unless the service is dead or dies in it.
 
         All in one function, since there are half a dozen calls for each task.
         """
-        calls, begin, owner, program = self._calls, self._calls.begin, self._name, self._program
-        change, changed = self._ledger.change, _CHANGES.get(name)
+        begin, end, owner, program = self._calls.begin, self._calls.end, self._name, self._program
+        change, changed = self._ledger.change, CHANGE_OF.get(name)
         note = _NOTES.get(name)
         is_sending = name == "transport.publish"
 
@@ -91,8 +88,7 @@ class ServiceWatcher:
                 change(changed, args, kwargs, result)
             if note is not None:
                 note(self, args, kwargs, result)
-            if calls.hooks:
-                calls.end(number, program)
+            end(number, program)
             return result
 
         return watched
@@ -115,25 +111,23 @@ class ServiceWatcher:
     def _added(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         task = args[0]
         due = f", due in {duration(task.run_at - task.issued_at)}" if task.is_delayed else ""
-        self._timeline.add(self._clock.now(), "storage", f"store {task.name}: {result.value}{due}", task.message_id)
+        self._note("storage", f"store {task.name}: {result.value}{due}", task.message_id)
 
     def _started(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         if result:
-            self._timeline.add(self._clock.now(), "service", "due: take it for its run", args[0])
+            self._note("service", "due: take it for its run", args[0])
 
     def _has_put_back(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if result:
             why = "it starts again" if kwargs["has_run"] else "it had not begun"
-            self._timeline.add(self._clock.now(), "storage", f"put it back: {why}", args[0])
+            self._note("storage", f"put it back: {why}", args[0])
 
     def _finished(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
         if result is not None:
-            self._timeline.add(
-                self._clock.now(), "storage", f"outcome {result.status.name} {result.code.value}", args[0]
-            )
+            self._note("storage", f"outcome {result.status.name} {result.code.value}", args[0])
 
     def _rejected(self, args: tuple[Any, ...], _kwargs: dict[str, Any], _result: Any) -> None:
-        self._timeline.add(self._clock.now(), "service", f"reject: {args[1]:.60}", "")
+        self._note("service", f"reject: {args[1]:.60}", "")
 
     def _listen(self, outgoing: Outgoing) -> None:
         """Hear how the broker takes a reply, or a bundle of them, before the service does."""

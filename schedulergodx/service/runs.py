@@ -48,14 +48,17 @@ class _Run:
         """Whether it has had its lifetime at `moment`."""
         return self.lifetime_s is not None and self.begun_at is not None and self.begun_at + self.lifetime_s <= moment
 
+    @property
+    def late_at(self) -> float:
+        """When it has waited for its thread for too long."""
+        return self.given_at + CLAIM_WAIT_S
+
     def look_at(self, moment: float) -> float:
         """Return until when, from `moment` on, it needs no look: it neither overruns nor waits for too long."""
         if self.begun_at is not None:
             return inf if self.lifetime_s is None else self.begun_at + self.lifetime_s
-        late_at = self.given_at + CLAIM_WAIT_S
-        if self.lifetime_s is None or late_at <= moment + self.lifetime_s:
-            return late_at
-        return moment + self.lifetime_s  # it may begin now, and nobody would say so
+        # It may begin now, and nobody would say so.
+        return self.late_at if self.lifetime_s is None else min(self.late_at, moment + self.lifetime_s)
 
     @property
     def may_start_again(self) -> bool:
@@ -317,7 +320,7 @@ class Runs:
         if moment < self._look_at:
             return
         waiting = [run for run in self._running.values() if run.begun_at is None]
-        late = [run for run in waiting if run.given_at + CLAIM_WAIT_S <= moment]
+        late = [run for run in waiting if run.late_at <= moment]
         for run in late:
             run.given_at = moment  # should one not be taken back, since it begins now: not again at once
         if late:

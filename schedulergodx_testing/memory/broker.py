@@ -87,11 +87,6 @@ class MemoryBroker:
         stepper = self._stepper
         return not (stepper.ready or stepper.is_ready())
 
-    @property
-    def stepper(self) -> Stepper:
-        """What steps it, for a harness, which does that more often than anything else."""
-        return self._stepper
-
     # --- Looking in
 
     @property

@@ -123,8 +123,7 @@ class Link:
 
     def put(self, arrive: Callable[[Any], None], what: Any) -> None:
         """Send `what`: the broker does `arrive` with it. Without a connection it is lost."""
-        connection = self.connection
-        if connection is not None and connection.is_open:
+        if self.is_connected:
             self._outgoing.append((arrive, what))
             self.outbound.add()
 

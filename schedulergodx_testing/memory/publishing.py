@@ -67,8 +67,7 @@ class PublishingLink(Link):
     def publish(self, outgoing: Outgoing) -> None:
         """Take `outgoing` on."""
         self.unsettled[outgoing] = None
-        if self.status.state is not ConnectionState.UP:
-            self.start()
+        self.start()
         if self.status.state is ConnectionState.BLOCKED:
             self._held_back.append(outgoing)
         else:
@@ -87,7 +86,7 @@ class PublishingLink(Link):
             if error is not None:
                 self._log.add("failed", self.transport, outgoing.queue, outgoing.message_id, type(error).__name__)
             self._stepper.call(self._hand, outgoing, error)
-            if not self.unsettled and self._stepper.changed is not None:
+            if not self.unsettled:
                 self._stepper.notify()
 
     def _hand(self, outgoing: Outgoing, error: BrokerError | None) -> None:
@@ -243,7 +242,7 @@ class PublishingLink(Link):
             do(outgoing)
             return
         names = list(self._unconfirmed)
-        queue = names[self._stepper.choose(len(names)) if len(names) > 1 else 0]
+        queue = names[self._stepper.choose(len(names))]
         entries = self._unconfirmed[queue]
         faults = self.hub.faults
         if faults.is_armed:
@@ -252,7 +251,7 @@ class PublishingLink(Link):
             if delay_s is not None:
                 self.hold_up(self.inbound, delay_s)
                 return
-        count = 1 + self._stepper.choose(len(entries)) if len(entries) > 1 else 1
+        count = 1 + self._stepper.choose(len(entries))
         self.inbound.take(count)
         for _ in range(count):
             self._confirm(*entries.popleft())

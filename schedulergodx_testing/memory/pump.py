@@ -22,7 +22,7 @@ class Pump:
     def __init__(self, stepper: Stepper, name: str, *, is_automatic: bool) -> None:
         self._stepper = stepper
         self._name = name
-        self.is_automatic = is_automatic
+        self._is_automatic = is_automatic
         self._users: list[MemoryTransport] = []
         self._thread: threading.Thread | None = None
         self._stop: list[bool] = []
@@ -32,11 +32,11 @@ class Pump:
     @property
     def is_stepped_by_this_thread(self) -> bool:
         """Whether nobody steps unless the calling thread does."""
-        return not self.is_automatic or self._thread is threading.current_thread() or self._thread is None
+        return not self._is_automatic or self._thread is threading.current_thread() or self._thread is None
 
     def enter(self, user: MemoryTransport) -> list[threading.Thread]:
         """Step for `user` from now on. Return the thread, if there is one. Under the lock."""
-        if not self.is_automatic:
+        if not self._is_automatic:
             return []
         if user not in self._users:
             self._users.append(user)

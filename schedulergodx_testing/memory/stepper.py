@@ -97,8 +97,7 @@ class Lane:
         ready = self._stepper.ready
         self._place = len(ready)
         ready.append(self)
-        if self._stepper.changed is not None:
-            self._stepper.notify()
+        self._stepper.notify()
 
     def _leave(self) -> None:
         place = self._place

@@ -210,9 +210,8 @@ class MemoryTransport:
     # --- Inside
 
     def _use(self) -> None:
-        if self._pump.is_automatic:
-            for thread in self._pump.enter(self):
-                self._threads[thread.name] = thread
+        for thread in self._pump.enter(self):
+            self._threads[thread.name] = thread
 
     def _leave(self) -> None:
         hub = self._hub

@@ -22,7 +22,7 @@ class Choices:
         self.seed = seed
         self.taken: list[int] = []
         self._plan = None if replay is None else list(replay)
-        self._getrandbits = random.Random(seed).getrandbits
+        self._random = random.Random(seed)
 
     def one_of(self, count: int) -> int:
         """Return a whole number from 0 to `count - 1`. Nothing is drawn, or noted, where there is no choice."""
@@ -30,18 +30,10 @@ class Choices:
             return 0
         place = len(self.taken)
         if self._plan is None:
-            choice = self._draw(count)
+            choice = self._random.randrange(count)
         else:
             choice = self._plan[place] % count if place < len(self._plan) else 0
         self.taken.append(choice)
-        return choice
-
-    def _draw(self, count: int) -> int:
-        """Draw as `random.randrange` does, which takes four times as long."""
-        bits = count.bit_length()
-        choice = self._getrandbits(bits)
-        while choice >= count:
-            choice = self._getrandbits(bits)
         return choice
 
     def plan(self, choices: Sequence[int]) -> None:

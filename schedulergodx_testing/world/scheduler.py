@@ -56,8 +56,6 @@ class World:
         leaks: where the code under test took something from the real world; each place once.
         watch: the ident of the thread that watches over the driver, if there is one; it is none of the code under test.
         launches: tells how many there were so far: what those of before a wait bring may be much, but is not endless.
-        by_ident: who lives in this world, by the ident of the system's thread; None: the driver.
-        holders: who took a lock last, by the id of the lock; None: the driver.
         is_driving: whether the driver is inside a turn of an actor, or hands the baton over: it cannot drive then.
     """
 
@@ -82,7 +80,7 @@ class World:
         self._events_max = events_max
         self.launches: Callable[[], int] = lambda: 0
         self._driver = _thread.get_ident()
-        self.by_ident: dict[int, VirtualThread | None] = {self._driver: None}
+        self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
         self.watch = 0
         self._deadlines = Deadlines()
@@ -90,18 +88,18 @@ class World:
         self._polls = Polls()
         self._lost: list[VirtualThread] = []
         self._idle: list[Worker] = []
-        self.holders: dict[int, VirtualThread | None] = {}
+        self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
         self._foreign = outside.ForeignThreads(self._own)
 
     # --- who calls ------------------------------------------------------------------------------------------------
 
     def is_mine(self, ident: int | None = None) -> bool:
         """Return whether a thread (the calling one) lives in virtual time: the driver, or one of the world's."""
-        return (_thread.get_ident() if ident is None else ident) in self.by_ident
+        return (_thread.get_ident() if ident is None else ident) in self._by_ident
 
     def _own(self) -> set[int | None]:
         """Return the threads, by ident, that live in virtual time, or rest until they are to."""
-        return {*self.by_ident, self.watch, *[worker.thread.ident for worker in self._idle]}
+        return {*self._by_ident, self.watch, *[worker.thread.ident for worker in self._idle]}
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
@@ -113,17 +111,17 @@ class World:
 
     def current(self) -> VirtualThread | None:
         """Return the world's thread that calls this, or None."""
-        return self.by_ident.get(_thread.get_ident())
+        return self._by_ident.get(_thread.get_ident())
 
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Let the calling thread, which lives in the world, see real time in the block."""
         ident = _thread.get_ident()
-        thread = self.by_ident.pop(ident)
+        thread = self._by_ident.pop(ident)
         try:
             yield
         finally:
-            self.by_ident[ident] = thread
+            self._by_ident[ident] = thread
 
     @contextmanager
     def _driving(self) -> Iterator[None]:
@@ -163,7 +161,7 @@ class World:
         if lock is not None and self._is_held_outside(lock):
             grace_s = outside.GRACE_S
         parked = Parked(ready, deadline_us, what, grace_s, lock, is_outside=grace_s > 0)
-        thread = self.by_ident.get(_get_ident())
+        thread = self.current()
         if thread is not None:
             if not ready():
                 thread.park(parked)
@@ -174,7 +172,7 @@ class World:
 
     def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
         """Do the waiting of a `Clock`: also for threads that do not belong to the world, which wait in real time."""
-        if _get_ident() not in self.by_ident:
+        if not self.is_mine():
             try:
                 return inbox.get(timeout=1.0 if timeout_s is None else min(max(timeout_s, 0.0), 1.0))
             except Empty:
@@ -218,33 +216,33 @@ class World:
     def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
         foreign_clocks.refuse()
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
-        events = at_instant = self._polls.turns = 0
+        at_instant = self._polls.turns = 0
         known = EVENTS_OF_A_LAUNCH * self.launches()
-        events_max, instant_max = self._events_max + known, INSTANT_MAX + known
+        instant_max = INSTANT_MAX + known
         self._turns.begin(until)
-        holds = until()
-        while not holds:
-            if events >= events_max or at_instant > instant_max:
-                count = at_instant if at_instant > instant_max else events
-                raise TooManyEvents(f"{what}: {count} things happened without an end.\n{self.describe()}")
-            done, holds = self._do(until, min(events_max - events, instant_max + 1 - at_instant))
-            events, at_instant = events + (done or 1), at_instant + done
-            if done:
+        for _ in range(self._events_max + known):
+            if until():
+                return True
+            if self._do_one():
+                at_instant += 1
+                if at_instant > instant_max:
+                    break
                 continue
-            if not self._came_from_outside(parked):
-                next_us = self.next_us()
-                if not may_time_pass or (deadline_us is not None and (next_us is None or next_us > deadline_us)):
-                    self._end_by_time(deadline_us if may_time_pass else None)
-                    return until()
-                if next_us is not None:
-                    self._go_on_at(next_us, parked)
-                    at_instant = 0
-                elif not self._comes_at_last(parked):
-                    raise NothingLeftToHappen(
-                        f"{what}: nothing is left that could ever end this wait.\n{self.describe()}"
-                    )
-            holds = until()
-        return True
+            if self._came_from_outside(parked):
+                continue
+            next_us = self.next_us()
+            if not may_time_pass or (deadline_us is not None and (next_us is None or next_us > deadline_us)):
+                self._end_by_time(deadline_us if may_time_pass else None)
+                return until()
+            if next_us is None:
+                if self._comes_at_last(parked):
+                    continue
+                raise NothingLeftToHappen(f"{what}: nothing is left that could ever end this wait.\n{self.describe()}")
+            self._go_on_at(next_us, parked)
+            at_instant = 0
+        else:
+            at_instant = self._events_max + known
+        raise TooManyEvents(f"{what}: {at_instant} things happened without an end.\n{self.describe()}")
 
     def _end_by_time(self, deadline_us: int | None) -> None:
         if deadline_us is not None:
@@ -267,32 +265,18 @@ class World:
         """Return whether a service, or the broker, has a timer."""
         return any(actor.next_us() is not None for actor in self.actors)
 
-    def _do(self, until: Callable[[], bool], most: int) -> tuple[int, bool]:
-        """Do one of the things that can be done now; of an actor that is first anyway, at most `most` in a row.
-
-        Returns how many, and whether `until` holds after them; it is asked after each.
-        """
+    def _do_one(self) -> bool:
+        """Do one of the things that can be done now; False when there is none."""
         was_driving, self.is_driving = self.is_driving, True  # as `_driving`, which costs more than many a step
-        done = 0
         try:
             chosen = self._turns.next()
-            if chosen is None:
-                return 0, False
             if isinstance(chosen, VirtualThread):
                 self._polls.turns += 1
                 self.resume(chosen, may_be_followed=True)
-                self.is_driving = was_driving  # what is asked for may wait
-                return 1, until()
-            self._polls.happened()
-            for done in range(1, most + 1):
+            elif chosen is not None:
+                self._polls.happened()
                 chosen.step()
-                self.is_driving = was_driving
-                if until():
-                    return done, True
-                self.is_driving = True
-                if not (chosen.is_first and chosen.is_ready()):
-                    break
-            return done, False
+            return chosen is not None
         finally:
             self.is_driving = was_driving
 
@@ -302,14 +286,14 @@ class World:
         None: the baton goes back to the driver. Whoever is asked for the choice finds the driver calling.
         """
         driver, self._driver = self._driver, done.ident
-        self.by_ident[done.ident] = None
+        self._by_ident[done.ident] = None
         try:
             return self._turns.after(done)
         except BaseException as error:  # noqa: BLE001 - raised again in the driver, which finds it there
             done.error = error
             return None
         finally:
-            del self.by_ident[done.ident]
+            del self._by_ident[done.ident]
             self._driver = driver
 
     # --- the real world beside it -----------------------------------------------------------------------------------
@@ -347,14 +331,14 @@ class World:
 
     def _is_held_outside(self, lock: Any) -> bool:
         """Return whether a lock, which is taken, was taken by a thread that lives in real time."""
-        return id(lock) not in self.holders
+        return id(lock) not in self._holders
 
     def took(self, lock: Any) -> None:
         """Note that the calling thread took a lock; nothing, for one that lives in real time."""
-        thread = self.by_ident.get(_get_ident(), _FOREIGN)
+        thread = self._by_ident.get(_get_ident(), _FOREIGN)
         if thread is _FOREIGN:
             return
-        self.holders[id(lock)] = thread
+        self._holders[id(lock)] = thread
         if thread is not None and thread.process is not None:
             thread.holds(lock)
 
@@ -362,7 +346,7 @@ class World:
         """Return the world's thread that took a lock last, if it is taken."""
         if isinstance(lock, real.LOCK) and not lock.locked():
             return None
-        thread = self.holders.get(id(lock))
+        thread = self._holders.get(id(lock))
         return None if thread is None or thread.is_done else thread
 
     # --- threads --------------------------------------------------------------------------------------------------
@@ -476,6 +460,14 @@ class World:
     def virtual_of(self, thread: threading.Thread) -> VirtualThread | None:
         """Return the world's thread behind a system's thread, or None when that is not one of the world's."""
         return next((virtual for virtual in self.threads if virtual.thread is thread), None)
+
+    def enter(self, thread: VirtualThread) -> None:
+        """Note that a thread runs for the first time. It calls this itself."""
+        self._by_ident[thread.ident] = thread
+
+    def leave(self, thread: VirtualThread) -> None:
+        """Note that a thread ends. It calls this itself."""
+        self._by_ident.pop(thread.ident, None)
 
     def leak(self, leak: RealWorldLeak) -> None:
         """Note a leak, once."""

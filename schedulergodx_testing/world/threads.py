@@ -192,7 +192,7 @@ class VirtualThread:
 
     def _live(self) -> None:
         self.ident = _thread.get_ident()
-        self._world.by_ident[self.ident] = self
+        self._world.enter(self)
         self.parked = None
         try:
             if not self.is_killed:
@@ -208,7 +208,7 @@ class VirtualThread:
                 threading.current_thread().__dict__.pop("run", None)  # where `World.adopt` has put this method
             if self.is_process:
                 self._free_locks()
-            self._world.by_ident.pop(self.ident, None)
+            self._world.leave(self)
             self.is_done = True
 
     def _free_locks(self) -> None:

@@ -96,16 +96,15 @@ def test_who_listens_late_hears_the_right_numbers() -> None:
 
 def test_a_broker_that_is_to_die_dies_once() -> None:
     """At the end of the step, however many have asked for it; and not again after the next step."""
-    after_step: list[Any] = []
     crashes: list[int] = []
-    program = BrokerProgram(Calls(), lambda: crashes.append(1), after_step)
+    program = BrokerProgram(Calls(), lambda: crashes.append(1))
     program.die("why")
     program.die("why not")
     assert crashes == []
-    for told in tuple(after_step):
-        told()
+    program.after_step()
     assert crashes == [1]
-    assert after_step == []
+    program.after_step()
+    assert crashes == [1]
 
 
 # --- the timeline

@@ -194,7 +194,7 @@ def written(value: object) -> str:
 def moment_text(moment: datetime) -> str:
     """Return an aware moment as messages have it, in UTC with microseconds."""
     # Kept by the moment in UTC: in other zones two of one hour, before and after a change of clocks, count as equal.
-    return _utc_text(moment if moment.tzinfo is UTC else moment.astimezone(UTC))
+    return _utc_text(_in_utc(moment))
 
 
 def new_moment_text(moment: datetime) -> str:
@@ -202,7 +202,7 @@ def new_moment_text(moment: datetime) -> str:
     global _last_text  # noqa: PLW0603 - both of it are exchanged together, so any thread may do that
     known, text = _last_text
     if known is not moment:
-        text = _text(moment if moment.tzinfo is UTC else moment.astimezone(UTC))
+        text = _text(_in_utc(moment))
         _last_text = (moment, text)
     return text
 
@@ -234,11 +234,13 @@ def is_whole(value: object) -> bool:
 
 def _moment(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is UTC:
-        return moment
     if moment.tzinfo is None:
         raise ValueError("no offset")
-    return moment.astimezone(UTC)
+    return _in_utc(moment)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 _known_moment = lru_cache(maxsize=1024)(_moment)  # as of `moment_text`: what is written together is read together

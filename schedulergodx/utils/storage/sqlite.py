@@ -430,7 +430,7 @@ class DB:
         return self._connection
 
     def _changing(self) -> Connection:
-        connection = self._connection or self._opened()
+        connection = self._opened()
         connection.expect_transaction()
         return connection
 
@@ -442,7 +442,7 @@ class DB:
 
     def _written(self) -> Connection:
         """Return the connection for a query, which sees all changes before it."""
-        connection = self._connection or self._opened()
+        connection = self._opened()
         self._write_pending()
         return connection
 
@@ -469,7 +469,7 @@ class DB:
         if limit <= 0:
             return []
         # What is new need not be written for that, but what was started would be found waiting.
-        connection = self._written() if self._pending.has_started else self._connection or self._opened()
+        connection = self._written() if self._pending.has_started else self._opened()
         earliest = self._known.ahead[is_hard].earliest(connection)
         if earliest is None or earliest > moment:
             new = self._pending.due(moment, is_hard=is_hard, limit=limit, without=without)

@@ -6,7 +6,6 @@ they were imported. A lock made here knows nothing of any world, and is an ordin
 
 from __future__ import annotations
 
-import _thread
 import queue
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from schedulergodx_testing.world.scheduler import World
 
 _US = 1_000_000
-_get_ident = _thread.get_ident
 _lock_acquire, _lock_enter = vars(real.LOCK)["acquire"], vars(real.LOCK)["__enter__"]
 _rlock_acquire, _rlock_enter = vars(real.RLOCK)["acquire"], vars(real.RLOCK)["__enter__"]
 _rlock_release, _rlock_is_owned = vars(real.RLOCK)["release"], vars(real.RLOCK)["_is_owned"]
@@ -51,7 +49,7 @@ def _acquire_rlock(self: Any, blocking: bool = True, timeout: float = -1) -> boo
 
 
 def _entering(acquire: Any, enter: Any, slowly: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """Return the `__enter__` of a lock. A dozen are taken for each task."""
+    """Return the `__enter__` of a kind of lock."""
 
     def _enter(self: Any) -> bool:
         world = Current.world
@@ -59,11 +57,7 @@ def _entering(acquire: Any, enter: Any, slowly: Callable[[Any], bool]) -> Callab
             return bool(enter(self))
         if not acquire(self, False):
             return slowly(self)
-        # Free, as nearly always; and that needs no look at who asks, only at who has it now, mostly the driver.
-        if world.by_ident.get(_get_ident(), self) is None:
-            world.holders[id(self)] = None
-        else:
-            world.took(self)
+        world.took(self)  # free, as nearly always; and that needs no look at who asks
         return True
 
     return _enter
