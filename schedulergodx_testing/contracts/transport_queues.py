@@ -40,6 +40,19 @@ class TransportQueueContract:
         assert failure.queue == queue.name
         assert isinstance(failure.error, QueueMismatch)
 
+    def test_dead_letters_that_differ_are_refused_with_their_queue(
+        self, connect: Connect, sender: Transport, queue: QueueSpec
+    ) -> None:
+        """Where its dead letters go is declared with a queue: if that exists with another expiry, neither is made."""
+        new = replace(queue, name=f"{queue.name}.new")
+        dead = QueueSpec(name=new.dead_letter_name, expires_after_s=3600.0, is_quorum=self.is_quorum)
+        sender.declare(dead)
+        publish(sender, dead.name, b"dead")
+        failure = consume(connect(), new).failure()
+        assert failure.queue == new.name
+        assert isinstance(failure.error, QueueMismatch)
+        assert isinstance(Sending(sender, new.name, b"a").error(), QueueMissing)
+
     @pytest.mark.slow
     def test_a_second_exclusive_consumer_is_refused(
         self, connect: Connect, sender: Transport, queue: QueueSpec

@@ -38,7 +38,9 @@ class Store:
     def declare(self, spec: QueueSpec, transport: str) -> str:
         """Make sure that a queue exists, its dead letters before it. Return "", or in what it differs."""
         if spec.has_dead_letters:
-            self.declare(QueueSpec(name=spec.dead_letter_name, is_quorum=spec.is_quorum), transport)
+            dead = QueueSpec(name=spec.dead_letter_name, is_quorum=spec.is_quorum)
+            if difference := self.declare(dead, transport):
+                return difference
         queue = self.queues.get(spec.name)
         if queue is None:
             queue = self.queues[spec.name] = Queue(spec)
@@ -96,13 +98,16 @@ class Store:
         while takers and len(queue) and not self.is_going_down:
             channel = takers.popleft()
             if not channel.has_room:
-                # As RabbitMQ, which notices that at the next message only: whoever has room by then kept its turn.
+                # A classic queue notices that at the next message only: whoever has room by then kept its turn.
                 channel.is_taker = False
                 continue
             if self._faults.is_armed and len(queue) > 1 and self._faults.takes("reorder", queue.name):
                 queue.swap_next_two()
             channel.take(queue.pop())
-            takers.append(channel)
+            if queue.spec.is_quorum and len(channel.unacked) == channel.prefetch:
+                channel.is_taker = False  # such a queue passes over whoever takes its last one
+            else:
+                takers.append(channel)
 
     # --- Messages out
 

@@ -80,7 +80,7 @@ def machine(side: RealSide, profile: str, choices: list[list[str]], passing: lis
     return Walks
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.walks
 def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """After every step of every walk, what the real broker shows is something that the one in memory can show.
 
@@ -90,7 +90,7 @@ def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureReques
     request.node.user_properties.append(("passing", passing))
 
 
-@pytest.mark.timeout(0)
+@pytest.mark.walks
 def test_walks_among_quorum_queues_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """The same on a quorum queue; fewer of them, since nothing tells when such a queue is at rest."""
     passing = walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // 30)
@@ -126,6 +126,20 @@ def test_whose_turn_it_is(side: RealSide, profile: str) -> None:
         ["ack", "y", "dead", [0]],
         ["ack", "x", "dead", [0]],
         ["publish", "x", "dead", 3],
+    ]
+    assert_agreement(side, profile, steps)
+
+
+def test_whose_turn_it_is_in_a_quorum_queue(side: RealSide, profile: str) -> None:
+    """There a consumer loses its turn as soon as it takes its last one, and comes behind the others when it acks."""
+    steps = [
+        ["consume", "x", "quorum", 4],
+        ["consume", "y", "quorum", 2],
+        ["publish", "x", "quorum", 2],
+        ["stop", "x"],
+        ["consume", "x", "quorum", 4],
+        ["ack", "y", "quorum", [0]],
+        ["publish", "y", "quorum", 3],
     ]
     assert_agreement(side, profile, steps)
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from schedulergodx import forks
 from schedulergodx.errors import DatabaseDamaged, DatabaseNotWritable, DatabaseUnsupported, StorageError
 from schedulergodx.transport.sqlite.schema import APPLICATION_ID, MIGRATIONS
+from schedulergodx.utils.abstractions import QueueSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from schedulergodx.utils.abstractions import Clock, QueueSpec
+    from schedulergodx.utils.abstractions import Clock
 
 BUSY_WAIT_S = 1.0
 """How long one statement waits, in seconds, while another process writes."""
@@ -111,15 +112,15 @@ class QueueFile:
 
     # --- Queues
 
-    def declare(self, queue: QueueSpec, *, now_s: float) -> bool:
-        """Make sure that `queue` exists, and its dead letters. Return False if it exists with other arguments."""
-        if queue.has_dead_letters:
-            self._add_queue(queue.dead_letter_name, None, has_dead_letters=False, now_s=now_s)
+    def declare(self, queue: QueueSpec, *, now_s: float) -> str:
+        """Make sure that `queue` exists, its dead letters first. Return which of them has other arguments, or ""."""
+        if queue.has_dead_letters and (name := self.declare(QueueSpec(name=queue.dead_letter_name), now_s=now_s)):
+            return name
         self._add_queue(queue.name, queue.expires_after_s, has_dead_letters=queue.has_dead_letters, now_s=now_s)
         row = self._execute(
             "SELECT expires_after_s, has_dead_letters FROM queue WHERE name = ?", (queue.name,)
         ).fetchone()
-        return bool(row == (queue.expires_after_s, queue.has_dead_letters))
+        return "" if row == (queue.expires_after_s, queue.has_dead_letters) else queue.name
 
     def _add_queue(self, name: str, expires_after_s: float | None, *, has_dead_letters: bool, now_s: float) -> None:
         self._execute(

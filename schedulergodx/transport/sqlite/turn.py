@@ -121,8 +121,9 @@ class Turn:
 
     def declare(self, spec: QueueSpec) -> None:
         """Make a queue."""
-        if not self._file.declare(spec, now_s=self._now_s):
-            logger.warning("queue %r exists in %s with other arguments; used as it is", spec.name, self._ledger.broker)
+        if name := self._file.declare(spec, now_s=self._now_s):
+            end = "used as it is" if name == spec.name else f"{spec.name!r} cannot be made"
+            logger.warning("queue %r exists in %s with other arguments; %s", name, self._ledger.broker, end)
 
     def declare_all(self) -> None:
         """Make the queues that were declared before the file was opened again."""
@@ -187,8 +188,8 @@ class Turn:
     def _join(self, consumer: Consumer) -> bool:
         """Return whether `consumer` may take from its queue from now on."""
         name, owner_id = consumer.spec.name, self._ledger.owner_id
-        if not self._file.declare(consumer.spec, now_s=self._now_s):
-            text = f"the queue {name!r} exists in {self._ledger.broker} with other arguments than {consumer.spec}"
+        if differing := self._file.declare(consumer.spec, now_s=self._now_s):
+            text = f"the queue {differing!r} exists in {self._ledger.broker} with other arguments than {consumer.spec}"
             self._failed.append(ConsumeFailed(queue=name, error=QueueMismatch(text, broker=self._ledger.broker)))
             return False
         self._file.add_owner(owner_id, self._ledger.description)
