@@ -26,6 +26,18 @@ HANGS_AFTER_S = 60
 _stderr = pytest.StashKey[int]()
 
 
+WALKS_S, WALK_S = 600, 10
+"""The time for walks: for a difference to be found again and shrunk, and for each walk on a slow machine."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give the tests that walk the time for so many walks."""
+    allowed_s = WALKS_S + WALK_S * config.getoption("--walks")
+    for item in items:
+        if item.get_closest_marker("walks") is not None:
+            item.add_marker(pytest.mark.timeout(allowed_s))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Keep the real standard error: later it is captured, and a process that is ended prints nothing of that."""
     config.stash[_stderr] = os.dup((sys.__stderr__ or sys.stderr).fileno())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pika
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker, StreamLostError
 
 from schedulergodx.clock import SystemClock
 from schedulergodx.transport.rabbitmq import RabbitMQTransport, subscription
@@ -66,13 +66,36 @@ class RealSide:
 
     def _connect(self) -> None:
         self._connection = pika.BlockingConnection(pika.URLParameters(self._url + "?heartbeat=0"))
-        self._channel = self._connection.channel()
+        with self._asking("a channel"):
+            self._channel = self._connection.channel()
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Cut our own connection when the broker answers nothing in the block: pika would wait without an end."""
+        if self._connection.is_closed:
+            self._connect()
+        wire, has_ended = self._connection._impl, threading.Event()
+
+        def give_up() -> None:
+            has_ended.set()
+            wire._terminate_stream(StreamLostError("cut, since the broker does not answer"))
+
+        timer = wire._adapter_call_later(REST_S, give_up)
+        try:
+            yield
+        except AMQPError as error:
+            if has_ended.is_set():
+                raise AssertionError(f"waited {REST_S:g} s for {what}") from error
+            raise
+        finally:
+            wire._adapter_remove_timeout(timer)
 
     def close(self) -> None:
         """Disconnect."""
         if self.is_alarmed:
             self.block(is_on=False)
-        self._connection.close()
+        with self._asking("a connection to close"):
+            self._connection.close()
 
     def open(self, person: str) -> RabbitMQTransport:
         """Return a new transport."""
@@ -89,16 +112,18 @@ class RealSide:
         return answer if isinstance(answer, list) else None
 
     def _ask(self, name: str) -> list[int] | int:
-        try:
-            found = self._channel.queue_declare(name, passive=True).method
-        except ChannelClosedByBroker as closed:
-            self._channel = self._connection.channel()
-            return closed.reply_code
-        return [found.message_count, found.consumer_count]
+        with self._asking(f"an answer about {name}"):
+            try:
+                found = self._channel.queue_declare(name, passive=True).method
+            except ChannelClosedByBroker as closed:
+                self._channel = self._connection.channel()
+                return closed.reply_code
+            return [found.message_count, found.consumer_count]
 
     def delete(self, name: str) -> None:
         """Ask the broker: one that keeps the queues of some hundred walks runs out of descriptors."""
-        self._channel.queue_delete(name)
+        with self._asking(f"{name} to be deleted"):
+            self._channel.queue_delete(name)
 
     def wait_until_expired(self, name: str) -> None:
         """Ask until it is gone; not too often, since whoever asks for a queue keeps it alive."""
@@ -195,10 +220,12 @@ class RealSide:
                     answered = threading.Event()
                     waiting.append((one.intake.channel, answered))
                     link.call(lambda one=one, answered=answered: _ask_channel(one, answered))
+        end_s = self._clock.monotonic() + REST_S
         for channel, answered in waiting:
             while not answered.wait(LOOK_AGAIN_S):
                 if not channel.is_open:
                     return False
+                assert self._clock.monotonic() < end_s, f"waited {REST_S:g} s for an answer on {channel!r}"
         return True
 
     def _are_consumers_right(self, scene: Scene) -> bool:
@@ -229,8 +256,9 @@ class RealSide:
     def restart(self, scene: Scene) -> None:
         """Stop RabbitMQ and start it again; its Erlang node goes on, which saves seconds."""
         links = [link for one in scene.transports() for link in (one._publishing, one._consuming)]
-        self._channel.close()
-        self._connection.close()
+        with self._asking("a connection to close"):
+            self._channel.close()
+            self._connection.close()
         with self._losing(links):
             self._rabbitmq.evaluate("ok = rabbit:stop(), ok = rabbit:start()")
         self.is_alarmed = False
