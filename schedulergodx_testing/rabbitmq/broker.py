@@ -14,6 +14,8 @@ from schedulergodx_testing.rabbitmq.waiting import free_port, greeting_version, 
 
 START_TIMEOUT_S = 60.0
 ALARM_TIMEOUT_S = 10.0
+TIMED_OUT = 124
+"""The exit code of a command that does not end in time, as that of `timeout`."""
 
 # Above any real use, so that switching an alarm off always ends it, whatever the image's own default is.
 _WATERMARK_OFF = "0.6"

@@ -6,13 +6,15 @@ import importlib
 import importlib.util
 import os
 import shutil
+import socket
 import tempfile
+import threading
 import warnings
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from schedulergodx_testing.rabbitmq.broker import RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.broker import TIMED_OUT, RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
 from schedulergodx_testing.rabbitmq.tls import TLSFiles
 from schedulergodx_testing.rabbitmq.waiting import LOOPBACK, free_port, seconds_left, wait_until
 
@@ -133,7 +135,7 @@ class SchedulerRabbitMQ(RabbitMQ):
         return str(self._container.logs(tail=2000).decode("utf-8", "replace"))
 
     def ctl(self, *arguments: str) -> str:
-        """Run `rabbitmqctl` inside the container; the daemon has 60 s for each answer."""
+        """Run `rabbitmqctl` inside the container, for at most 60 s."""
         exit_code, output, errors = self._run(_CTL_SCRIPT, *arguments)
         if exit_code != 0:
             raise RabbitMQCommandFailed(arguments, exit_code, output + errors)
@@ -150,12 +152,20 @@ class SchedulerRabbitMQ(RabbitMQ):
         outputs = {frames.STDOUT: b"", frames.STDERR: b""}
         stream = api.exec_start(number, socket=True)
         connection, response = stream._sock, stream._response  # noqa: SLF001 - to write to the one, to close both
+        # Docker's client waits for the output of a command without an end.
+        is_late = threading.Event()
+        limit = threading.Timer(COMMAND_TIMEOUT_S, _cut, (connection, is_late))
         with contextlib.closing(stream), contextlib.closing(connection), contextlib.closing(response):
+            limit.start()
             # Only now it may begin: the client loses what is written before it has read the daemon's answer.
             connection.sendall(b"\n")
             for kind, piece in frames.frames_iter(stream, tty=False):
                 outputs[kind] += piece
+            limit.cancel()
+            limit.join()
         output, errors = (piece.decode("utf-8", "replace") for piece in outputs.values())
+        if is_late.is_set():
+            return TIMED_OUT, output, f"{errors}it has not ended in {COMMAND_TIMEOUT_S:g} s"
         return int(api.exec_inspect(number)["ExitCode"]), output, errors
 
     @property
@@ -250,3 +260,9 @@ class SchedulerRabbitMQ(RabbitMQ):
         if self._tls_folder is not None:
             shutil.rmtree(self._tls_folder)
             self._tls_folder = None
+
+
+def _cut(connection: socket.socket, is_late: threading.Event) -> None:
+    is_late.set()
+    with contextlib.suppress(OSError):  # closed in this moment: nobody reads any more
+        connection.shutdown(socket.SHUT_RDWR)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from schedulergodx_testing.rabbitmq.broker import RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.broker import TIMED_OUT, RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
 from schedulergodx_testing.rabbitmq.tls import TLSFiles
 from schedulergodx_testing.rabbitmq.waiting import LOOPBACK, free_port, wait_until
 
@@ -95,14 +95,17 @@ class LocalRabbitMQ(RabbitMQ):
         return self._run(self._erl_call_command, "-e", "-sname", name, given=expression)
 
     def _run(self, command: Path, *arguments: str, given: str = "") -> tuple[int, str, str]:
-        ended = subprocess.run(  # noqa: S603 - a list, no shell, and the command was found by us
-            [command, *arguments],
-            env=self._environment,
-            input=given.encode(),
-            capture_output=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
-        )
+        try:
+            ended = subprocess.run(  # noqa: S603 - a list, no shell, and the command was found by us
+                [command, *arguments],
+                env=self._environment,
+                input=given.encode(),
+                capture_output=True,
+                timeout=COMMAND_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return TIMED_OUT, "", f"it has not ended in {COMMAND_TIMEOUT_S:g} s"
         output, errors = (piece.decode("utf-8", "replace") for piece in (ended.stdout, ended.stderr))
         return ended.returncode, output, errors
 

@@ -113,6 +113,10 @@ BY_HAND = {
     + "; ".join(["give_back x quorum 0"] * 24),
     "quorum lost very often": "declare x quorum; publish x quorum 2; consume x quorum 1; "
     + "; ".join(["close x; consume x quorum 1"] * 24),
+    "quorum round robin after acks": "consume x quorum 1; consume y quorum 2; publish x quorum 3; ack x quorum 0; "
+    "ack y quorum 0 1; publish x quorum 3",
+    "quorum dead letters otherwise": "consume y quorum 3 otherwise; publish x quorum 3; reject y quorum 0; "
+    "delete y quorum; declare x quorum; publish x quorum 1",
 }  # fmt: skip
 
 

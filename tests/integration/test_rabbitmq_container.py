@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from schedulergodx_testing.rabbitmq import RabbitMQ, RabbitMQUnavailable, SchedulerRabbitMQ
+from schedulergodx_testing.rabbitmq import RabbitMQ, RabbitMQUnavailable, SchedulerRabbitMQ, container
 from schedulergodx_testing.rabbitmq.container import default_image, why_no_container
 
 pytestmark = [pytest.mark.docker, pytest.mark.rabbitmq, pytest.mark.slow]
@@ -36,6 +36,17 @@ def test_it_is_reached_on_the_loopback_interface_only(rabbitmq_container: Schedu
     """A broker with the password guest must not be open to the network."""
     (published,) = rabbitmq_container._container.ports["5672/tcp"]
     assert published == {"HostIp": "127.0.0.1", "HostPort": str(rabbitmq_container.port)}
+
+
+def test_a_command_that_does_not_end_is_given_up(
+    rabbitmq_container: SchedulerRabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it has written until then; the next one is answered."""
+    monkeypatch.setattr(container, "COMMAND_TIMEOUT_S", 1)
+    code, output, errors = rabbitmq_container._run("echo begun; exec sleep 20")
+    assert (code, output, errors) == (124, "begun\n", "it has not ended in 1 s")
+    monkeypatch.undo()
+    assert rabbitmq_container.evaluate("heard") == "heard"
 
 
 def test_what_a_command_writes_is_heard_on_a_busy_machine(

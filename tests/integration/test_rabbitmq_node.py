@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from schedulergodx_testing.rabbitmq import LocalRabbitMQ, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.broker import RabbitMQCommandFailed
 
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.local_node, pytest.mark.slow]
 
@@ -43,6 +44,16 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_a_command_that_does_not_end_is_given_up(
+    make_node: Callable[[], LocalRabbitMQ], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an error of that command."""
+    with make_node() as broker:
+        monkeypatch.setattr("schedulergodx_testing.rabbitmq.node.COMMAND_TIMEOUT_S", 0.2)
+        with pytest.raises(RabbitMQCommandFailed, match=r"ended with 124: it has not ended in 0\.2 s"):
+            broker.ctl("eval", "timer:sleep(20000).")
 
 
 def test_a_node_leaves_nothing(
