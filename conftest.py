@@ -27,15 +27,16 @@ _stderr = pytest.StashKey[int]()
 
 
 WALKS_S, WALK_S = 600, 10
-"""The time for walks: for a difference to be found again and shrunk, and for each walk on a slow machine."""
+"""The time for walks: for a difference that is found again and shrunk, and for each walk on a slow machine."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give the tests that walk the time for so many walks."""
-    allowed_s = WALKS_S + WALK_S * config.getoption("--walks")
     for item in items:
-        if item.get_closest_marker("walks") is not None:
-            item.add_marker(pytest.mark.timeout(allowed_s))
+        if (mark := item.get_closest_marker("walks")) is not None:
+            allowed_s = WALKS_S + WALK_S * config.getoption("--walks") * mark.args[0]
+            # Not by a signal: Hypothesis would take what that raises for one more difference, and shrink it.
+            item.add_marker(pytest.mark.timeout(allowed_s, method="thread"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

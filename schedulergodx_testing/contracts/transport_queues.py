@@ -43,7 +43,10 @@ class TransportQueueContract:
     def test_dead_letters_that_differ_are_refused_with_their_queue(
         self, connect: Connect, sender: Transport, queue: QueueSpec
     ) -> None:
-        """Where its dead letters go is declared with a queue: if that exists with another expiry, neither is made."""
+        """Where its dead letters go is declared with a queue: if that exists with another expiry, neither is made.
+
+        Who consumes hears of it as `ConsumeFailed`, and who has declared and publishes by its message: `QueueMismatch`.
+        """
         new = replace(queue, name=f"{queue.name}.new")
         dead = QueueSpec(name=new.dead_letter_name, expires_after_s=3600.0, is_quorum=self.is_quorum)
         sender.declare(dead)
@@ -52,6 +55,9 @@ class TransportQueueContract:
         assert failure.queue == new.name
         assert isinstance(failure.error, QueueMismatch)
         assert isinstance(Sending(sender, new.name, b"a").error(), QueueMissing)
+        declaring = connect()
+        declaring.declare(new)
+        assert isinstance(Sending(declaring, new.name, b"a").error(), QueueMismatch)
 
     @pytest.mark.slow
     def test_a_second_exclusive_consumer_is_refused(

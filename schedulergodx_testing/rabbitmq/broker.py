@@ -35,16 +35,18 @@ class RabbitMQUnavailable(Exception):
 
 
 class RabbitMQCommandFailed(Exception):
-    """A `rabbitmqctl` command ended with an error.
+    """A `rabbitmqctl` command ended with an error, or not within 60 s: then it was given up, and may go on.
 
-    `arguments` are those of the command, `exit_code` its exit code, `output` what it wrote.
+    `arguments` are those of the command, `exit_code` its exit code (124 for one that was given up), `output` what it
+    wrote.
     """
 
     def __init__(self, arguments: tuple[str, ...], exit_code: int, output: str) -> None:
         self.arguments = arguments
         self.exit_code = exit_code
         self.output = output
-        super().__init__(f"rabbitmqctl {' '.join(arguments)} ended with {exit_code}: {output.strip()}")
+        end = "was given up after 60 s" if exit_code == TIMED_OUT else f"ended with {exit_code}"
+        super().__init__(f"rabbitmqctl {' '.join(arguments)} {end}: {output.strip()}")
 
 
 class NotControllable(NotImplementedError):
@@ -215,7 +217,7 @@ class RabbitMQ(ABC):
         """Run `rabbitmqctl` with these arguments and return what it wrote to its standard output.
 
         Raises:
-            RabbitMQCommandFailed: it ended with an error.
+            RabbitMQCommandFailed: it ended with an error, or took over 60 s.
             NotControllable: this broker was only given by its URL.
         """
 
@@ -226,13 +228,13 @@ class RabbitMQ(ABC):
         of `rabbitmqctl`, which is used elsewhere.
 
         Raises:
-            RabbitMQCommandFailed: it cannot be evaluated, ended with an error, or ended the broker.
+            RabbitMQCommandFailed: it cannot be evaluated, ended with an error, ended the broker, or took over 60 s.
             NotControllable: this broker was only given by its URL.
         """
         exit_code, text, errors = self._erl_call(f"{expression}.\n")
         if exit_code == 0 and text.startswith(_GOOD) and text.endswith("}"):
             return text[len(_GOOD) : -1]
-        if exit_code == 0 or _EVALUATED in errors:
+        if exit_code in (0, TIMED_OUT) or _EVALUATED in errors:
             raise RabbitMQCommandFailed(("eval", expression), exit_code or 1, text + errors)
         return self.ctl("--quiet", "eval", f"{expression}.").strip()
 

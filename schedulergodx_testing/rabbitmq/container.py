@@ -10,6 +10,7 @@ import socket
 import tempfile
 import threading
 import warnings
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -135,7 +136,7 @@ class SchedulerRabbitMQ(RabbitMQ):
         return str(self._container.logs(tail=2000).decode("utf-8", "replace"))
 
     def ctl(self, *arguments: str) -> str:
-        """Run `rabbitmqctl` inside the container, for at most 60 s."""
+        """Run `rabbitmqctl` inside the container. One that is given up goes on in there."""
         exit_code, output, errors = self._run(_CTL_SCRIPT, *arguments)
         if exit_code != 0:
             raise RabbitMQCommandFailed(arguments, exit_code, output + errors)
@@ -152,21 +153,16 @@ class SchedulerRabbitMQ(RabbitMQ):
         outputs = {frames.STDOUT: b"", frames.STDERR: b""}
         stream = api.exec_start(number, socket=True)
         connection, response = stream._sock, stream._response  # noqa: SLF001 - to write to the one, to close both
-        # Docker's client waits for the output of a command without an end.
-        is_late = threading.Event()
-        limit = threading.Timer(COMMAND_TIMEOUT_S, _cut, (connection, is_late))
-        with contextlib.closing(stream), contextlib.closing(connection), contextlib.closing(response):
-            limit.start()
+        with (
+            contextlib.closing(stream), contextlib.closing(connection), contextlib.closing(response),
+            _limited(connection) as is_late,
+        ):  # fmt: skip
             # Only now it may begin: the client loses what is written before it has read the daemon's answer.
             connection.sendall(b"\n")
             for kind, piece in frames.frames_iter(stream, tty=False):
                 outputs[kind] += piece
-            limit.cancel()
-            limit.join()
         output, errors = (piece.decode("utf-8", "replace") for piece in outputs.values())
-        if is_late.is_set():
-            return TIMED_OUT, output, f"{errors}it has not ended in {COMMAND_TIMEOUT_S:g} s"
-        return int(api.exec_inspect(number)["ExitCode"]), output, errors
+        return TIMED_OUT if is_late.is_set() else int(api.exec_inspect(number)["ExitCode"]), output, errors
 
     @property
     def _container(self) -> Any:
@@ -262,7 +258,20 @@ class SchedulerRabbitMQ(RabbitMQ):
             self._tls_folder = None
 
 
-def _cut(connection: socket.socket, is_late: threading.Event) -> None:
-    is_late.set()
-    with contextlib.suppress(OSError):  # closed in this moment: nobody reads any more
-        connection.shutdown(socket.SHUT_RDWR)
+@contextlib.contextmanager
+def _limited(connection: socket.socket) -> Iterator[threading.Event]:
+    """Cut a connection that is read for too long, and set the event: Docker's client waits without an end."""
+    is_late = threading.Event()
+
+    def cut() -> None:
+        is_late.set()
+        with contextlib.suppress(OSError):  # the other side has closed it in this moment
+            connection.shutdown(socket.SHUT_RDWR)
+
+    limit = threading.Timer(COMMAND_TIMEOUT_S, cut)
+    limit.start()
+    try:
+        yield is_late
+    finally:
+        limit.cancel()
+        limit.join()

@@ -104,10 +104,9 @@ class LocalRabbitMQ(RabbitMQ):
                 timeout=COMMAND_TIMEOUT_S,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            return TIMED_OUT, "", f"it has not ended in {COMMAND_TIMEOUT_S:g} s"
-        output, errors = (piece.decode("utf-8", "replace") for piece in (ended.stdout, ended.stderr))
-        return ended.returncode, output, errors
+        except subprocess.TimeoutExpired as late:
+            return TIMED_OUT, *_texts(late.stdout, late.stderr)
+        return ended.returncode, *_texts(ended.stdout, ended.stderr)
 
     def _start(self) -> None:
         if self._folder is None:
@@ -222,6 +221,10 @@ def _find_of_erlang(name: str) -> Path | None:
     erl = find_command("erl")
     beside = [] if erl is None else [str(erl.resolve().parent)]
     return find_command(name, [*_FOLDERS, *beside])
+
+
+def _texts(output: bytes | None, errors: bytes | None) -> tuple[str, str]:
+    return (output or b"").decode("utf-8", "replace"), (errors or b"").decode("utf-8", "replace")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

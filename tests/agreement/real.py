@@ -74,17 +74,19 @@ class RealSide:
         """Cut our own connection when the broker answers nothing in the block: pika would wait without an end."""
         if self._connection.is_closed:
             self._connect()
-        wire, has_ended = self._connection._impl, threading.Event()
+        wire, is_late = self._connection._impl, False
 
         def give_up() -> None:
-            has_ended.set()
+            nonlocal is_late
+            is_late = True
             wire._terminate_stream(StreamLostError("cut, since the broker does not answer"))
 
+        # Not the public `call_later`, whose calls are made only while a program processes events.
         timer = wire._adapter_call_later(REST_S, give_up)
         try:
             yield
         except AMQPError as error:
-            if has_ended.is_set():
+            if is_late:
                 raise AssertionError(f"waited {REST_S:g} s for {what}") from error
             raise
         finally:
@@ -94,8 +96,12 @@ class RealSide:
         """Disconnect."""
         if self.is_alarmed:
             self.block(is_on=False)
-        with self._asking("a connection to close"):
-            self._connection.close()
+        self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection.is_open:
+            with self._asking("a connection to close"):
+                self._connection.close()
 
     def open(self, person: str) -> RabbitMQTransport:
         """Return a new transport."""
@@ -256,9 +262,7 @@ class RealSide:
     def restart(self, scene: Scene) -> None:
         """Stop RabbitMQ and start it again; its Erlang node goes on, which saves seconds."""
         links = [link for one in scene.transports() for link in (one._publishing, one._consuming)]
-        with self._asking("a connection to close"):
-            self._channel.close()
-            self._connection.close()
+        self._disconnect()
         with self._losing(links):
             self._rabbitmq.evaluate("ok = rabbit:stop(), ok = rabbit:start()")
         self.is_alarmed = False

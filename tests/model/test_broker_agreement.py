@@ -80,7 +80,7 @@ def machine(side: RealSide, profile: str, choices: list[list[str]], passing: lis
     return Walks
 
 
-@pytest.mark.walks
+@pytest.mark.walks(1)
 def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """After every step of every walk, what the real broker shows is something that the one in memory can show.
 
@@ -90,7 +90,7 @@ def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureReques
     request.node.user_properties.append(("passing", passing))
 
 
-@pytest.mark.walks
+@pytest.mark.walks(1 / 30)
 def test_walks_among_quorum_queues_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """The same on a quorum queue; fewer of them, since nothing tells when such a queue is at rest."""
     passing = walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // 30)

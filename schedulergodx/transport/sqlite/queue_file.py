@@ -112,23 +112,33 @@ class QueueFile:
 
     # --- Queues
 
-    def declare(self, queue: QueueSpec, *, now_s: float) -> str:
-        """Make sure that `queue` exists, its dead letters first. Return which of them has other arguments, or ""."""
-        if queue.has_dead_letters and (name := self.declare(QueueSpec(name=queue.dead_letter_name), now_s=now_s)):
-            return name
-        self._add_queue(queue.name, queue.expires_after_s, has_dead_letters=queue.has_dead_letters, now_s=now_s)
-        row = self._execute(
-            "SELECT expires_after_s, has_dead_letters FROM queue WHERE name = ?", (queue.name,)
-        ).fetchone()
-        return "" if row == (queue.expires_after_s, queue.has_dead_letters) else queue.name
+    def declare(self, queue: QueueSpec, *, now_s: float) -> QueueSpec | None:
+        """Make sure that `queue` exists, where its dead letters go before it.
 
-    def _add_queue(self, name: str, expires_after_s: float | None, *, has_dead_letters: bool, now_s: float) -> None:
+        Returns:
+            Which of the two exists with other arguments than these; then the rest is not made. None: all is there.
+        """
+        for spec in _with_dead_letters(queue):
+            self._add_queue(spec, now_s=now_s)
+            if self._differs(spec):
+                return spec
+        return None
+
+    def differing(self, queue: QueueSpec) -> QueueSpec | None:
+        """Return what stands in the way of `declare`, and change nothing."""
+        return next(filter(self._differs, _with_dead_letters(queue)), None)
+
+    def _add_queue(self, queue: QueueSpec, *, now_s: float) -> None:
         self._execute(
             "INSERT INTO queue (name, expires_after_s, has_dead_letters, unused_since_s) VALUES (?, ?, ?, ?) "
             "ON CONFLICT (name) DO UPDATE SET unused_since_s = excluded.unused_since_s "
             "WHERE expires_after_s IS NOT NULL",
-            (name, expires_after_s, has_dead_letters, now_s),
+            (queue.name, queue.expires_after_s, queue.has_dead_letters, now_s),
         )
+
+    def _differs(self, queue: QueueSpec) -> bool:
+        rows = self._execute("SELECT expires_after_s, has_dead_letters FROM queue WHERE name = ?", (queue.name,))
+        return rows.fetchone() not in (None, (queue.expires_after_s, queue.has_dead_letters))
 
     def delete_queue(self, name: str) -> None:
         """Delete a queue, its messages and its consumers."""
@@ -187,7 +197,7 @@ class QueueFile:
 
     def bury(self, position: int, owner_id: str, *, dead_queue: str, reason: str, now_s: float) -> None:
         """Move a message that `owner_id` has to the end of `dead_queue`, which is made if it is missing."""
-        self._add_queue(dead_queue, None, has_dead_letters=False, now_s=now_s)
+        self._add_queue(QueueSpec(name=dead_queue), now_s=now_s)
         self._execute(
             "INSERT INTO message (queue_id, message_id, reason, body) "
             "SELECT (SELECT queue_id FROM queue WHERE name = ?), message_id, ?, body FROM message "
@@ -390,3 +400,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     connection.execute("COMMIT")
+
+
+def _with_dead_letters(queue: QueueSpec) -> list[QueueSpec]:
+    """Return a queue, and before it the one where its dead letters go."""
+    return [QueueSpec(name=queue.dead_letter_name), queue] if queue.has_dead_letters else [queue]

@@ -66,6 +66,9 @@ class SqliteTransport:
     def declare(self, queue: QueueSpec) -> None:
         """See `Transport.declare`. A queue that exists with other arguments is used as it is, with a warning.
 
+        Where its dead letters go with other arguments, a queue that is not there is not made: a message to it is
+        settled with `QueueMismatch`.
+
         Raises:
             InvalidParameter: its name or expiry is out of range.
         """

@@ -111,19 +111,36 @@ class Turn:
         error: BrokerError | None = None
         try:
             if not self._file.add(outgoing.queue, outgoing.message_id, outgoing.body):
-                text = f"the queue {outgoing.queue!r} does not exist in {self._ledger.broker}: declare it first"
-                error = QueueMissing(text, message_id=outgoing.message_id, broker=self._ledger.broker)
+                error = self._missing(outgoing)
         except UNSTORABLE as reason:
             text = f"the message cannot be stored in {self._ledger.broker} ({type(reason).__name__})"
             error = BrokerError(text, message_id=outgoing.message_id, broker=self._ledger.broker)
         self._settled.append((outgoing, error))
         self.size_bytes += len(outgoing.body)
 
+    def _missing(self, outgoing: Outgoing) -> BrokerError:
+        name, message_id, broker = outgoing.queue, outgoing.message_id, self._ledger.broker
+        declared = self._ledger.declared.get(name)
+        differing = self._file.differing(declared) if declared is not None else None
+        if differing is not None:
+            text = f"the queue {name!r} is not made: {self._in_the_way(differing)}"
+            return QueueMismatch(text, message_id=message_id, broker=broker)
+        text = f"the queue {name!r} does not exist in {broker}: declare it first"
+        return QueueMissing(text, message_id=message_id, broker=broker)
+
+    def _in_the_way(self, wanted: QueueSpec) -> str:
+        return (
+            f"the queue {wanted.name!r} exists in {self._ledger.broker} with other arguments than {wanted}. "
+            "Delete that queue, or use the settings that it was made with"
+        )
+
     def declare(self, spec: QueueSpec) -> None:
         """Make a queue."""
-        if name := self._file.declare(spec, now_s=self._now_s):
-            end = "used as it is" if name == spec.name else f"{spec.name!r} cannot be made"
-            logger.warning("queue %r exists in %s with other arguments; %s", name, self._ledger.broker, end)
+        differing = self._file.declare(spec, now_s=self._now_s)
+        if differing == spec:
+            logger.warning("queue %r exists in %s with other arguments; used as it is", spec.name, self._ledger.broker)
+        elif differing is not None:
+            logger.warning("queue %r is not made, unless it is there: %s", spec.name, self._in_the_way(differing))
 
     def declare_all(self) -> None:
         """Make the queues that were declared before the file was opened again."""
@@ -188,9 +205,9 @@ class Turn:
     def _join(self, consumer: Consumer) -> bool:
         """Return whether `consumer` may take from its queue from now on."""
         name, owner_id = consumer.spec.name, self._ledger.owner_id
-        if differing := self._file.declare(consumer.spec, now_s=self._now_s):
-            text = f"the queue {differing!r} exists in {self._ledger.broker} with other arguments than {consumer.spec}"
-            self._failed.append(ConsumeFailed(queue=name, error=QueueMismatch(text, broker=self._ledger.broker)))
+        if (differing := self._file.declare(consumer.spec, now_s=self._now_s)) is not None:
+            error = QueueMismatch(self._in_the_way(differing), broker=self._ledger.broker)
+            self._failed.append(ConsumeFailed(queue=name, error=error))
             return False
         self._file.add_owner(owner_id, self._ledger.description)
         holder = self._file.consumer_in_the_way(name, owner_id, is_exclusive=consumer.is_exclusive)
