@@ -184,7 +184,14 @@ class Driving:
         if not inbox.empty():  # what has come needs no wait, and so nothing to be explained
             with suppress(Empty):  # another thread may take it meanwhile
                 return inbox.get_nowait()
-        return self._explained(lambda: self.world.wait_for(inbox, timeout_s))
+        if not self.world.is_mine():  # a thread that lives in real time
+            with suppress(Empty):
+                return inbox.get(timeout=1.0 if timeout_s is None else min(max(timeout_s, 0.0), 1.0))
+            return None
+        self._explained(lambda: self.world.wait(lambda: not inbox.empty(), timeout_s, "a wait for an answer"))
+        with suppress(Empty):
+            return inbox.get_nowait()
+        return None
 
     def _explained(self, wait: Callable[[], T]) -> T:
         """Wait, and say of a wait without an end what may be the reason."""

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from schedulergodx_testing.world import real
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Sequence
+
+    from schedulergodx_testing.world.threads import Parked
 
 GRACE_S = 0.05
 """Real seconds for which time stands still while something is awaited from the real world."""
@@ -49,6 +51,21 @@ class ForeignThreads:
             if place not in self._resting:
                 self._resting.add(place)
                 self._fruitless[place[0]] = self._fruitless.get(place[0], 0) + 1
+
+    def bring(self, waiting: Sequence[Parked], is_there: Callable[[], bool]) -> bool:
+        """Give them their time. Return whether something of what is waited for is there then."""
+        grace_s = max(parked.grace_s for parked in waiting)
+        came = poll(lambda: is_there() or (not grace_s and not self.are_busy()), max(grace_s, GRACE_S))
+        if not came:
+            self.learn()
+            for parked in waiting:
+                parked.grace_s = 0.0  # once for each wait
+        return came and is_there()  # else they rest again
+
+    def bring_at_last(self, waiting: Sequence[Parked], is_there: Callable[[], bool], patience_s: float) -> bool:
+        """Give them all the time that there is, if anything is waited for that is theirs, else a little."""
+        is_awaited = any(parked.is_outside for parked in waiting)
+        return (is_awaited or self.exist()) and poll(is_there, patience_s if is_awaited else GRACE_S)
 
     def _places(self) -> list[tuple[int, ...]]:
         frames = sys._current_frames()  # noqa: SLF001 - the documented way to see other threads' stacks

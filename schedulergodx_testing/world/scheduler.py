@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import _thread
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
@@ -18,6 +17,7 @@ from schedulergodx_testing.looks import ClockLooks, Deadlines, Polls
 from schedulergodx_testing.world import outside, real, telling
 from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
 from schedulergodx_testing.world.turns import Turns
+from schedulergodx_testing.world.wait import EVENTS_MAX, Wait
 
 if TYPE_CHECKING:
     import threading
@@ -26,16 +26,10 @@ if TYPE_CHECKING:
     from schedulergodx_testing.clock import FakeClock
     from schedulergodx_testing.world.choices import Choices
     from schedulergodx_testing.world.leaks import RealWorldLeak
+    from schedulergodx_testing.world.turns import Actor
 
-T = TypeVar("T")
 _get_ident = _thread.get_ident
 
-EVENTS_MAX = 1_000_000
-"""What may happen in one wait before it counts as endless."""
-INSTANT_MAX = 100_000
-"""What may happen at one instant before it counts as endless."""
-EVENTS_OF_A_LAUNCH = 100
-"""What may happen besides, for each launch that is known when a wait begins: a launch and its answer take about ten."""
 _INTERRUPT_S = 0.5
 _FOREIGN: Any = object()  # a thread that lives in real time
 
@@ -72,6 +66,7 @@ class World:
         self.choices = choices
         self.is_seeding_random = is_seeding_random
         self._turns = Turns(clock, choices)
+        self._wait: Wait | None = None  # of the driver, the innermost
         self.actors = self._turns.actors
         self.threads = self._turns.threads
         self.backlogs = self._turns.backlogs
@@ -79,7 +74,7 @@ class World:
         self._patience_s = patience_s
         self._events_max = events_max
         self.launches: Callable[[], int] = lambda: 0
-        self._driver = _thread.get_ident()
+        self._test = self._driver = _thread.get_ident()
         self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
         self.watch = 0
@@ -170,19 +165,6 @@ class World:
             return self._wait_within_a_turn(parked)
         return self._run(parked)
 
-    def wait_for(self, inbox: SimpleQueue[T], timeout_s: float | None) -> T | None:
-        """Do the waiting of a `Clock`: also for threads that do not belong to the world, which wait in real time."""
-        if not self.is_mine():
-            try:
-                return inbox.get(timeout=1.0 if timeout_s is None else min(max(timeout_s, 0.0), 1.0))
-            except Empty:
-                return None
-        self.wait(lambda: not inbox.empty(), timeout_s, "a wait for an answer")
-        try:
-            return inbox.get_nowait()
-        except Empty:
-            return None
-
     def _wait_within_a_turn(self, parked: Parked) -> bool:
         """Wait inside a turn of an actor: no other actor can have a turn, and no time can pass; threads can go on."""
         while not parked.ready():
@@ -215,45 +197,48 @@ class World:
 
     def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
         foreign_clocks.refuse()
+        self._polls.turns = 0
+        wait = Wait(parked, may_time_pass=may_time_pass, events_max=self._events_max, launches=self.launches())
+        outer, self._wait = self._wait, wait
+        self._turns.begin(parked.ready)
+        try:
+            return self._drive(wait)
+        finally:
+            self._wait = outer
+
+    def _drive(self, wait: Wait) -> bool:
+        parked = wait.parked
         until, deadline_us, what = parked.ready, parked.deadline_us, parked.what
-        at_instant = self._polls.turns = 0
-        known = EVENTS_OF_A_LAUNCH * self.launches()
-        instant_max = INSTANT_MAX + known
-        self._turns.begin(until)
-        for _ in range(self._events_max + known):
+        while not wait.is_endless:
             if until():
                 return True
             if self._do_one():
-                at_instant += 1
-                if at_instant > instant_max:
-                    break
+                wait.happened()
                 continue
             if self._came_from_outside(parked):
                 continue
             next_us = self.next_us()
-            if not may_time_pass or (deadline_us is not None and (next_us is None or next_us > deadline_us)):
-                self._end_by_time(deadline_us if may_time_pass else None)
+            if next_us is not None and wait.may_last_until(next_us):
+                self._go_on_at(next_us, wait)
+            elif deadline_us is not None or not wait.may_time_pass:
+                self._end_by_time(deadline_us if wait.may_time_pass else None)
                 return until()
-            if next_us is None:
-                if self._comes_at_last(parked):
-                    continue
+            elif not self._comes_at_last(parked):
                 raise NothingLeftToHappen(f"{what}: nothing is left that could ever end this wait.\n{self.describe()}")
-            self._go_on_at(next_us, parked)
-            at_instant = 0
-        else:
-            at_instant = self._events_max + known
-        raise TooManyEvents(f"{what}: {at_instant} things happened without an end.\n{self.describe()}")
+        raise TooManyEvents(f"{what}: {wait.count} things happened without an end.\n{self.describe()}")
 
     def _end_by_time(self, deadline_us: int | None) -> None:
         if deadline_us is not None:
             self.clock.forward_to_us(deadline_us)
         self._polls.ended(self._is_anything_due)
 
-    def _go_on_at(self, moment_us: int, own: Parked) -> None:
+    def _go_on_at(self, moment_us: int, wait: Wait) -> None:
+        own = wait.parked
         if own.deadline_us is None:
             self._polls.going_on(own.what, self._is_anything_due, self.describe)
         # An actor's timer that is due and not done yet: floats of seconds differ by less than a microsecond.
         self.clock.forward_to_us(max(moment_us, self.clock.monotonic_us() + 1))
+        wait.passed()
 
     def next_us(self) -> int | None:
         """Return the monotonic moment of the next timer, or None."""
@@ -283,51 +268,60 @@ class World:
     def follow(self, done: VirtualThread) -> VirtualThread | None:
         """Return the run with which the system's thread of `done`, which has ended, goes on; it calls this itself.
 
-        None: the baton goes back to the driver. Whoever is asked for the choice finds the driver calling.
+        Until there is one it does what the driver would, as long as nobody else is there: the driver sleeps meanwhile,
+        and waking one up takes longer than a turn of the broker. None: the baton goes back to the driver.
+        Whoever is stepped, or is asked for the choice, finds the driver calling.
         """
         driver, self._driver = self._driver, done.ident
         self._by_ident[done.ident] = None
         try:
-            return self._turns.after(done)
+            while self._turns.may_go_on_after(done):
+                chosen = self._turns.choose()
+                if isinstance(chosen, VirtualThread):
+                    return self._turns.follow(done, chosen)
+                if not self._goes_on(chosen, done):
+                    return None
         except BaseException as error:  # noqa: BLE001 - raised again in the driver, which finds it there
             done.error = error
-            return None
         finally:
             del self._by_ident[done.ident]
             self._driver = driver
+        return None
+
+    def _goes_on(self, chosen: Actor | None, done: VirtualThread) -> bool:
+        """Do for the driver what was chosen, or let time pass; False: that is the driver's."""
+        wait = self._wait
+        if wait is None or wait.is_endless or any(one.has_begun for one in self.threads if one is not done):
+            return False
+        if chosen is not None:
+            self._polls.happened()
+            with self._turns.taken():
+                chosen.step()
+            wait.happened()
+            return True
+        next_us = self.next_us()
+        if wait.parked.grace_s or self._foreign.are_busy() or next_us is None or not wait.may_last_until(next_us):
+            return False
+        self._go_on_at(next_us, wait)
+        return True
 
     # --- the real world beside it -----------------------------------------------------------------------------------
 
     def _came_from_outside(self, own: Parked) -> bool:
         """Give the real world its time, before virtual time passes. Returns whether something came of it."""
-        waiting = [own, *[thread.parked for thread in self.threads if thread.parked]]
-        grace_s = max([parked.grace_s for parked in waiting])
-        is_busy = self._foreign.are_busy()
-        if not grace_s and not is_busy:
+        waiting = self._waiting(own)
+        if not any(parked.grace_s for parked in waiting) and not self._foreign.are_busy():
             return False
         with self._driving():
-            came = outside.poll(
-                lambda: (
-                    own.is_ready() or bool(self._turns.runnable()) or (not grace_s and not self._foreign.are_busy())
-                ),
-                max(grace_s, outside.GRACE_S),
-            )
-            if came and not own.is_ready() and not self._turns.runnable():
-                return False  # the threads outside rest again
-        if not came:
-            self._foreign.learn()
-            for parked in waiting:
-                parked.grace_s = 0.0  # once for each wait
-        return came
+            return self._foreign.bring(waiting, self._turns.are_ready(own))
 
     def _comes_at_last(self, own: Parked) -> bool:
         """Wait in real time for what only the outside could bring: nothing else is left."""
-        is_awaited = own.is_outside or any(thread.parked and thread.parked.is_outside for thread in self.threads)
-        if not is_awaited and not self._foreign.exist():
-            return False
-        timeout_s = self._patience_s if is_awaited else outside.GRACE_S
         with self._driving():
-            return outside.poll(lambda: own.is_ready() or bool(self._turns.runnable()), timeout_s)
+            return self._foreign.bring_at_last(self._waiting(own), self._turns.are_ready(own), self._patience_s)
+
+    def _waiting(self, own: Parked) -> list[Parked]:
+        return [own, *[thread.parked for thread in self.threads if thread.parked]]
 
     def _is_held_outside(self, lock: Any) -> bool:
         """Return whether a lock, which is taken, was taken by a thread that lives in real time."""
@@ -375,20 +369,12 @@ class World:
         Raises:
             ThreadStuck: it did not wait anywhere within the patience; it goes on, out of control.
         """
-        came_back = False
         if not thread.has_begun:
             self._begin(thread)
-        self._turns.running, self._turns.may_follow = thread, may_be_followed
-        try:
+        if _get_ident() == self._test:
+            thread, came_back = self._wait_for_baton(thread, may_be_followed=may_be_followed)
+        else:  # a turn that somebody does for the driver
             came_back = thread.hand_over(self._patience_s)
-            while self._turns.running is not thread:
-                thread = self._turns.running  # another one has followed, and has had its own time
-                came_back = came_back or thread.has_baton_back(self._patience_s)
-        finally:
-            if not came_back:  # also when the driver was interrupted meanwhile
-                thread.is_lost = True
-                self.threads.remove(thread)
-                self._lost.append(thread)
         if not came_back:
             raise ThreadStuck(
                 f"{thread.name} ran for {self._patience_s:g} real seconds without a wait that virtual time can "
@@ -399,6 +385,32 @@ class World:
         if thread.error is not None:
             raise thread.error
         telling.refuse_deadlock(self.holder, thread)
+
+    def _wait_for_baton(self, thread: VirtualThread, *, may_be_followed: bool) -> tuple[VirtualThread, bool]:
+        """Hand the baton over. Return who had it last, and whether it has come back."""
+        turns = self._turns
+        turns.running, turns.may_follow = thread, may_be_followed
+        came_back = False
+        try:
+            known = turns.progress()
+            came_back = thread.hand_over(self._patience_s)
+            while not came_back and turns.progress() != known:
+                known = turns.progress()  # each that has followed, and each turn, has its own time
+                came_back = thread.has_baton_back(self._patience_s)
+        finally:
+            if not came_back:  # also when the driver was interrupted meanwhile
+                self._lose(turns.running)
+        return turns.running, came_back
+
+    def _lose(self, thread: VirtualThread) -> None:
+        self._turns.may_follow = False
+        if thread.is_done and thread.is_over_soon(self._patience_s):
+            self._forget(thread)  # only what its worker did for the driver was interrupted, or the way back
+            return
+        thread.is_lost = True
+        if thread in self.threads:
+            self.threads.remove(thread)
+        self._lost.append(thread)
 
     def _begin(self, thread: VirtualThread) -> None:
         if self._idle and not thread.is_process:
@@ -484,4 +496,4 @@ class World:
     def describe(self) -> str:
         """Return who waits, and where, for an error's text."""
         waiting = [thread for thread in [*self.threads, *self._lost] if not thread.is_done]
-        return telling.situation(self.clock, self.actors, self._driver, waiting)
+        return telling.situation(self.clock, self.actors, self._test, waiting)

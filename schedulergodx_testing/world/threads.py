@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx_testing.world import real
+from schedulergodx_testing.world import outside, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +68,7 @@ class VirtualThread:
 
     Attributes:
         is_own: whether the world itself has started it; else the code under test has.
+        is_over: whether its worker has given the baton back at its end: nothing more comes of it.
         process: the thread that stands for the process this one is in; None: the test's own process.
         status: how that process ended by its own hand, as `subprocess` tells it; None: not so.
         error: what the body of a thread of the harness itself raised.
@@ -78,6 +79,7 @@ class VirtualThread:
         self.name = name
         self.parked: Parked | None = Parked(at_once, None, "its start")
         self.is_done = False
+        self.is_over = False
         self.is_killed = False
         self.is_lost = False  # whether it runs on without the baton
         self.process: VirtualThread | None = None
@@ -138,6 +140,12 @@ class VirtualThread:
         """Wait until it parks or ends, or at most `patience_s` real seconds. Returns whether it has."""
         return real.acquire(self._back, True, patience_s)
 
+    def is_over_soon(self, patience_s: float) -> bool:
+        """Wait until it is over, whoever has taken its baton, or at most `patience_s` real seconds."""
+        is_over = outside.poll(lambda: self.is_over, patience_s)
+        real.acquire(self._back, False)
+        return is_over
+
     def park(self, parked: Parked) -> None:
         """Give the baton back and wait for it. Raises VirtualKill when the thread is to end."""
         self._refuse_to_go_on()
@@ -185,6 +193,7 @@ class VirtualThread:
         self._live()
         following = self._world.follow(self)
         if following is None:
+            self.is_over = True
             self._back.release()
         else:
             following._use(worker)  # noqa: SLF001 - another of this class

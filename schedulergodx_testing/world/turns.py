@@ -2,20 +2,23 @@
 
 Handing the baton between two threads of the system takes longer than most tasks. So a thread that has ended its body
 makes the choice that the driver would make next, and where that is another run which has not begun, it goes on with it
-itself. The choices, and so everything that happens, are the same as if the driver had made them.
+itself; while nobody else is there, it steps actors until there is one. The choices, and so everything that happens, are
+the same as if the driver had made them.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from schedulergodx_testing.world.threads import VirtualThread, at_once
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sized
+    from collections.abc import Callable, Iterator, Sized
 
     from schedulergodx_testing.clock import FakeClock
     from schedulergodx_testing.world.choices import Choices
+    from schedulergodx_testing.world.threads import Parked
 
 
 class Actor(Protocol):
@@ -57,6 +60,7 @@ class Turns:
         self._choices = choices
         self._until: Callable[[], bool] = lambda: True
         self._chosen: Actor | VirtualThread | None = None
+        self._taken = 0  # odd while one is done
 
     def next(self) -> Actor | VirtualThread | None:
         """Return what is to be done now, chosen a moment ago or just now; None: nothing can be done."""
@@ -67,21 +71,38 @@ class Turns:
         """Begin to let things happen until `until` holds."""
         self._until, self._chosen = until, None
 
-    def after(self, done: VirtualThread) -> VirtualThread | None:
-        """Return the run with which the thread of the system behind `done`, which has ended, goes on by itself.
-
-        None: the driver goes on; it finds what was chosen.
-        """
+    def may_go_on_after(self, done: VirtualThread) -> bool:
+        """Return whether the system's thread of `done`, which has ended, may go on by itself."""
         if not self.may_follow or done.error is not None or done.is_process or done.is_lost:
-            return None
-        if self.running is not done or self._until():
-            return None
-        chosen = self._chosen = self._choose()
-        if not isinstance(chosen, VirtualThread) or chosen.has_begun or chosen.is_process or chosen.is_dying:
+            return False
+        return self.running is done and not self._until()
+
+    def choose(self) -> Actor | VirtualThread | None:
+        """Choose what is to be done next, which the driver finds if nobody does it before."""
+        self._chosen = self._choose()
+        return self._chosen
+
+    def follow(self, done: VirtualThread, chosen: VirtualThread) -> VirtualThread | None:
+        """Return what was chosen, if it can have the thread of the system of `done`; else it is the driver's."""
+        if chosen.has_begun or chosen.is_process or chosen.is_dying:
             return None
         self.threads.remove(done)
         self._chosen, self.running = None, chosen
         return chosen
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Mark that what was chosen is done in the block, by the thread of the run that was the last."""
+        self._chosen = None
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken += 1
+
+    def progress(self) -> object:
+        """Return something that is another one after each turn and each run, and always while a turn is done."""
+        return object() if self._taken % 2 else (self.running, self._taken)
 
     def _choose(self) -> Actor | VirtualThread | None:
         ready: list[Actor] = []
@@ -97,6 +118,10 @@ class Turns:
         waiting -= waiting % max(1, len(threads))  # so that each thread has the same chance
         choice = self._choices.one_of(len(ready) + len(threads) + waiting)
         return ready[choice] if choice < len(ready) else threads[(choice - len(ready)) % len(threads)]
+
+    def are_ready(self, own: Parked) -> Callable[[], bool]:
+        """Return what tells whether a thread, or the driver, which waits in `own`, can go on now."""
+        return lambda: own.is_ready() or bool(self.runnable())
 
     def runnable(self) -> list[VirtualThread]:
         """Return the threads that can go on now; of those whose time is over, the earliest only."""

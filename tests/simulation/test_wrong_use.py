@@ -23,7 +23,7 @@ from schedulergodx_testing import (
     chains,
     looks,
 )
-from schedulergodx_testing.world import scheduler as world_of_harness
+from schedulergodx_testing.world import wait
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -377,7 +377,7 @@ def test_a_task_that_launches_itself_at_once_for_ever(scheduler: Harness, monkey
 
 def test_what_was_launched_before_a_wait_is_not_endless(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """However much happens at one instant, or in one wait, for launches that were known when it began."""
-    monkeypatch.setattr(world_of_harness, "INSTANT_MAX", 50)
+    monkeypatch.setattr(wait, "INSTANT_MAX", 50)
     monkeypatch.setattr(scheduler.world, "_events_max", 50)
     for number in range(30):
         double.options(delay=60 if number % 2 else 0).launch(number)
@@ -388,7 +388,7 @@ def test_what_was_launched_before_a_wait_is_not_endless(scheduler: Harness, monk
 
 def test_launches_that_become_ever_more_at_one_instant(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Count as endless: those that come in a wait do not move its bound."""
-    monkeypatch.setattr(world_of_harness, "INSTANT_MAX", 300)
+    monkeypatch.setattr(wait, "INSTANT_MAX", 300)
 
     @client.task
     def two_more() -> None:

@@ -1,5 +1,7 @@
 """Runs that follow each other go on in one thread of the system, and nothing else of them is different."""
 
+import _thread
+import signal
 import threading
 import time
 
@@ -7,9 +9,11 @@ import pytest
 
 from schedulergodx import Client
 from schedulergodx_testing import Harness
+from schedulergodx_testing.actors import ServiceActor
 from schedulergodx_testing.errors import ThreadStuck
 from schedulergodx_testing.world.threads import VirtualThread
 
+MAIN = threading.main_thread().ident
 client = Client(name="following")
 seen = []
 
@@ -95,3 +99,115 @@ def test_a_condition_is_asked_as_by_the_driver():
         scheduler.run_until(is_half_done)
         assert len(seen) == 10
         assert drivers == {(True, 0.0)}
+
+
+# --- Turns that are done for the driver, which sleeps meanwhile
+
+
+def launch_one_by_one(count):
+    return [note.options(delay=60 * number).launch(number) for number in range(1, count + 1)]
+
+
+@pytest.fixture
+def in_turns(monkeypatch):
+    """Have functions called in each turn of a service that a thread of the world does for the driver."""
+    called = []
+    step = ServiceActor.step
+
+    def watched(actor):
+        if threading.get_ident() != threading.main_thread().ident:
+            for call in called:
+                call(actor)
+        step(actor)
+
+    monkeypatch.setattr(ServiceActor, "step", watched)
+    return called
+
+
+def test_tasks_that_come_one_by_one_need_the_driver_once(monkeypatch, in_turns):
+    """The thread of the first goes on through the day: turns, time, and the other runs, each by its own name."""
+    handed, turns = [], []
+    hand_over = VirtualThread.hand_over
+    monkeypatch.setattr(VirtualThread, "hand_over", lambda self, s: handed.append(self) or hand_over(self, s))
+    in_turns.append(turns.append)
+    with Harness() as scheduler:
+        ids = launch_one_by_one(20)
+        scheduler.advance(hours=1)
+        assert [message_id.result() for message_id in ids] == [None] * 20
+        names = [f"thread of {note.name} {message_id}" for message_id in ids]
+    assert seen == list(zip(range(1, 21), names, strict=True))
+    assert len(handed) == 1
+    assert len(turns) >= 2 * 19
+
+
+def test_time_passes_no_further_than_it_may(in_turns):
+    """Whoever moves the clock: not beyond what was asked for."""
+    with Harness() as scheduler:
+        launch_one_by_one(9)
+        began = scheduler.clock.monotonic()
+        scheduler.advance(seconds=310)
+        assert (len(seen), scheduler.clock.monotonic() - began) == (5, 310)
+        scheduler.run_until_idle()
+        assert (len(seen), scheduler.clock.monotonic() - began) == (5, 310)
+
+
+def test_an_error_of_such_a_turn_reaches_the_test(in_turns):
+    """As one of a turn that the driver does itself, with the place where it was raised."""
+
+    def fail(actor):
+        raise ZeroDivisionError(actor.name)
+
+    with Harness() as scheduler:
+        launch_one_by_one(3)
+        in_turns.append(fail)
+        with pytest.raises(ZeroDivisionError, match="service") as caught:
+            scheduler.advance(hours=1)
+        in_turns.clear()
+        scheduler.advance(hours=1)
+    assert "fail" in [entry.name for entry in caught.traceback]
+    assert [number for number, _ in seen] == [1, 2, 3]
+
+
+def test_a_long_turn_is_no_stuck_thread(in_turns):
+    """The patience is for runs. A turn may take longer, as it may in the driver."""
+    with Harness(patience_s=0.1) as scheduler:
+        never = threading.Event()
+
+        def take_long(_actor):
+            with scheduler.world.outside():
+                never.wait(0.35)
+            in_turns.clear()
+
+        in_turns.append(take_long)
+        launch_one_by_one(3)
+        scheduler.advance(hours=1)
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize("interrupt", [_thread.interrupt_main, lambda: signal.pthread_kill(MAIN, signal.SIGINT)])
+def test_an_interrupt_waits_for_the_end_of_such_a_turn(in_turns, interrupt):
+    """Ctrl-C reaches the test once nothing goes on any more, and nothing is left behind by it."""
+    threads = threading.active_count()
+    with Harness() as scheduler:
+        ids = launch_one_by_one(3)
+        in_turns.append(lambda _actor: in_turns.clear() or interrupt())
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.advance(hours=1)
+        scheduler.advance(hours=1)
+        assert [message_id.result() for message_id in ids] == [None] * 3
+    assert threading.active_count() == threads
+
+
+def test_what_such_a_turn_crashes_is_crashed(in_turns):
+    """A crash at a named moment ends the service in the middle of a turn, whoever does it."""
+    turns = []
+    in_turns.append(turns.append)
+    with Harness() as scheduler:
+        ids = launch_one_by_one(3)
+        crash = scheduler.crash_at("W9", n=2)
+        scheduler.advance(seconds=150)
+        assert crash.has_happened
+        scheduler.start_service()
+        scheduler.advance(hours=1)
+        assert [message_id.outcome().code.name for message_id in ids] == ["OK", "TASK_INTERRUPTED", "OK"]
+    assert turns
