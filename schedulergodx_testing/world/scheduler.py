@@ -1,8 +1,9 @@
 """Whose turn it is, and when time may pass.
 
-One thread drives: the test's own. It does what can be done now (a happening of the broker, a turn of a service, a
-stretch of one of the world's threads), and when nothing is left, it moves the clock to the next timer. So time passes
-only when everything waits, and two runs with one seed are the same.
+One thread drives: the test's own, or, while it sleeps, that of a run that has ended (`World.follow`). It does what can
+be done now (a happening of the broker, a turn of a service, a stretch of one of the world's threads), and when nothing
+is left, it moves the clock to the next timer. So time passes only when everything waits, and two runs with one seed are
+the same.
 """
 
 from __future__ import annotations
