@@ -18,7 +18,7 @@ from schedulergodx_testing.looks import ClockLooks, Deadlines, Polls
 from schedulergodx_testing.world import outside, real, telling
 from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
 from schedulergodx_testing.world.turns import Turns
-from schedulergodx_testing.world.wait import EVENTS_MAX, Wait
+from schedulergodx_testing.world.wait import EVENTS_MAX, ForTheDriver, Wait
 
 if TYPE_CHECKING:
     import threading
@@ -47,7 +47,7 @@ class World:
             else their use is noted in `leaks`.
 
     Attributes:
-        backlogs: as of `Turns`: each runner adds what waits for its threads.
+        backlogs, next_us: as of `Turns`: each runner adds to the first what waits for its threads.
         leaks: where the code under test took something from the real world; each place once.
         watch: the ident of the thread that watches over the driver, if there is one; it is none of the code under test.
         launches: tells how many there were so far: what those of before a wait bring may be much, but is not endless.
@@ -71,6 +71,7 @@ class World:
         self.actors = self._turns.actors
         self.threads = self._turns.threads
         self.backlogs = self._turns.backlogs
+        self.next_us = self._turns.next_us
         self.leaks: list[RealWorldLeak] = []
         self._patience_s = patience_s
         self._events_max = events_max
@@ -157,8 +158,7 @@ class World:
         if lock is not None and self._is_held_outside(lock):
             grace_s = outside.GRACE_S
         parked = Parked(ready, deadline_us, what, grace_s, lock, is_outside=grace_s > 0)
-        thread = self.current()
-        if thread is not None:
+        if (thread := self.current()) is not None:
             if not ready():
                 thread.park(parked)
             return ready()
@@ -197,6 +197,8 @@ class World:
         return self._run(Parked(until, deadline_us, what), may_time_pass=may_time_pass)
 
     def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
+        if _get_ident() != self._test:
+            raise ForTheDriver
         foreign_clocks.refuse()
         self._polls.turns = 0
         wait = Wait(parked, may_time_pass=may_time_pass, events_max=self._events_max, launches=self.launches())
@@ -206,6 +208,8 @@ class World:
             return self._drive(wait)
         finally:
             self._wait = outer
+            if outer is not None:  # which is asked for by a condition that has waited
+                self._turns.begin(outer.parked.ready)
 
     def _drive(self, wait: Wait) -> bool:
         parked = wait.parked
@@ -222,34 +226,21 @@ class World:
             if next_us is not None and wait.may_last_until(next_us):
                 self._go_on_at(next_us, wait)
             elif deadline_us is not None or not wait.may_time_pass:
-                self._end_by_time(deadline_us if wait.may_time_pass else None)
+                if deadline_us is not None and wait.may_time_pass:
+                    self.clock.forward_to_us(deadline_us)
+                self._polls.ended(self._turns.is_anything_due)
                 return until()
             elif not self._comes_at_last(parked):
                 raise NothingLeftToHappen(f"{what}: nothing is left that could ever end this wait.\n{self.describe()}")
         raise TooManyEvents(f"{what}: {wait.count} things happened without an end.\n{self.describe()}")
 
-    def _end_by_time(self, deadline_us: int | None) -> None:
-        if deadline_us is not None:
-            self.clock.forward_to_us(deadline_us)
-        self._polls.ended(self._is_anything_due)
-
     def _go_on_at(self, moment_us: int, wait: Wait) -> None:
         own = wait.parked
         if own.deadline_us is None:
-            self._polls.going_on(own.what, self._is_anything_due, self.describe)
+            self._polls.going_on(own.what, self._turns.is_anything_due, self.describe)
         # An actor's timer that is due and not done yet: floats of seconds differ by less than a microsecond.
         self.clock.forward_to_us(max(moment_us, self.clock.monotonic_us() + 1))
         wait.passed()
-
-    def next_us(self) -> int | None:
-        """Return the monotonic moment of the next timer, or None."""
-        moments = [actor.next_us() for actor in self.actors]
-        moments += [thread.parked.deadline_us for thread in self.threads if thread.parked]
-        return min((moment for moment in moments if moment is not None), default=None)
-
-    def _is_anything_due(self) -> bool:
-        """Return whether a service, or the broker, has a timer."""
-        return any(actor.next_us() is not None for actor in self.actors)
 
     def _do_one(self) -> bool:
         """Do one of the things that can be done now; False when there is none."""
@@ -270,24 +261,33 @@ class World:
         """Return the run with which the system's thread of `done`, which has ended, goes on; it calls this itself.
 
         Until there is one it does what the driver would, as long as nobody else is there: the driver sleeps meanwhile,
-        and waking one up takes longer than a turn of the broker. None: the baton goes back to the driver.
-        Whoever is stepped, or is asked for the choice, finds the driver calling.
+        and waking one up takes longer than a turn of the broker. Whoever is stepped, or is asked for the choice, finds
+        the driver calling. None: the baton goes back to it.
         """
         driver, self._driver = self._driver, done.ident
         self._by_ident[done.ident] = None
         try:
-            while self._turns.may_go_on_after(done):
+            while self._may_go_on_after(done):
                 chosen = self._turns.choose()
                 if isinstance(chosen, VirtualThread):
                     return self._turns.follow(done, chosen)
                 if not self._goes_on(chosen, done):
                     return None
+        except ForTheDriver:
+            pass
         except BaseException as error:  # noqa: BLE001 - raised again in the driver, which finds it there
             done.error = error
         finally:
             del self._by_ident[done.ident]
             self._driver = driver
         return None
+
+    def _may_go_on_after(self, done: VirtualThread) -> bool:
+        was_driving, self.is_driving = self.is_driving, False  # as when the driver asks what it waits for
+        try:
+            return self._turns.may_go_on_after(done)
+        finally:
+            self.is_driving = was_driving
 
     def _goes_on(self, chosen: Actor | None, done: VirtualThread) -> bool:
         """Do for the driver what was chosen, or let time pass; False: that is the driver's."""

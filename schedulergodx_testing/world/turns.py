@@ -119,6 +119,16 @@ class Turns:
         choice = self._choices.one_of(len(ready) + len(threads) + waiting)
         return ready[choice] if choice < len(ready) else threads[(choice - len(ready)) % len(threads)]
 
+    def next_us(self) -> int | None:
+        """Return the monotonic moment of the next timer, or None."""
+        moments = [actor.next_us() for actor in self.actors]
+        moments += [thread.parked.deadline_us for thread in self.threads if thread.parked]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def is_anything_due(self) -> bool:
+        """Return whether a service, or the broker, has a timer."""
+        return any(actor.next_us() is not None for actor in self.actors)
+
     def are_ready(self, own: Parked) -> Callable[[], bool]:
         """Return what tells whether a thread, or the driver, which waits in `own`, can go on now."""
         return lambda: own.is_ready() or bool(self.runnable())

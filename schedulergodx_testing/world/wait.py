@@ -15,6 +15,10 @@ EVENTS_OF_A_LAUNCH = 100
 """What may happen besides, for each launch that is known when a wait begins: a launch and its answer take about ten."""
 
 
+class ForTheDriver(BaseException):
+    """A condition waits itself: only the driver can let things happen meanwhile, so it asks once more."""
+
+
 class Wait:
     """One wait of the driver.
 

@@ -101,6 +101,19 @@ def test_a_condition_is_asked_as_by_the_driver():
         assert drivers == {(True, 0.0)}
 
 
+def test_a_condition_may_wait_itself():
+    """Whoever asks it: things happen meanwhile, and afterwards it is what is waited for as before."""
+    with Harness() as scheduler:
+        for number in range(5):
+            note.launch(number)
+        later = note.options(delay=10).launch(5)
+        began = scheduler.clock.monotonic()
+        note.options(delay=20).launch(6)
+        scheduler.run_until(lambda: len(seen) >= 3 and later.result() is None and len(seen) == 7)
+        assert [number for number, _ in seen[5:]] == [5, 6]
+        assert scheduler.clock.monotonic() - began == 20
+
+
 # --- Turns that are done for the driver, which sleeps meanwhile
 
 
