@@ -102,7 +102,8 @@ class Driving:
         holds = what if callable(what) else lambda: self.outcome(what) is not None
         deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
         told = f"run_until({what!r:.80})"
-        has_come = self._explained(lambda: self.world.run(lambda: holds() or self._chains.never(), deadline_us, told))
+        until, is_users = (lambda: holds() or self._chains.never()), callable(what)
+        has_come = self._explained(lambda: self.world.run(until, deadline_us, told, is_users=is_users))
         if not has_come:
             raise HarnessError(f"{told}: not within {timeout_s:g} virtual seconds\n{self.timeline}")
 

@@ -16,9 +16,10 @@ from schedulergodx_testing import foreign_clocks
 from schedulergodx_testing.errors import Deadlock, NothingLeftToHappen, ThreadStuck, TooManyEvents
 from schedulergodx_testing.looks import ClockLooks, Deadlines, Polls
 from schedulergodx_testing.world import outside, real, telling
+from schedulergodx_testing.world.baton import INTERRUPT_S, Baton
 from schedulergodx_testing.world.threads import Parked, VirtualThread, Worker
 from schedulergodx_testing.world.turns import Turns
-from schedulergodx_testing.world.wait import EVENTS_MAX, ForTheDriver, Wait
+from schedulergodx_testing.world.wait import EVENTS_MAX, Wait
 
 if TYPE_CHECKING:
     import threading
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 _get_ident = _thread.get_ident
 
-_INTERRUPT_S = 0.5
 _FOREIGN: Any = object()  # a thread that lives in real time
 
 
@@ -83,7 +83,7 @@ class World:
         self._deadlines = Deadlines()
         self._clock_looks = ClockLooks()
         self._polls = Polls()
-        self._lost: list[VirtualThread] = []
+        self._baton = Baton(self._turns, self._forget, patience_s)
         self._idle: list[Worker] = []
         self._holders: dict[int, VirtualThread | None] = {}  # None: the driver
         self._foreign = outside.ForeignThreads(self._own)
@@ -164,7 +164,7 @@ class World:
             return ready()
         if self.is_driving:
             return self._wait_within_a_turn(parked)
-        return self._run(parked)
+        return self._run(Wait(parked))
 
     def _wait_within_a_turn(self, parked: Parked) -> bool:
         """Wait inside a turn of an actor: no other actor can have a turn, and no time can pass; threads can go on."""
@@ -185,30 +185,36 @@ class World:
 
     # --- driving --------------------------------------------------------------------------------------------------
 
-    def run(self, until: Callable[[], bool], deadline_us: int | None, what: str, *, may_time_pass: bool = True) -> bool:
+    def run(
+        self,
+        until: Callable[[], bool],
+        deadline_us: int | None,
+        what: str,
+        *,
+        may_time_pass: bool = True,
+        is_users: bool = False,
+    ) -> bool:
         """Let things happen until `until`, or until the clock shows `deadline_us`. Returns whether `until` holds.
 
-        Raises:
+        `is_users`: `until` is the test's own. Raises:
             NothingLeftToHappen: without a deadline, when nothing can ever make it hold.
             Deadlock: threads wait for each other's locks.
             ThreadStuck: a thread runs on without a wait that virtual time can see.
             TooManyEvents: it goes on and on.
         """
-        return self._run(Parked(until, deadline_us, what), may_time_pass=may_time_pass)
+        return self._run(Wait(Parked(until, deadline_us, what), may_time_pass=may_time_pass, is_users=is_users))
 
-    def _run(self, parked: Parked, *, may_time_pass: bool = True) -> bool:
-        if _get_ident() != self._test:
-            raise ForTheDriver
+    def _run(self, wait: Wait) -> bool:
         foreign_clocks.refuse()
         self._polls.turns = 0
-        wait = Wait(parked, may_time_pass=may_time_pass, events_max=self._events_max, launches=self.launches())
+        wait.begin(self._events_max, self.launches())
         outer, self._wait = self._wait, wait
-        self._turns.begin(parked.ready)
+        self._turns.begin(wait.parked.ready)
         try:
             return self._drive(wait)
         finally:
             self._wait = outer
-            if outer is not None:  # which is asked for by a condition that has waited
+            if outer is not None:  # which is for a condition that has waited itself
                 self._turns.begin(outer.parked.ready)
 
     def _drive(self, wait: Wait) -> bool:
@@ -249,7 +255,7 @@ class World:
             chosen = self._turns.next()
             if isinstance(chosen, VirtualThread):
                 self._polls.turns += 1
-                self.resume(chosen, may_be_followed=True)
+                self.resume(chosen, may_be_followed=self._wait is not None and not self._wait.is_users)
             elif chosen is not None:
                 self._polls.happened()
                 chosen.step()
@@ -264,30 +270,23 @@ class World:
         and waking one up takes longer than a turn of the broker. Whoever is stepped, or is asked for the choice, finds
         the driver calling. None: the baton goes back to it.
         """
+        if done.is_lost:
+            return None
         driver, self._driver = self._driver, done.ident
         self._by_ident[done.ident] = None
         try:
-            while self._may_go_on_after(done):
+            while self._turns.may_go_on_after(done):
                 chosen = self._turns.choose()
                 if isinstance(chosen, VirtualThread):
                     return self._turns.follow(done, chosen)
                 if not self._goes_on(chosen, done):
                     return None
-        except ForTheDriver:
-            pass
         except BaseException as error:  # noqa: BLE001 - raised again in the driver, which finds it there
             done.error = error
         finally:
             del self._by_ident[done.ident]
             self._driver = driver
         return None
-
-    def _may_go_on_after(self, done: VirtualThread) -> bool:
-        was_driving, self.is_driving = self.is_driving, False  # as when the driver asks what it waits for
-        try:
-            return self._turns.may_go_on_after(done)
-        finally:
-            self.is_driving = was_driving
 
     def _goes_on(self, chosen: Actor | None, done: VirtualThread) -> bool:
         """Do for the driver what was chosen, or let time pass; False: that is the driver's."""
@@ -373,9 +372,12 @@ class World:
         if not thread.has_begun:
             self._begin(thread)
         if _get_ident() == self._test:
-            thread, came_back = self._wait_for_baton(thread, may_be_followed=may_be_followed)
-        else:  # a turn that somebody does for the driver
-            came_back = thread.hand_over(self._patience_s)
+            try:
+                thread, came_back = self._baton.hand_over(thread, may_be_followed=may_be_followed)
+            finally:
+                self._driver = self._test
+        elif not (came_back := thread.hand_over(self._patience_s)):  # in a turn that is done for the driver
+            self._baton.lose(thread)
         if not came_back:
             raise ThreadStuck(
                 f"{thread.name} ran for {self._patience_s:g} real seconds without a wait that virtual time can "
@@ -386,32 +388,6 @@ class World:
         if thread.error is not None:
             raise thread.error
         telling.refuse_deadlock(self.holder, thread)
-
-    def _wait_for_baton(self, thread: VirtualThread, *, may_be_followed: bool) -> tuple[VirtualThread, bool]:
-        """Hand the baton over. Return who had it last, and whether it has come back."""
-        turns = self._turns
-        turns.running, turns.may_follow = thread, may_be_followed
-        came_back = False
-        try:
-            known = turns.progress()
-            came_back = thread.hand_over(self._patience_s)
-            while not came_back and turns.progress() != known:
-                known = turns.progress()  # each that has followed, and each turn, has its own time
-                came_back = thread.has_baton_back(self._patience_s)
-        finally:
-            if not came_back:  # also when the driver was interrupted meanwhile
-                self._lose(turns.running)
-        return turns.running, came_back
-
-    def _lose(self, thread: VirtualThread) -> None:
-        self._turns.may_follow = False
-        if thread.is_done and thread.is_over_soon(self._patience_s):
-            self._forget(thread)  # only what its worker did for the driver was interrupted, or the way back
-            return
-        thread.is_lost = True
-        if thread in self.threads:
-            self.threads.remove(thread)
-        self._lost.append(thread)
 
     def _begin(self, thread: VirtualThread) -> None:
         if self._idle and not thread.is_process:
@@ -467,7 +443,7 @@ class World:
                 worker = self._idle.pop()
                 worker.retire()
                 real.join_thread(worker.thread, self._patience_s)
-            lost = [thread for thread in self._lost if not thread.is_done and not thread.interrupt(_INTERRUPT_S)]
+            lost = [thread for thread in self._baton.lost if not thread.is_done and not thread.interrupt(INTERRUPT_S)]
         return [thread.name for thread in [*self.threads, *lost]]
 
     def virtual_of(self, thread: threading.Thread) -> VirtualThread | None:
@@ -496,5 +472,5 @@ class World:
 
     def describe(self) -> str:
         """Return who waits, and where, for an error's text."""
-        waiting = [thread for thread in [*self.threads, *self._lost] if not thread.is_done]
+        waiting = [thread for thread in [*self.threads, *self._baton.lost] if not thread.is_done]
         return telling.situation(self.clock, self.actors, self._test, waiting)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx_testing.world import outside, real
+from schedulergodx_testing.world import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,11 +140,9 @@ class VirtualThread:
         """Wait until it parks or ends, or at most `patience_s` real seconds. Returns whether it has."""
         return real.acquire(self._back, True, patience_s)
 
-    def is_over_soon(self, patience_s: float) -> bool:
-        """Wait until it is over, whoever has taken its baton, or at most `patience_s` real seconds."""
-        is_over = outside.poll(lambda: self.is_over, patience_s)
+    def take_baton(self) -> None:
+        """Take the baton that it has given back, unless that was done already."""
         real.acquire(self._back, False)
-        return is_over
 
     def park(self, parked: Parked) -> None:
         """Give the baton back and wait for it. Raises VirtualKill when the thread is to end."""
@@ -193,8 +191,8 @@ class VirtualThread:
         self._live()
         following = self._world.follow(self)
         if following is None:
-            self.is_over = True
             self._back.release()
+            self.is_over = True
         else:
             following._use(worker)  # noqa: SLF001 - another of this class
         return following

@@ -46,7 +46,7 @@ class Turns:
         backlogs: what waits for a thread, of each runner. It takes part when a turn is drawn, and a thread that can go
             on has the turn then: the more there is to run, the more of it runs before a service has its next turn, as
             in production, where many that are quick share a turn.
-        running: the thread that has the baton, while the driver waits for it.
+        running: the thread that has the baton, while the driver waits for it, or had it last.
         may_follow: whether another one may go on after it by itself.
     """
 
@@ -54,7 +54,7 @@ class Turns:
         self.actors: list[Actor] = []
         self.threads: list[VirtualThread] = []
         self.backlogs: list[Sized] = []
-        self.running: VirtualThread | None = None
+        self.running: VirtualThread
         self.may_follow = False
         self._clock = clock
         self._choices = choices
@@ -84,7 +84,7 @@ class Turns:
 
     def follow(self, done: VirtualThread, chosen: VirtualThread) -> VirtualThread | None:
         """Return what was chosen, if it can have the thread of the system of `done`; else it is the driver's."""
-        if chosen.has_begun or chosen.is_process or chosen.is_dying:
+        if chosen.has_begun or chosen.is_process or chosen.is_dying or not self.may_follow:
             return None
         self.threads.remove(done)
         self._chosen, self.running = None, chosen

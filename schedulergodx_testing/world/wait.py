@@ -15,28 +15,28 @@ EVENTS_OF_A_LAUNCH = 100
 """What may happen besides, for each launch that is known when a wait begins: a launch and its answer take about ten."""
 
 
-class ForTheDriver(BaseException):
-    """A condition waits itself: only the driver can let things happen meanwhile, so it asks once more."""
-
-
 class Wait:
     """One wait of the driver.
 
     Args:
         parked: what for, and until when.
         may_time_pass: whether the clock may be moved for it.
-        events_max: what may happen in it before it counts as endless.
-        launches: how many there are when it begins.
+        is_users: whether it is for a condition of the test: that is asked by the driver only, since it may do anything.
     """
 
-    def __init__(self, parked: Parked, *, may_time_pass: bool, events_max: int, launches: int) -> None:
+    def __init__(self, parked: Parked, *, may_time_pass: bool = True, is_users: bool = False) -> None:
         self.parked = parked
         self.may_time_pass = may_time_pass
+        self.is_users = is_users
+        self._events_max = self._instant_max = 0
+        self._events = 0
+        self._at_instant = 0
+
+    def begin(self, events_max: int, launches: int) -> None:
+        """Begin. `events_max`: what may happen before it counts as endless, `launches`: how many there are so far."""
         known = EVENTS_OF_A_LAUNCH * launches
         self._events_max = events_max + known
         self._instant_max = INSTANT_MAX + known
-        self._events = 0
-        self._at_instant = 0
 
     @property
     def is_endless(self) -> bool:

@@ -211,6 +211,52 @@ def test_an_interrupt_waits_for_the_end_of_such_a_turn(in_turns, interrupt):
     assert threading.active_count() == threads
 
 
+def test_an_interrupt_ends_a_turn_that_hangs(in_turns):
+    """After the patience, and it says where that was; the test goes on as the driver."""
+
+    def hang(_actor):
+        in_turns.clear()
+        signal.pthread_kill(MAIN, signal.SIGINT)
+        while True:
+            pass
+
+    threads = threading.active_count()
+    with Harness(patience_s=0.2) as scheduler:
+        launch_one_by_one(3)
+        in_turns.append(hang)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            scheduler.advance(hours=1)
+        assert "in hang" in caught.value.__notes__[0]
+        assert scheduler.world.is_driver()
+        scheduler.run_until_idle()
+    assert threading.active_count() == threads
+
+
+def test_a_run_that_is_stuck_while_such_a_turn_waits_is_lost(monkeypatch):
+    """One that has the baton within a turn, and keeps it, is told of and let go of, as one of the driver's."""
+    waited = []
+    step = ServiceActor.step
+
+    def waiting(actor):
+        step(actor)
+        is_begun = any(not thread.has_begun and "spin" in thread.name for thread in scheduler.world.threads)
+        if is_begun and threading.get_ident() != MAIN:
+            waited.append(True)
+            time.sleep(0.001)
+
+    monkeypatch.setattr(ServiceActor, "step", waiting)
+    with Harness(patience_s=0.2, service={"threads": 2}) as scheduler:
+        note.options(delay=1).launch(1)
+        spin.options(delay=2).launch([])
+        note.options(delay=5).launch(5)
+        with pytest.raises(ThreadStuck, match=r"thread of .*spin"):
+            scheduler.advance(seconds=10)
+        assert waited
+        assert scheduler.world.threads == []
+        scheduler.advance(seconds=10)
+    assert [number for number, _ in seen] == [1, 5]
+
+
 def test_what_such_a_turn_crashes_is_crashed(in_turns):
     """A crash at a named moment ends the service in the middle of a turn, whoever does it."""
     turns = []
