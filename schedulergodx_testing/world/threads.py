@@ -232,8 +232,9 @@ class VirtualThread:
         """
         if self._worker is not None:
             self._worker.is_last = True
-        if self.parked is not None:  # it has come to a wait meanwhile
-            self._go.release()
+        if self.parked is not None:  # it has come to a wait meanwhile, or has not had the turn that was its first
+            with suppress(RuntimeError):
+                self._go.release()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))
         return self.join(timeout_s)
 

@@ -11,7 +11,7 @@ from schedulergodx import Client
 from schedulergodx_testing import Harness
 from schedulergodx_testing.actors import ServiceActor
 from schedulergodx_testing.errors import ThreadStuck
-from schedulergodx_testing.world.threads import VirtualThread
+from schedulergodx_testing.world.threads import VirtualThread, Worker
 
 MAIN = threading.main_thread().ident
 client = Client(name="following")
@@ -270,3 +270,18 @@ def test_what_such_a_turn_crashes_is_crashed(in_turns):
         scheduler.advance(hours=1)
         assert [message_id.outcome().code.name for message_id in ids] == ["OK", "TASK_INTERRUPTED", "OK"]
     assert turns
+
+
+def test_one_that_is_lost_before_its_first_turn_is_interrupted():
+    """Its turn is on its way already when Ctrl-C comes: it gets no second one, and that is no error."""
+    ended = threading.Thread(target=bool)
+    ended.start()
+    ended.join()
+    worker = Worker()
+    worker.thread = ended
+    with Harness() as scheduler:
+        thread = scheduler.world.spawn("never begins", bool)
+        thread._use(worker)
+        assert not thread.hand_over(0)
+        assert thread.interrupt(0.1)
+        scheduler.world.threads.remove(thread)
