@@ -102,6 +102,11 @@ class QueueSpec:
         """Name of the queue for what is rejected."""
         return f"{self.name}.dead"
 
+    @property
+    def dead_letters(self) -> QueueSpec:
+        """The queue for what is rejected."""
+        return QueueSpec(name=self.dead_letter_name, is_quorum=self.is_quorum)
+
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Outgoing:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from schedulergodx.utils.abstractions import QueueSpec
 from schedulergodx_testing.memory.queues import Message, Queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from schedulergodx.utils.abstractions import QueueSpec
     from schedulergodx_testing.memory.consuming import Channel
     from schedulergodx_testing.memory.faults import Faults
     from schedulergodx_testing.memory.link import Connection
@@ -37,10 +37,8 @@ class Store:
 
     def declare(self, spec: QueueSpec, transport: str) -> str:
         """Make sure that a queue exists, its dead letters before it. Return "", or in what it differs."""
-        if spec.has_dead_letters:
-            dead = QueueSpec(name=spec.dead_letter_name, is_quorum=spec.is_quorum)
-            if difference := self.declare(dead, transport):
-                return difference
+        if spec.has_dead_letters and (difference := self.declare(spec.dead_letters, transport)):
+            return difference
         queue = self.queues.get(spec.name)
         if queue is None:
             queue = self.queues[spec.name] = Queue(spec)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from schedulergodx.config import whole_number
 from schedulergodx.errors import BrokerError, Closed
-from schedulergodx.utils.abstractions import QueueSpec
 from schedulergodx_testing.memory import failures
 from schedulergodx_testing.memory.consuming import ConsumingLink, Wish
 from schedulergodx_testing.memory.publishing import DeadLetter, PublishingLink
@@ -16,7 +15,14 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping, Sequence
 
-    from schedulergodx.utils.abstractions import ConnectionStatus, ConsumingStatus, Delivery, Outgoing, TransportEvent
+    from schedulergodx.utils.abstractions import (
+        ConnectionStatus,
+        ConsumingStatus,
+        Delivery,
+        Outgoing,
+        QueueSpec,
+        TransportEvent,
+    )
     from schedulergodx_testing.memory.hub import Hub
     from schedulergodx_testing.memory.pump import Pump
     from schedulergodx_testing.memory.stepper import Lane
@@ -118,7 +124,7 @@ class MemoryTransport:
             if self._is_closed or (found := self._consuming.begin_reject(delivery)) is None:
                 return
             queue, message_id = found
-            dead_letters = QueueSpec(name=queue.dead_letter_name, is_quorum=queue.is_quorum)
+            dead_letters = queue.dead_letters
 
             def on_settled(_copy: Outgoing, error: BrokerError | None) -> None:
                 if error is None:

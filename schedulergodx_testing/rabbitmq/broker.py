@@ -14,6 +14,8 @@ from schedulergodx_testing.rabbitmq.waiting import free_port, greeting_version, 
 
 START_TIMEOUT_S = 60.0
 ALARM_TIMEOUT_S = 10.0
+COMMAND_TIMEOUT_S = 60
+"""What a command has to end; then it is given up."""
 TIMED_OUT = 124
 """The exit code of a command that does not end in time, as that of `timeout`."""
 
@@ -45,7 +47,7 @@ class RabbitMQCommandFailed(Exception):
         self.arguments = arguments
         self.exit_code = exit_code
         self.output = output
-        end = "was given up after 60 s" if exit_code == TIMED_OUT else f"ended with {exit_code}"
+        end = f"was given up after {COMMAND_TIMEOUT_S} s" if exit_code == TIMED_OUT else f"ended with {exit_code}"
         super().__init__(f"rabbitmqctl {' '.join(arguments)} {end}: {output.strip()}")
 
 

@@ -15,7 +15,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from schedulergodx_testing.rabbitmq.broker import TIMED_OUT, RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.broker import (
+    COMMAND_TIMEOUT_S,
+    TIMED_OUT,
+    RabbitMQ,
+    RabbitMQCommandFailed,
+    RabbitMQUnavailable,
+)
 from schedulergodx_testing.rabbitmq.tls import TLSFiles
 from schedulergodx_testing.rabbitmq.waiting import LOOPBACK, free_port, seconds_left, wait_until
 
@@ -24,7 +30,6 @@ DEFAULT_IMAGE: Final = "rabbitmq:4"
 
 PROBE_TIMEOUT_S = 5
 PULL_TIMEOUT_S = 90.0
-COMMAND_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30.0
 
 _AMQP_PORT: Final = 5672

@@ -10,12 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from schedulergodx_testing.rabbitmq.broker import TIMED_OUT, RabbitMQ, RabbitMQCommandFailed, RabbitMQUnavailable
+from schedulergodx_testing.rabbitmq.broker import (
+    COMMAND_TIMEOUT_S,
+    TIMED_OUT,
+    RabbitMQ,
+    RabbitMQCommandFailed,
+    RabbitMQUnavailable,
+)
 from schedulergodx_testing.rabbitmq.tls import TLSFiles
 from schedulergodx_testing.rabbitmq.waiting import LOOPBACK, free_port, wait_until
 
 STOP_TIMEOUT_S = 30.0
-COMMAND_TIMEOUT_S = 60.0
 
 # Debian's commands on PATH switch to the user rabbitmq and refuse everybody but root; those in the first
 # folder are RabbitMQ's own and run as whoever calls them. Homebrew's are the last two.

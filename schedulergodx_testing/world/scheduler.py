@@ -223,7 +223,7 @@ class World:
         while not wait.is_endless:
             if until():
                 return True
-            if self._do_one():
+            if self._do_one(wait):
                 wait.happened()
                 continue
             if self._came_from_outside(parked):
@@ -248,14 +248,14 @@ class World:
         self.clock.forward_to_us(max(moment_us, self.clock.monotonic_us() + 1))
         wait.passed()
 
-    def _do_one(self) -> bool:
+    def _do_one(self, wait: Wait) -> bool:
         """Do one of the things that can be done now; False when there is none."""
         was_driving, self.is_driving = self.is_driving, True  # as `_driving`, which costs more than many a step
         try:
             chosen = self._turns.next()
             if isinstance(chosen, VirtualThread):
                 self._polls.turns += 1
-                self.resume(chosen, may_be_followed=self._wait is not None and not self._wait.is_users)
+                self.resume(chosen, may_be_followed=not wait.is_users)
             elif chosen is not None:
                 self._polls.happened()
                 chosen.step()

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tests.agreement.scene import Step
 
 STEPS_MAX = 50
+QUORUM_SHARE = 30
+"""One in so many walks is taken among quorum queues."""
 pytestmark = [pytest.mark.rabbitmq, pytest.mark.slow]
 
 QUEUES = [["dead"], ["dead", "plain"], ["full"], ["dead", "full"], ["dead", "plain", "full"]]
@@ -90,10 +92,10 @@ def test_walks_agree(side: RealSide, profile: str, request: pytest.FixtureReques
     request.node.user_properties.append(("passing", passing))
 
 
-@pytest.mark.walks(1 / 30)
+@pytest.mark.walks(1 / QUORUM_SHARE)
 def test_walks_among_quorum_queues_agree(side: RealSide, profile: str, request: pytest.FixtureRequest) -> None:
     """The same on a quorum queue; fewer of them, since nothing tells when such a queue is at rest."""
-    passing = walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // 30)
+    passing = walk(side, profile, [["quorum"]], 1 + request.config.getoption("--walks") // QUORUM_SHARE)
     request.node.user_properties.append(("passing", passing))
 
 

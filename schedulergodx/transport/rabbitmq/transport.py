@@ -176,7 +176,7 @@ class RabbitMQTransport:
             link.close(max(DISCONNECT_MIN_S, left_s()))
 
     def _move(self, delivery: Delivery, queue: QueueSpec, message_id: str, reason: str) -> None:
-        dead_letters = QueueSpec(name=queue.dead_letter_name, is_quorum=queue.is_quorum)
+        dead_letters = queue.dead_letters
 
         def on_settled(_copy: Outgoing, error: BrokerError | None) -> None:
             if error is None:

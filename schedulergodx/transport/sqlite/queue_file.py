@@ -404,4 +404,4 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 def _with_dead_letters(queue: QueueSpec) -> list[QueueSpec]:
     """Return a queue, and before it the one where its dead letters go."""
-    return [QueueSpec(name=queue.dead_letter_name), queue] if queue.has_dead_letters else [queue]
+    return [queue.dead_letters, queue] if queue.has_dead_letters else [queue]
