@@ -116,7 +116,11 @@ def _rows(served: Served, all_rows: list[TaskState]) -> Iterator[Violation]:
     for message_id, record in served.ledger.tasks.items():
         steps = list(zip(record.statuses, record.statuses[1:], strict=False))
         again = record.unbegun if record.task.max_starts == 1 else len(steps)
+        forgotten = record.forgotten
         for before, after in steps:
+            if forgotten and before.is_ended and after is TaskStatus.WAITING:
+                forgotten -= 1
+                continue
             again -= (before, after) == (TaskStatus.WORK, TaskStatus.WAITING)
             if not may_advance(before, after) or again < 0:
                 yield Violation("I2", f"a task went from {before.name} to {after.name}", message_id)

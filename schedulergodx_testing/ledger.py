@@ -28,13 +28,14 @@ class TaskRecord:
     Attributes:
         task: as it was stored.
         statuses: the states that it came into, in order.
-        outcomes: the ends that were recorded; there should be at most one.
+        outcomes: the ends that were recorded; there should be at most one for each time that it was stored as new.
         starts: when its run began, each time.
         counted_starts: when each start was decided that counts on disk, whether its run then began or was prevented
             by a crash.
         late_starts: how many of them came after an end was on disk.
         unbegun: how many claims were put back before their run began.
         denied: how many claims were put back as if their run had not begun, though it had.
+        forgotten: how often it was stored as new once its id was kept long enough.
     """
 
     task: TaskSpec
@@ -45,6 +46,7 @@ class TaskRecord:
     late_starts: int = 0
     unbegun: int = 0
     denied: int = 0
+    forgotten: int = 0
 
 
 class DatabaseLedger:
@@ -57,6 +59,7 @@ class DatabaseLedger:
         bundles: the ids in each bundle of replies that was sent, by its queue and its own id.
         told: (queue, id) of each reply that the broker has confirmed, that nobody can get, or whose time is over.
         pruned_before: outcomes older than this may be gone; None: none was pruned.
+        forgotten_before: ids of tasks that ended before this may be forgotten; None: none was.
     """
 
     def __init__(self) -> None:
@@ -66,6 +69,7 @@ class DatabaseLedger:
         self.bundles: dict[tuple[str, str], tuple[str, ...]] = {}
         self.told: set[tuple[str, str]] = set()
         self.pruned_before: datetime | None = None
+        self.forgotten_before: datetime | None = None
         self._pending: list[tuple[str, tuple[Any, ...], dict[str, Any], Any]] = []
 
     def begin(self) -> None:
@@ -111,15 +115,25 @@ class DatabaseLedger:
 
     def is_pruned(self, message_id: str) -> bool:
         """Return whether a task ended so long ago that its row may be gone."""
+        return self._has_ended_before(self.pruned_before, message_id)
+
+    def _has_ended_before(self, moment: datetime | None, message_id: str) -> bool:
         record = self.tasks.get(message_id)
-        if record is None or self.pruned_before is None:
+        if record is None or moment is None:
             return False
-        return any(one.ended_at is not None and one.ended_at < self.pruned_before for one in record.outcomes)
+        return any(one.ended_at is not None and one.ended_at < moment for one in record.outcomes)
 
     def _add(self, args: tuple[Any, ...], _kwargs: dict[str, Any], result: Any) -> None:
-        if result is Added.NEW and args[0].message_id not in self.tasks:
-            record = self.tasks[args[0].message_id] = TaskRecord(args[0])
-            record.starts += self.early_starts.pop(args[0].message_id, [])
+        if result is not Added.NEW:
+            return
+        message_id = args[0].message_id
+        record = self.tasks.get(message_id)
+        if record is None:
+            record = self.tasks[message_id] = TaskRecord(args[0])
+            record.starts += self.early_starts.pop(message_id, [])
+        else:
+            record.forgotten += self._has_ended_before(self.forgotten_before, message_id)
+            record.statuses.append(TaskStatus.WAITING)
 
     def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
         if result and args[0] in self.tasks:
@@ -158,6 +172,10 @@ class DatabaseLedger:
         if result:
             self.pruned_before = max(kwargs["ended_before"], self.pruned_before or kwargs["ended_before"])
 
+    def _prune_ids(self, _args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:
+        if result:
+            self.forgotten_before = max(kwargs["ended_before"], self.forgotten_before or kwargs["ended_before"])
+
 
 _NOTES = {
     "add": DatabaseLedger._add,  # noqa: SLF001 - its own module
@@ -167,6 +185,7 @@ _NOTES = {
     "add_reply": DatabaseLedger._add_reply,  # noqa: SLF001
     "remove_replies": DatabaseLedger._remove_replies,  # noqa: SLF001
     "prune": DatabaseLedger._prune,  # noqa: SLF001
+    "prune_ids": DatabaseLedger._prune_ids,  # noqa: SLF001
     "prune_replies": DatabaseLedger._prune_replies,  # noqa: SLF001
 }
 """Who takes note of a call; of the others none is taken, since nothing is promised about them."""

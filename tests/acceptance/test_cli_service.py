@@ -193,10 +193,10 @@ def test_what_does_not_end_within_the_grace_is_interrupted(url: str, db: str, cl
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGKILL])
 def test_signals_that_ask_nothing_lose_nothing(url: str, db: str, client: Client, fifo: str, number: int) -> None:
     """It is gone at once; what ran is told as interrupted, what waited runs, what it had not taken is taken later."""
-    waiting = client.task(sorted).options(delay=1, enable_overdue=True).launch([2, 1])
-    with service("--url", url, "--db", db) as running:
-        running.wait_until_it_takes_tasks()
-        message_id = launch_and_wait_until_it_runs(client, fifo)
+    with service("--url", url, "--db", db, "--threads", "1") as running:
+        message_id = launch_and_wait_until_it_runs(client, fifo)  # and takes the only thread
+        waiting = client.task(sorted).options(delay=1, enable_overdue=True).launch([2, 1])
+        running.wait_for_line(f"stored (message {waiting})")
         running.signal(number)
         assert running.end()[0] == -number
     later = client.task(sorted).launch([4, 3])

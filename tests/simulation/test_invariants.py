@@ -55,6 +55,52 @@ def test_pruned_tasks_are_not_missed(scheduler) -> None:
     assert invariants.check(scheduler) == []
 
 
+def run_unacked(scheduler: Harness) -> str:
+    """Run a launch whose delivery cannot be acked: the broker is away, and will deliver it again in ten minutes."""
+    message_id = work.launch()
+    scheduler.run_until(lambda: scheduler.services[0].ledger.tasks)
+    scheduler.broker.crash(down_s=600)
+    scheduler.advance(seconds=1)
+    assert scheduler.outcome(message_id) is not None
+    return message_id
+
+
+def forget(scheduler: Harness) -> str:
+    """Run a launch, have its id forgotten, and let the broker bring the launch again."""
+    message_id = run_unacked(scheduler)
+    scheduler.jump_wall(seconds=365 * 24 * 3600)
+    scheduler.advance(hours=1)
+    return message_id
+
+
+def test_a_launch_that_comes_again_after_its_id_was_forgotten_is_a_new_one(scheduler) -> None:
+    """It is refused for its age, and that is its outcome then, as docs/guarantees.md says (W13)."""
+    message_id = forget(scheduler)
+    record = scheduler.services[0].ledger.tasks[message_id]
+    assert [outcome.code.value for outcome in record.outcomes] == ["OK", "STALE"]
+    assert numbers(scheduler, is_over=True) == []
+
+
+def test_a_second_run_after_an_id_was_forgotten_is_named(scheduler) -> None:
+    """I3: it is one launch, however many rows it had."""
+    message_id = forget(scheduler)
+    ledger = scheduler.services[0].ledger
+    ledger.run(ledger.tasks[message_id].task, scheduler.clock.now())
+    assert set(numbers(scheduler)) == {"I3"}
+
+
+def test_a_row_that_begins_again_is_named(scheduler) -> None:
+    """I2, when a database takes a launch as new whose outcome and id it had to keep; I3, as it runs again."""
+    message_id = run_unacked(scheduler)
+    storage = scheduler.services[0].storage.inner
+    with storage.transaction():
+        storage.connection.change("DELETE FROM tasks")
+    scheduler.advance(hours=1)
+    found = [one.sentence for one in invariants.check(scheduler) if one.message_id == message_id]
+    assert found[0] == "a task went from COMPLETED to WAITING"
+    assert found[1].startswith("a task was started 2 times")
+
+
 def test_a_lost_launch_is_named(scheduler) -> None:
     """I1, when a message is acked and not stored."""
     scheduler.stop_service()
