@@ -148,14 +148,14 @@ def test_a_service_that_is_stopped_and_continued_goes_on(start: Start, client: C
     """
     service = start(overdue_grace_s=0.5)
     task = client.task(add)
-    skipped = task.options(delay=1.0).launch(1, 2)
-    late = task.options(delay=1.0, enable_overdue=True).launch(3, 4)
+    skipped = task.options(delay=2.0).launch(1, 2)  # a busy machine may take a second until it is stopped
+    late = task.options(delay=2.0, enable_overdue=True).launch(3, 4)
     overrun = client.task(nap).options(task_lifetime=1.5).launch(60)
     service.wait_for_line("task .* stored", count=3)
     service.wait_for_line("task .* started")
     os.kill(service.pid, signal.SIGSTOP)
     with pytest.raises(ResultTimeout):
-        skipped.result(2.5)
+        skipped.result(3.5)
     os.kill(service.pid, signal.SIGCONT)
     assert late.result(WAIT_S) == 7
     with pytest.raises(TaskOverdue):
