@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 INTERRUPT_S = 0.5
 """How long a thread that runs on has for its end, once that was raised in it."""
+_END_S = 0.5
+"""How long a run may go on to its end or its next wait, once the driver was interrupted."""
 
 
 class Baton:
@@ -46,30 +48,34 @@ class Baton:
                 came_back = thread.has_baton_back(self._patience_s)
         except BaseException as error:  # the driver was interrupted
             where = turns.running.stack()
-            if self._take_over():
+            if self._take_over(run_s=_END_S):
                 self._forget(turns.running)
             else:
                 error.add_note(where)
             raise
-        came_back = came_back or self._take_over()
+        came_back = came_back or self._take_over(run_s=0)
         return turns.running, came_back
 
-    def _take_over(self) -> bool:
-        """Wait for what a worker does for the driver, and take it. Returns whether it could be had; else it is lost."""
+    def _take_over(self, *, run_s: float) -> bool:
+        """Wait for what a worker does for the driver, and so long for a run, and take it.
+
+        Returns whether it could be had; else it is lost.
+        """
         turns = self._turns
         turns.may_follow = False
         try:
-            outside.poll(lambda: turns.running.is_over or not turns.running.is_done, self._patience_s)
+            outside.poll(lambda: turns.running.has_given_back or not turns.running.is_done, self._patience_s)
+            outside.poll(lambda: turns.running.has_given_back, run_s)
         finally:
             thread = turns.running
-            is_over = thread.is_over
-            if is_over:
+            is_back = thread.has_given_back
+            if is_back:
                 thread.take_baton()
             else:
                 self.lose(thread)
                 if thread.is_done:  # it hangs in a turn
                     thread.interrupt(INTERRUPT_S)
-        return is_over
+        return is_back
 
     def lose(self, thread: VirtualThread) -> None:
         """Note that a thread runs on, out of control."""

@@ -443,7 +443,7 @@ class World:
                 worker = self._idle.pop()
                 worker.retire()
                 real.join_thread(worker.thread, self._patience_s)
-            lost = [thread for thread in self._baton.lost if not thread.is_done and not thread.interrupt(INTERRUPT_S)]
+            lost = [thread for thread in self._baton.lost if not thread.interrupt(INTERRUPT_S)]
         return [thread.name for thread in [*self.threads, *lost]]
 
     def virtual_of(self, thread: threading.Thread) -> VirtualThread | None:

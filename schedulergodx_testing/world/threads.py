@@ -68,7 +68,7 @@ class VirtualThread:
 
     Attributes:
         is_own: whether the world itself has started it; else the code under test has.
-        is_over: whether its worker has given the baton back at its end: nothing more comes of it.
+        has_given_back: whether it has given the baton back since it was handed it: it waits, or has ended.
         process: the thread that stands for the process this one is in; None: the test's own process.
         status: how that process ended by its own hand, as `subprocess` tells it; None: not so.
         error: what the body of a thread of the harness itself raised.
@@ -79,7 +79,7 @@ class VirtualThread:
         self.name = name
         self.parked: Parked | None = Parked(at_once, None, "its start")
         self.is_done = False
-        self.is_over = False
+        self.has_given_back = False
         self.is_killed = False
         self.is_lost = False  # whether it runs on without the baton
         self.process: VirtualThread | None = None
@@ -133,6 +133,7 @@ class VirtualThread:
 
     def hand_over(self, patience_s: float) -> bool:
         """Let it run until it parks or ends. Returns False when it does neither within `patience_s` real seconds."""
+        self.has_given_back = False
         self._go.release()
         return self.has_baton_back(patience_s)
 
@@ -149,6 +150,7 @@ class VirtualThread:
         self._refuse_to_go_on()
         self.parked = parked
         self._back.release()
+        self.has_given_back = True  # only now: whoever sees it can take it
         real.acquire(self._go)
         self.parked = None
         self._refuse_to_go_on()
@@ -182,6 +184,7 @@ class VirtualThread:
             self._live()
         finally:
             self._back.release()
+            self.has_given_back = True
 
     def run_in(self, worker: Worker) -> VirtualThread | None:
         """Run in a worker's thread, which has its first turn, to the end.
@@ -192,7 +195,7 @@ class VirtualThread:
         following = self._world.follow(self)
         if following is None:
             self._back.release()
-            self.is_over = True
+            self.has_given_back = True
         else:
             following._use(worker)  # noqa: SLF001 - another of this class
         return following
@@ -226,13 +229,16 @@ class VirtualThread:
                 lock.release()
 
     def interrupt(self, timeout_s: float) -> bool:
-        """Raise VirtualKill in a thread that runs on without the baton. Returns whether that ended it.
+        """Raise VirtualKill in a thread that goes on without the baton. Returns whether there is no such thread then.
 
         It ends one that spins in Python; one that waits in C goes on.
         """
+        if self.join(0):
+            return True
         if self._worker is not None:
             self._worker.is_last = True
-        if self.parked is not None:  # it has come to a wait meanwhile, or has not had the turn that was its first
+        if self.parked is not None or self.is_done:
+            # It has come to a wait meanwhile, or to its end, or has not had the turn that was its first.
             with suppress(RuntimeError):
                 self._go.release()
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))

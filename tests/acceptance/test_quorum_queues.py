@@ -178,4 +178,5 @@ def test_a_standby_takes_over_when_the_first_service_is_killed(url: str, client:
     assert client.task(double).launch(1).result(WAIT_S) == 2
     first.kill()
     assert client.task(double).launch(2).result(SECONDS) == 4
+    assert standby.stop() == 0
     assert len(standby.matching("task .* stored")) == 1

@@ -77,8 +77,8 @@ def test_a_disk_of_a_few_megabytes_that_is_full(disk: Path, url: str, client: Cl
         (seen_by_it / "ballast").unlink()
         assert late.result(WAIT_S) == 3
         assert [one.result(WAIT_S) for one in launched] == [300_000] * len(launched)
-        assert len(service.matching("task .* started")) == len(launched) + 1
         assert service.stop() == 0
+        assert len(service.matching("task .* started")) == len(launched) + 1
 
 
 def test_a_database_on_a_disk_that_is_mounted_read_only(disk: Path, url: str) -> None:

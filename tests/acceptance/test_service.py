@@ -410,8 +410,8 @@ def test_a_standby_takes_over_when_the_first_service_dies(start, client: Client,
     assert not standby.matching("task .* stored")
     first.kill()
     assert client.task(add).launch(3, 4).result(10) == 7  # within seconds: it looks once a second
-    assert standby.matching("task .* stored")
     assert standby.stop() == 0
+    assert standby.matching("task .* stored")
 
 
 def test_a_standby_of_the_same_database_takes_it_over_with_the_queue(start, client: Client, tmp_path: Path) -> None:

@@ -162,5 +162,6 @@ def test_a_service_that_is_stopped_and_continued_goes_on(start: Start, client: C
         skipped.result(WAIT_S)
     with pytest.raises(TaskTimedOut):
         overrun.result(WAIT_S)
-    assert len(service.matching("task .* started")) == 2
     assert task.launch(5, 6).result(WAIT_S) == 11
+    assert service.stop() == 0
+    assert len(service.matching("task .* started")) == 3

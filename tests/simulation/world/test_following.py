@@ -30,6 +30,21 @@ def spin(is_ended):
 
 
 @client.task
+def interrupt_and_note(number, sleep_s):
+    signal.pthread_kill(MAIN, signal.SIGINT)
+    if sleep_s:
+        time.sleep(sleep_s)
+    seen.append((number, threading.current_thread().name))
+
+
+@client.task
+def interrupt_and_spin():
+    signal.pthread_kill(MAIN, signal.SIGINT)
+    while not seen:
+        pass
+
+
+@client.task
 def sleep_and_note(number):
     time.sleep(number / 2)
     seen.append((number, threading.current_thread().name))
@@ -208,6 +223,38 @@ def test_an_interrupt_waits_for_the_end_of_such_a_turn(in_turns, interrupt):
             scheduler.advance(hours=1)
         scheduler.advance(hours=1)
         assert [message_id.result() for message_id in ids] == [None] * 3
+    assert threading.active_count() == threads
+
+
+@pytest.mark.parametrize("sleep_s", [0, 2])
+@pytest.mark.parametrize("before", [0, 2])
+def test_an_interrupt_waits_for_a_run_that_soon_gives_the_baton_back(sleep_s, before):
+    """At its end, or its next wait: it is not lost, whether the driver has begun it or it has followed another."""
+    threads = threading.active_count()
+    with Harness() as scheduler:
+        launch_one_by_one(before)
+        message_id = interrupt_and_note.options(delay=600).launch(9, sleep_s)
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.advance(hours=1)
+        assert scheduler.world._baton.lost == []
+        scheduler.advance(hours=1)
+        assert (message_id.result(), seen[-1][0]) == (None, 9)
+        outcome = message_id.outcome()
+        assert (outcome.ended_at - outcome.started_at).total_seconds() == sleep_s
+    assert threading.active_count() == threads
+
+
+def test_a_run_that_was_lost_and_has_ended_by_itself_leaves_nothing_behind():
+    """What had spun on after Ctrl-C comes to its end before the harness is closed."""
+    threads = threading.active_count()
+    with Harness() as scheduler:
+        interrupt_and_spin.launch()
+        with pytest.raises(KeyboardInterrupt):
+            scheduler.run_until_idle()
+        [lost] = scheduler.world._baton.lost
+        seen.append("the end")
+        while not lost.has_given_back:
+            pass
     assert threading.active_count() == threads
 
 
