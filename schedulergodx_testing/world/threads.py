@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import ctypes
+import os
 import sys
 import threading
 import traceback
@@ -201,7 +202,7 @@ class VirtualThread:
         return following
 
     def _live(self) -> None:
-        self.ident = _thread.get_ident()
+        self.ident, pid = _thread.get_ident(), os.getpid()
         self._world.enter(self)
         self.parked = None
         try:
@@ -214,6 +215,8 @@ class VirtualThread:
                 raise  # to `threading.excepthook`, as in every thread
             self.error = error
         finally:
+            if os.getpid() != pid:
+                os._exit(0)  # a child that was forked, and comes out of what its parent is to go on with
             if not self.is_own:
                 threading.current_thread().__dict__.pop("run", None)  # where `World.adopt` has put this method
             if self.is_process:

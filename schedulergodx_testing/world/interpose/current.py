@@ -6,6 +6,7 @@ somebody keeps is right in the next world too, and like the system's own when no
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,8 @@ REAL = frozenset(
     }
 )
 """Packages that see real time in every thread: they measure the real world, or wait for it."""
+_REAL_MODULES = {"concurrent.futures.process"}
+"""Single modules that do."""
 
 
 class Current:
@@ -63,5 +66,13 @@ def is_real(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__", "")
     known = _is_real.get(name)
     if known is None:
-        known = _is_real[name] = str(name).split(".", 1)[0] in REAL
+        known = _is_real[name] = str(name).split(".", 1)[0] in REAL or name in _REAL_MODULES
     return known
+
+
+def _leave() -> None:
+    Current.world = None  # a forked child has one thread, and no driver that would give it a turn
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave)

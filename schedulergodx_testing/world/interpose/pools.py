@@ -1,23 +1,29 @@
-"""`ThreadPoolExecutor`: while a world is open, work given to a pool runs on threads of that world.
+"""Pools: while a world is open, work given to a `ThreadPoolExecutor` runs on threads of that world.
 
-A pool may be older than the world, with threads that live in real time, and it may outlive it, when its threads are
+It may be older than the world, with threads that live in real time, and it may outlive it, when its threads are
 gone. So it works with other threads, and another queue, for as long as the world is open, and with its own afterwards.
+
+A `ProcessPoolExecutor` lives in real time, with its threads: whoever waits for what it is to bring does so, too.
 """
 
 from __future__ import annotations
 
 import queue
+import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, _base
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx_testing.world.interpose import current, patching
+from schedulergodx_testing.world.interpose.threading_waits import is_real
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_real_submit = ThreadPoolExecutor.submit
+_real_submit, _real_init = ThreadPoolExecutor.submit, Future.__init__
+_real_install: Any = _base._create_and_install_waiters  # type: ignore[attr-defined]
 _NAMES = ("_threads", "_idle_semaphore", "_work_queue")
+_PROCESSES = "concurrent.futures.process"
 _lent: list[tuple[Any, dict[str, Any]]] = []
 
 
@@ -59,4 +65,20 @@ def give_back() -> None:
             pool._work_queue.put(None)  # its own threads have not heard of it yet
 
 
+def _init(self: Any) -> None:
+    """Begin a future. Who makes it is looked at, since to import the pools of processes takes time."""
+    _real_init(self)
+    if sys._getframe(1).f_globals.get("__name__") == _PROCESSES:
+        self._condition.is_real = True
+
+
+def _install(futures: Any, when: Any) -> Any:
+    """Install what waits for any, or all, of several futures."""
+    waiter = _real_install(futures, when)
+    waiter.event._cond.is_real = any(is_real(future._condition) for future in futures)
+    return waiter
+
+
 patching.attribute(ThreadPoolExecutor, "submit", _submit)
+patching.attribute(Future, "__init__", _init)
+patching.function(_base, "_create_and_install_waiters", _install)

@@ -16,10 +16,18 @@ from schedulergodx_testing.world.interpose.locks import restore
 _real_wait = threading.Condition.wait
 
 
+def is_real(condition: threading.Condition) -> bool:
+    """Return whether what a condition waits for comes from a process, and time stands still until it comes."""
+    return getattr(condition, "is_real", False)
+
+
 def _wait(self: Any, timeout: float | None = None) -> bool:
     world = current.world()
     if world is None:
         return _real_wait(self, timeout)
+    if is_real(self):
+        with world.outside():
+            return _real_wait(self, timeout)
     if not self._is_owned():
         raise RuntimeError("cannot wait on un-acquired lock")
     waiter = real.allocate_lock()
