@@ -126,7 +126,8 @@ class Driving:
             next_us = self.world.next_us()
             if next_us is None:
                 return
-            self.world.run(self._chains.never, max(next_us, self.clock.monotonic_us() + 1), "run_all")
+            until_us = max(next_us, self.clock.monotonic_us() + 1)
+            self.world.run(self._chains.never, until_us, "run_all", is_further=True)
         raise TooManyEvents(
             f"run_all went through {limit} timers, and tasks still wait. Launched most: {most(self._launches.all())}\n"
             f"{self.world.describe()}"

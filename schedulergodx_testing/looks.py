@@ -19,7 +19,10 @@ POLLS_MAX = 100_000
 """Turns of threads in one wait without a limit, with nothing else in between, after which they count as endless."""
 FRUITLESS_MAX = 100_000
 """Waits of a test that ended by their own time, with nothing in between, after which they count as endless."""
-_WAITS_OF_NO_TIME = 1000  # after so many a microsecond has passed
+_WAITS_OF_NO_TIME = 1000
+"""After so many a microsecond has passed; after so many more two, and so on: a loop of them comes to its lifetime."""
+_PASSES_MAX_US = 20_000
+"""What passes with so many at most: about the time that they take."""
 _WITH_THREADS = 10  # so many times as often, where threads of the program go on meanwhile
 HELP = "Nothing happens by itself: advance(…), run_until_idle() or run_until(id) lets it"
 
@@ -77,7 +80,7 @@ class Deadlines:
     """When waits are over. Looking again and again takes time, or loops until it is *later* never end."""
 
     def __init__(self) -> None:
-        self._looks: dict[int, tuple[int, int]] = {}
+        self._looks: dict[int, tuple[int, int, int]] = {}  # of a thread: until when, how many, and what passes next
 
     def after_us(self, now_us: int, timeout_s: float) -> int:
         """Return the end of a wait of the calling thread; of a wait of no time now, and now and then a little later."""
@@ -85,10 +88,15 @@ class Deadlines:
         if deadline_us > now_us:
             return deadline_us
         ident = _thread.get_ident()
-        at_us, looks = self._looks.get(ident, (now_us, 0))
-        looks = looks + 1 if at_us == now_us else 1
-        self._looks[ident] = (now_us, looks)
-        return now_us + (looks % _WAITS_OF_NO_TIME == 0)
+        at_us, looks, passes_us = self._looks.get(ident, (now_us, 0, 1))
+        if now_us - at_us > _PASSES_MAX_US:  # it has done something else meanwhile
+            looks, passes_us = 0, 1
+        elif looks + 1 == _WAITS_OF_NO_TIME:
+            at_us = now_us + passes_us
+            self._looks[ident] = (at_us, 0, min(2 * passes_us, _PASSES_MAX_US))
+            return at_us
+        self._looks[ident] = (now_us, looks + 1, passes_us)
+        return now_us
 
 
 class Polls:

@@ -193,20 +193,23 @@ class World:
         *,
         may_time_pass: bool = True,
         is_users: bool = False,
+        is_further: bool = False,
     ) -> bool:
         """Let things happen until `until`, or until the clock shows `deadline_us`. Returns whether `until` holds.
 
-        `is_users`: `until` is the test's own. Raises:
+        `is_users`: `until` is the test's own; `is_further`: the run before was a part of the same. Raises:
             NothingLeftToHappen: without a deadline, when nothing can ever make it hold.
             Deadlock: threads wait for each other's locks.
             ThreadStuck: a thread runs on without a wait that virtual time can see.
             TooManyEvents: it goes on and on.
         """
-        return self._run(Wait(Parked(until, deadline_us, what), may_time_pass=may_time_pass, is_users=is_users))
+        parked = Parked(until, deadline_us, what)
+        return self._run(Wait(parked, may_time_pass=may_time_pass, is_users=is_users, is_further=is_further))
 
     def _run(self, wait: Wait) -> bool:
         foreign_clocks.refuse()
-        self._polls.turns = 0
+        if not wait.is_further:
+            self._polls.turns = 0
         wait.begin(self._events_max, self.launches())
         outer, self._wait = self._wait, wait
         self._turns.begin(wait.parked.ready)
@@ -242,7 +245,7 @@ class World:
 
     def _go_on_at(self, moment_us: int, wait: Wait) -> None:
         own = wait.parked
-        if own.deadline_us is None:
+        if own.deadline_us is None or wait.is_further:
             self._polls.going_on(own.what, self._turns.is_anything_due, self.describe)
         # An actor's timer that is due and not done yet: floats of seconds differ by less than a microsecond.
         self.clock.forward_to_us(max(moment_us, self.clock.monotonic_us() + 1))

@@ -22,12 +22,16 @@ class Wait:
         parked: what for, and until when.
         may_time_pass: whether the clock may be moved for it.
         is_users: whether it is for a condition of the test: that is asked by the driver only, since it may do anything.
+        is_further: whether it is a further part of one that has no limit.
     """
 
-    def __init__(self, parked: Parked, *, may_time_pass: bool = True, is_users: bool = False) -> None:
+    def __init__(
+        self, parked: Parked, *, may_time_pass: bool = True, is_users: bool = False, is_further: bool = False
+    ) -> None:
         self.parked = parked
         self.may_time_pass = may_time_pass
         self.is_users = is_users
+        self.is_further = is_further
         self._events_max = self._instant_max = 0
         self._events = 0
         self._at_instant = 0

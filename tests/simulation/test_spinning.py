@@ -188,6 +188,27 @@ def test_run_all_shows_a_task_that_only_polls(scheduler: Harness) -> None:
         scheduler.run_all(limit=50)
 
 
+@pytest.mark.slow
+def test_run_all_shows_a_task_that_polls_without_waiting(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives others their turn at each round, and there are none: what counts is how often, over all timers."""
+    monkeypatch.setattr(looks, "POLLS_MAX", 20_000)
+    poll.launch(0)
+    with pytest.raises(TooManyEvents, match=r"looked again 20000 times(.|\n)*in poll"):
+        scheduler.run_all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_task_that_polls_without_waiting_comes_to_its_lifetime(
+    scheduler: Harness, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """A round takes time, in the end about as much as in reality; several that do it do not keep each other from it."""
+    monkeypatch.setattr(looks, "_PASSES_MAX_US", 2_000_000)
+    ids = [poll.options(task_lifetime=3).launch(0) for _ in range(1 + others)]
+    scheduler.run_all()
+    assert {message_id.outcome().code.name for message_id in ids} == {"TASK_TIMEOUT"}
+
+
 def test_a_service_that_turns_for_nothing_is_told(scheduler: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake of the library, or of a storage of one's own: named at once, instead of after minutes."""
     monkeypatch.setattr(actors, "IDLE_TURNS_MAX", 20)
