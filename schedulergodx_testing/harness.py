@@ -196,9 +196,12 @@ class Harness(Driving, Assertions, Crashing):
 
         Raises:
             LeftBehind: a thread of a task could not be ended.
+            HarnessError: another thread has opened it, and lives: that one closes it.
         """
         if self._state != "open":
             return
+        if not self.world.drive_from_here():
+            raise HarnessError("the thread that opened a harness closes it: nothing is closed yet")
         self._state = "closed"
         try:
             stuck = self.world.end()

@@ -9,6 +9,7 @@ the same.
 from __future__ import annotations
 
 import _thread
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,8 @@ class World:
         self._patience_s = patience_s
         self._events_max = events_max
         self.launches: Callable[[], int] = lambda: 0
-        self._test = self._driver = _thread.get_ident()
+        self._test = self._driver = _get_ident()
+        self._is_driven = False
         self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
         self.watch = 0
@@ -97,6 +99,19 @@ class World:
     def _own(self) -> set[int | None]:
         """Return the threads, by ident, that live in virtual time, or rest until they are to."""
         return {*self._by_ident, self.watch, *[worker.thread.ident for worker in self._idle]}
+
+    def drive_from_here(self) -> bool:
+        """Make the calling thread the driver, before anything has begun, or once the one before has ended.
+
+        Returns whether it is the driver now.
+        """
+        ident = _get_ident()
+        if self._test != ident and (not self._is_driven or self._test not in sys._current_frames()):  # noqa: SLF001 - as in threads.py
+            self._by_ident.pop(self._test, None)
+            self._test = self._driver = ident
+            self._by_ident[ident] = None
+        self._is_driven = True
+        return self._test == ident
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""

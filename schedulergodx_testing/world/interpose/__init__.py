@@ -65,6 +65,7 @@ def interposed(world: World, time_zone: tzinfo) -> Iterator[None]:
         raise HarnessError("another world of virtual time is open in this process; they do not nest")
     with zones.local(time_zone, world.clock.now()):
         state = random.getstate() if world.is_seeding_random else None
+        world.drive_from_here()
         Current.world = world
         try:
             patching.put_in()
