@@ -200,7 +200,7 @@ class World:
 
     # --- driving --------------------------------------------------------------------------------------------------
 
-    def run(
+    def run(  # noqa: PLR0913 - what a wait is told by
         self,
         until: Callable[[], bool],
         deadline_us: int | None,
@@ -421,6 +421,9 @@ class World:
         for child in self.threads:
             if child.process is thread:
                 child.is_killed = True  # a process takes its threads with it
+        if thread.is_lost:  # it swallows what ends it, and rests
+            self._baton.lost.append(thread)
+            return
         worker = thread.give_back()
         if worker is not None and not thread.is_process:
             self._idle.append(worker)

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +17,17 @@ from schedulergodx_testing.world import real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from schedulergodx_testing.world.scheduler import World
 
 _WORLD = Path(__file__).parent
 _RUNNERS = frozenset({"_pytest", "pluggy"})
 _LINES_MAX = 8
+_ONCE_S = 0.02
+"""How long an exception that was raised in a thread may take to end it, before it is raised again."""
+_SWALLOWED_MAX = 100
+"""How often a thread may swallow what is to end it, at one wait after the other, before it is laid to rest."""
 
 
 class VirtualKill(BaseException):
@@ -95,6 +100,7 @@ class VirtualThread:
         self._body = body
         self._shields = 0
         self._held: list[Any] = []
+        self._swallowed = 0
         # Those of its worker, once it has one.
         self._go: Any = None if thread is None else _taken_lock()
         self._back: Any = None if thread is None else _taken_lock()
@@ -161,7 +167,22 @@ class VirtualThread:
 
     def _refuse_to_go_on(self) -> None:
         if self.is_dying or self.is_lost:
+            self._swallowed += 1
+            if self._swallowed > _SWALLOWED_MAX:
+                self._rest()
+            elif self._swallowed > 1:
+                sys.settrace(_unswallowed(sys._getframe()))  # noqa: SLF001 - the documented way to one's own stack
             raise VirtualKill
+
+    def _rest(self) -> None:
+        """Wait until the world's end: a run that swallows its end would spin, and production's kill asks nobody."""
+        self._swallowed = 0
+        if not self.is_done:
+            self._world.leave(self)
+            self.is_lost = self.is_done = True
+            self._back.release()
+            self.has_given_back = True
+        real.acquire(self._go)
 
     @contextmanager
     def shielded(self) -> Iterator[None]:
@@ -184,8 +205,7 @@ class VirtualThread:
         try:
             self._live()
         finally:
-            self._back.release()
-            self.has_given_back = True
+            self._end()
 
     def run_in(self, worker: Worker) -> VirtualThread | None:
         """Run in a worker's thread, which has its first turn, to the end.
@@ -195,11 +215,16 @@ class VirtualThread:
         self._live()
         following = self._world.follow(self)
         if following is None:
-            self._back.release()
-            self.has_given_back = True
+            self._end()
         else:
             following._use(worker)  # noqa: SLF001 - another of this class
         return following
+
+    def _end(self) -> None:
+        """Give the baton back, at the end. One that was lost may have done so when it came to a wait."""
+        with suppress(RuntimeError) if self.is_lost else nullcontext():
+            self._back.release()
+        self.has_given_back = True
 
     def _live(self) -> None:
         self.ident, pid = _thread.get_ident(), os.getpid()
@@ -215,6 +240,8 @@ class VirtualThread:
                 raise  # to `threading.excepthook`, as in every thread
             self.error = error
         finally:
+            if self._swallowed > 1:
+                sys.settrace(None)
             if os.getpid() != pid:
                 os._exit(0)  # a child that was forked, and comes out of what its parent is to go on with
             if not self.is_own:
@@ -234,7 +261,8 @@ class VirtualThread:
     def interrupt(self, timeout_s: float) -> bool:
         """Raise VirtualKill in a thread that goes on without the baton. Returns whether there is no such thread then.
 
-        It ends one that spins in Python; one that waits in C goes on.
+        It ends one that spins in Python, also one that swallows it here and there: it is raised again and again. One
+        that waits in C goes on.
         """
         if self.join(0):
             return True
@@ -244,8 +272,12 @@ class VirtualThread:
             # It has come to a wait meanwhile, or to its end, or has not had the turn that was its first.
             with suppress(RuntimeError):
                 self._go.release()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))
-        return self.join(timeout_s)
+        end_s = real.monotonic() + timeout_s
+        while real.monotonic() < end_s:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))
+            if self.join(min(timeout_s, _ONCE_S)):
+                return True
+        return False
 
     def join(self, timeout_s: float) -> bool:
         """Wait in real time for the end of the system's thread. Returns whether it has ended."""
@@ -296,6 +328,27 @@ class Worker:
                     return
                 while thread is not None:
                     thread = thread.run_in(self)
+
+
+def _unswallowed(frame: FrameType | None) -> Any:
+    """Return a trace function that raises VirtualKill where the code under test catches it, on this stack.
+
+    What is raised within a handler leaves it, as it leaves the loop around it.
+    """
+    is_caught = False
+
+    def trace(where: FrameType, event: str, _told: Any) -> Any:
+        nonlocal is_caught
+        if event == "exception":
+            is_caught = not where.f_code.co_filename.startswith(str(_WORLD))
+        elif event == "line" and is_caught:
+            raise VirtualKill
+        return trace
+
+    while frame is not None:
+        frame.f_trace = trace
+        frame = frame.f_back
+    return trace
 
 
 def _taken_lock() -> Any:
