@@ -11,7 +11,7 @@ from schedulergodx import config
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx_testing.assertions import CAPTURES
 from schedulergodx_testing.chains import Chains, most
-from schedulergodx_testing.clock import jump_s, microseconds_up, span_s
+from schedulergodx_testing.clock import jump_s, span_s
 from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents
 from schedulergodx_testing.launched import Launches
@@ -66,19 +66,21 @@ class Driving:
         """Let time pass, and everything happen that happens in it, up to and including its last moment.
 
         Raises:
-            InvalidParameter: the time is negative, NaN or infinite.
+            InvalidParameter: the time is no number, negative, NaN or infinite, or leads beyond `FakeClock`'s calendar;
+                nothing has happened.
         """
         self._must_drive()
         by_s = span_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days)
+        until_us = self.clock.monotonic_us() + self.clock.ahead_us(by_s)
         self.note("test", f"advance by {duration(timedelta(seconds=by_s))}")
-        until_us = self.clock.monotonic_us() + microseconds_up(by_s)
         self.world.run(self._chains.never, until_us, "advance")
 
     def travel_to(self, moment: datetime) -> None:
         """Let time pass as `advance` does, until the wall shows `moment`, an aware datetime.
 
         Raises:
-            InvalidParameter: it has no time zone, or is over: `jump_wall` sets a wall clock back.
+            InvalidParameter: it has no time zone, or is over (`jump_wall` sets a wall clock back), or is beyond
+                `FakeClock`'s calendar; nothing has happened.
         """
         self.advance(self.clock.until(moment))
 
@@ -96,11 +98,15 @@ class Driving:
 
         Raises:
             NothingLeftToHappen: it can never come.
-            HarnessError: not in time.
+            HarnessError: not in time; or `what` is no id and no condition.
+            InvalidParameter: `timeout_s` is no number from 0 to ten years; nothing has happened.
         """
         self._must_drive()
+        _refuse_what_never_comes(what)
         holds = what if callable(what) else lambda: self.outcome(what) is not None
-        deadline_us = None if timeout_s is None else self.clock.monotonic_us() + microseconds_up(timeout_s)
+        deadline_us = None
+        if timeout_s is not None:
+            deadline_us = self.clock.monotonic_us() + self.clock.ahead_us(config.seconds("timeout_s", timeout_s))
         told = f"run_until({what!r:.80})"
         until, is_users = (lambda: holds() or self._chains.never()), callable(what)
         has_come = self._explained(lambda: self.world.run(until, deadline_us, told, is_users=is_users))
@@ -142,7 +148,12 @@ class Driving:
         hours: float = 0.0,
         days: float = 0.0,
     ) -> None:
-        """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it."""
+        """Set the wall clock, forward or back, as an operator, NTP or a resumed machine does. No time passes by it.
+
+        Raises:
+            InvalidParameter: the time is no number, NaN or infinite, or leads out of `FakeClock`'s calendar; nothing
+                has happened.
+        """
         self._must_drive()
         self.clock.set_wall(jump_s(delta, seconds=seconds, minutes=minutes, hours=hours, days=days))
         self.note("test", f"wall clock set to {self.clock.now():%Y-%m-%d %H:%M:%S}")
@@ -218,3 +229,13 @@ class Driving:
                 "only the thread that opened it drives a harness; what runs in it, a task or a thread, waits "
                 "(time.sleep, id.result(), …) and so lets time pass"
             )
+
+
+def _refuse_what_never_comes(what: object) -> None:
+    """Refuse what is neither an id nor a condition. Calling a task would run it here and now, and launch nothing."""
+    if isinstance(what, str) or (callable(what) and not hasattr(what, "__schedulergodx_function__")):
+        return
+    raise HarnessError(
+        f"run_until needs the id of a launch, as launch() returns it, or a function that returns whether a condition "
+        f"holds; got {what!r:.80} ({type(what).__name__}), which is no id and no condition"
+    )

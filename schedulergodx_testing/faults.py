@@ -30,9 +30,14 @@ class HarnessFaults:
 
         Raises:
             InvalidParameter: `at` or `error` is none of these.
+            HarnessError: there is no service of that number.
         """
         self._served(service).storage.fail(at, error, once=once)
 
     def heal_storage(self, service: int = 0) -> None:
-        """Let the database work again; what was armed and has not happened is forgotten."""
+        """Let the database work again; what was armed and has not happened is forgotten.
+
+        Raises:
+            HarnessError: there is no service of that number.
+        """
         self._served(service).storage.heal()

@@ -299,20 +299,33 @@ class Harness(Driving, Assertions, Crashing):
         return tuple(self._services)
 
     def crash_service(self, index: int = 0) -> None:
-        """End a service as SIGKILL does: what ran is cut off, what was not committed is gone."""
+        """End a service as SIGKILL does: what ran is cut off, what was not committed is gone.
+
+        Raises:
+            HarnessError: there is no service of that number, from 0 in the order of `new_service`; or it is down.
+        """
         self._must_drive()
         self._served(index).crash()
 
     def stop_service(self, index: int = 0, *, grace_s: float | None = None) -> None:
-        """Stop a service as SIGTERM does; virtual time passes while running tasks end."""
+        """Stop a service as SIGTERM does; virtual time passes while running tasks end.
+
+        Raises:
+            HarnessError: there is no service of that number, from 0 in the order of `new_service`; or it is down.
+            InvalidParameter: `grace_s` is no number from 0 to ten years; nothing was asked.
+        """
         self._must_drive()
         self._served(index).stop(grace_s)
 
     def start_service(self, index: int = 0) -> Service:
-        """Start a stopped or crashed service again, on its database."""
+        """Start a stopped or crashed service again, on its database.
+
+        Raises:
+            HarnessError: there is no service of that number, from 0 in the order of `new_service`; or it is up.
+        """
         self._must_drive()
-        served = self._services[index] if index < len(self._services) else None
-        if served is None or served.is_up:
+        served = self._served_at(index)
+        if served.is_up:
             raise HarnessError("there is no stopped service to start: new_service() makes a further one")
         served.start()
         return served.actor.service
@@ -393,8 +406,12 @@ class Harness(Driving, Assertions, Crashing):
             )
         return self._services[0]
 
-    def _served_at(self, index: int) -> Served:
+    def _served_at(self, index: object) -> Served:
         self._first()
+        count = len(self._services)
+        if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
+            there = "is 1 service, number 0" if count == 1 else f"are {count} services, numbers 0 to {count - 1}"
+            raise HarnessError(f"no service has the number {index!r:.40}: there {there}; new_service() makes another")
         return self._services[index]
 
     def _served(self, index: int) -> Served:

@@ -25,6 +25,7 @@ from schedulergodx import config
 from schedulergodx.errors import TaskNotSerializable
 from schedulergodx.utils.message import payload
 from schedulergodx_testing import fresh_interpreter, pickles
+from schedulergodx_testing.errors import HarnessError
 from schedulergodx_testing.launched import function_of
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ def assert_portable(
 
     Raises:
         AssertionError: it could not; the message names everything that is missing, each with what to do about it.
-        HarnessError: `task` is no task.
+        HarnessError: `task` is no task, or an entry of `path` is not there.
     """
     function = function_of(task)
+    folders = _entries(path)
     parameters = getattr(task, "parameters", None)
     try:
         packed = payload.pack(
@@ -72,10 +74,22 @@ def assert_portable(
     except TaskNotSerializable as error:
         raise AssertionError(_report(task, [f"{error}{_advice(error)}"])) from error
     problems = [*_test_only(packed), *_of_main(packed), *_undefined(function, packed)]
-    answer = _ask(packed, function, path=path, python=python, is_run=run)
+    answer = _ask(packed, function, path=folders, python=python, is_run=run)
     problems += _told(function, packed, answer, {name for name, _ in _needs(packed)})
     if problems:
         raise AssertionError(_report(task, problems))
+
+
+def _entries(path: Sequence[str | Path]) -> list[str]:
+    """Return the entries of a path in full. Raises HarnessError: one is not there, and Python would pass it over."""
+    if isinstance(path, (str, Path)):
+        raise HarnessError(f"path= takes a list of folders: path=[{str(path)!r:.200}]")
+    if missing := [str(entry) for entry in path if not Path(entry).exists()]:
+        raise HarnessError(
+            f"path= names what is not there: {', '.join(map(repr, missing))}, seen from {Path.cwd()}. Name the folders "
+            "that the service imports from"
+        )
+    return [str(Path(entry).resolve()) for entry in path]
 
 
 def _advice(error: TaskNotSerializable) -> str:
@@ -173,11 +187,11 @@ def _may_catch(code: CodeType) -> bool:
 
 
 def _ask(
-    packed: payload.Packed, function: Callable[..., Any], *, path: Sequence[str | Path], python: str, is_run: bool
+    packed: payload.Packed, function: Callable[..., Any], *, path: Sequence[str], python: str, is_run: bool
 ) -> Mapping[str, Any]:
     fields = {name: _text(value) for name, value in asdict(packed).items()} | {"python": payload.PYTHON_VERSION}
     order = {
-        "path": [str(Path(folder).resolve()) for folder in path],
+        "path": path,
         "package_parent": str(Path(schedulergodx.__file__).resolve().parents[1]),
         "needs": [need for need in _needs(packed) if not _is_told_here(need[0])],
         "imports": sorted(_imports(function.__code__)) if isinstance(function, FunctionType) else [],

@@ -111,6 +111,15 @@ def test_a_lock_in_a_global_is_named_as_the_reason(tasks: Any) -> None:
     assert "A lock guards the threads of one process" in str(caught.value)
 
 
+def test_a_path_that_is_not_there_is_refused(tasks: Any, folder: Path) -> None:
+    """By name: Python would pass it over, and the assertion would say less than it seems to."""
+    for missing in (folder / "gone", str(folder / "gone")):
+        with pytest.raises(HarnessError, match=r"path= names what is not there: '\S*/gone', seen from .*imports from"):
+            assert_portable(tasks.by_reference, 5, path=[folder, missing])
+    with pytest.raises(HarnessError, match=r"path= takes a list of folders: path=\["):
+        assert_portable(tasks.by_reference, 5, path=str(folder))
+
+
 def test_an_open_lock_cannot_be_an_argument() -> None:
     """The argument is named, and no interpreter is started for it."""
     with pytest.raises(AssertionError, match=r"argument 'value' .*\(lock\) cannot be pickled.* A lock guards"):

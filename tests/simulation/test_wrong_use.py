@@ -7,8 +7,11 @@ import threading
 import time
 import weakref
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 from unittest import mock
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -23,6 +26,7 @@ from schedulergodx_testing import (
     chains,
     looks,
 )
+from schedulergodx_testing.clock import FIRST, LAST, START
 from schedulergodx_testing.world import wait
 
 if TYPE_CHECKING:
@@ -56,6 +60,97 @@ def test_time_passes_forward_only(scheduler: Harness, span: dict[str, float]) ->
     assert scheduler.clock.now() == before
     scheduler.advance(seconds=1)
     assert scheduler.clock.now() == before + timedelta(seconds=1)
+
+
+BEYOND: list[Callable[[Harness | FakeClock], object]] = [
+    lambda one: one.advance(seconds=1e12),
+    lambda one: one.advance(days=1e300),
+    lambda one: one.advance(seconds=1e308),
+    lambda one: one.advance(timedelta.max),
+    lambda one: one.travel_to(datetime.max.replace(tzinfo=UTC)),
+    lambda one: one.jump_wall(days=1e9),
+    lambda one: one.jump_wall(seconds=1e308),
+    lambda one: one.jump_wall(days=-366 * 2026),
+    lambda one: one.jump_wall(seconds=-1e308),
+]
+
+
+@pytest.mark.parametrize("move", BEYOND)
+def test_time_stays_in_the_calendar(scheduler: Harness, move: Callable[[Harness | FakeClock], object]) -> None:
+    """What leads out of it is refused before anything has moved, with the bound; the next wait works."""
+    message_id = double.options(delay=60).launch(2)
+    clock = FakeClock()
+    for one, its_clock in ((scheduler, scheduler.clock), (clock, clock)):
+        before = its_clock.now(), its_clock.monotonic()
+        with pytest.raises(
+            InvalidParameter,
+            match=r"shows 2026-01-01 .*cannot be moved by .*e\+\d+ s: .* 100 to 9899, .*9999.*Move it by less",
+        ):
+            move(one)
+        assert (its_clock.now(), its_clock.monotonic()) == before
+        one.advance(minutes=1)
+        assert its_clock.now() == before[0] + timedelta(minutes=1)
+    assert message_id.result() == 4
+
+
+def test_a_wait_of_the_program_stays_in_the_calendar(scheduler: Harness) -> None:
+    """A sleep that ends beyond it is refused too, when nothing else is left; the harness goes on."""
+    with pytest.raises(InvalidParameter, match=r"cannot be moved by 1e\+12 s: .*9999"):
+        time.sleep(1e12)
+    scheduler.crash_service()
+    scheduler.start_service()
+    assert double.launch(2).result() == 4
+    with pytest.raises(InvalidParameter, match="cannot be moved by inf s"):
+        FakeClock().wait_for(SimpleQueue(), float("inf"))
+
+
+@pytest.mark.parametrize("edge", [FIRST, LAST - timedelta(days=1)])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "America/Los_Angeles"])
+def test_everything_works_at_the_edges_of_the_calendar(edge: datetime, zone: str) -> None:
+    """Begun there, or set there: delays of ten years are still dates, in every local time."""
+    with Harness(start=edge, time_zone=zone) as scheduler:
+        assert double.launch(1).result() == 2
+        double.options(delay=10 * 365 * 86400).launch(2)
+        scheduler.run_until_idle()
+        assert datetime.now().year == time.localtime().tm_year  # noqa: DTZ005 - a naive local time, as a program asks
+        scheduler.crash_service()
+        scheduler.start_service()
+        scheduler.jump_wall(START - edge)
+        assert double.launch(3).result() == 6
+        scheduler.jump_wall(edge - scheduler.clock.now())
+        assert double.launch(4).result() == 8
+
+
+@pytest.mark.parametrize(
+    "start", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=ZoneInfo("Asia/Tokyo"))]
+)
+def test_a_start_outside_the_calendar(start: datetime) -> None:
+    """Is refused where it is written."""
+    for make in (FakeClock, Harness):
+        with pytest.raises(InvalidParameter, match="start must be within the years 100 to 9899"):
+            make(start=start)
+
+
+@pytest.mark.parametrize("value", ["5", None, True, [5]], ids=repr)
+@pytest.mark.parametrize("unit", ["seconds", "minutes", "hours", "days"])
+def test_a_length_of_time_is_a_number(scheduler: Harness, unit: str, value: Any) -> None:
+    """What is none is refused by its name, with an example; a whole number beyond all floats is one, and infinite."""
+    kind = type(value).__name__
+    for one in (scheduler, FakeClock()):
+        with pytest.raises(
+            InvalidParameter, match=rf"^{unit} must be a number, as in advance\({unit}=5\); got {kind}$"
+        ):
+            one.advance(**{unit: value})
+        with pytest.raises(
+            InvalidParameter, match=rf"^{unit} must be a number, as in jump_wall\({unit}=5\); got {kind}$"
+        ):
+            one.jump_wall(**{unit: value})
+        for number, told in ((10**400, "inf"), (-(10**400), "-inf")):
+            with pytest.raises(InvalidParameter, match=f"finite number of seconds.*got {told}"):
+                one.jump_wall(**{unit: number})
+    before = scheduler.clock.now()
+    scheduler.advance(**{unit: Fraction(1, 2)})
+    assert scheduler.clock.now() == before + timedelta(**{unit: 0.5})
 
 
 def test_a_length_of_time_needs_a_unit(scheduler: Harness) -> None:
@@ -353,6 +448,63 @@ def test_waiting_for_what_never_comes(scheduler: Harness) -> None:
         scheduler.run_until(lambda: False)
     with pytest.raises(HarnessError, match="not within 5 virtual seconds"):
         scheduler.run_until(lambda: False, timeout_s=5)
+
+
+@pytest.mark.parametrize("timeout_s", [float("nan"), -1, -1e-9, float("inf"), 1e12, 10**400, "5", True], ids=repr)
+def test_a_timeout_outside_its_range(scheduler: Harness, timeout_s: Any) -> None:
+    """Is refused by its name, before anything has happened, as for `id.result()`; a condition is not asked."""
+    message_id = double.options(delay=60).launch(2)
+    before = scheduler.clock.now()
+    waits: list[Callable[[], object]] = [
+        lambda: scheduler.run_until(message_id, timeout_s=timeout_s),
+        lambda: scheduler.run_until(lambda: pytest.fail("it was asked"), timeout_s=timeout_s),
+        lambda: message_id.result(timeout_s=timeout_s),
+        lambda: scheduler.broker.faults.half_open(heartbeat_s=timeout_s),
+        lambda: scheduler.broker.crash(down_s=timeout_s),
+    ]
+    for wait_for in waits:
+        with pytest.raises(
+            InvalidParameter, match=r"^\w+_s must be a number of seconds (from|above) 0 to 3\.1536e\+08, got"
+        ):
+            wait_for()
+    with pytest.raises(InvalidParameter, match=r"^grace_s must be a number of seconds from 0"):
+        scheduler.stop_service(grace_s=timeout_s)
+    assert scheduler.clock.now() == before
+    scheduler.run_until(message_id, timeout_s=60.5)
+    assert message_id.result() == 4
+
+
+@pytest.mark.parametrize("what", [None, 5, double, b"id", ["id"]], ids=repr)
+def test_waiting_for_what_is_no_id_and_no_condition(scheduler: Harness, what: Any) -> None:
+    """Is refused by what it is; a task is not run by it."""
+    double.launch(1)
+    with pytest.raises(
+        HarnessError,
+        match=rf"needs the id of a launch.* got .*\({type(what).__name__}\), which is no id and no condition",
+    ):
+        scheduler.run_until(what)
+
+
+@pytest.mark.parametrize("number", [2, 3, -1, -2, True, "0", None, 0.0], ids=repr)
+def test_a_service_that_is_not_there(scheduler: Harness, number: Any) -> None:
+    """Is refused by its number, with those that there are; none is taken in its place."""
+    scheduler.new_service()
+    for use in (
+        scheduler.crash_service,
+        scheduler.stop_service,
+        scheduler.start_service,
+        scheduler.faults.heal_storage,
+        lambda which: scheduler.faults.fail_storage(service=which),
+    ):
+        with pytest.raises(
+            HarnessError,
+            match=rf"no service has the number {number!r}: there are 2 services, numbers 0 to 1; new_service",
+        ):
+            use(number)
+    assert [served.is_up for served in scheduler.services] == [True, True]
+    scheduler.crash_service(1)
+    assert [served.is_up for served in scheduler.services] == [True, False]
+    scheduler.start_service(1)
 
 
 def test_a_task_that_launches_itself_for_ever(scheduler: Harness) -> None:
