@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,8 @@ def survives_crashes(
 ) -> Callable[[Callable[..., object]], Callable[..., None]]:
     """Make a test of a scenario, which takes a harness as `scheduler`, or else first; see `check_survives_crashes`.
 
-    Further arguments are fixtures, made once for all runs.
+    Further arguments are fixtures, made once for all runs. Under pytest, `@pytest.mark.scheduler(...)` of the test, its
+    class or its module gives options too, as for the fixture; those that are given here win.
     """
 
     def decorate(scenario: Callable[..., object]) -> Callable[..., None]:
@@ -203,7 +205,8 @@ def survives_crashes(
                 return scenario(*args, **kwargs, **{harness_name: harness})
 
             one.__qualname__ = scenario.__qualname__
-            check_survives_crashes(one, service=service, client=client, broker=broker, only=only, **options)
+            together = _of_markers() | options
+            check_survives_crashes(one, service=service, client=client, broker=broker, only=only, **together)
 
         # pytest must not see the harness among the fixtures: it is made here, for every run.
         del test.__wrapped__
@@ -212,6 +215,12 @@ def survives_crashes(
         return test
 
     return decorate
+
+
+def _of_markers() -> dict[str, Any]:
+    """Return the options that the markers of the running test give; none, where pytest runs no test."""
+    plugin = sys.modules.get("schedulergodx_testing.plugin")
+    return {} if plugin is None else plugin.options_of_running_test()
 
 
 def _kills(moments: list[_Moment], wanted: set[str]) -> Iterator[Kill]:

@@ -30,6 +30,7 @@ _COUNT: Final = pytest.StashKey[int]()
 _LEAKS: Final = "taken from the real world"
 _LEAKS_SHOWN_MAX: Final = 20
 _VIRTUAL_S: Final = "virtual_s"
+_running: Final[list[pytest.Item]] = []  # the last one runs; a test may run others within itself
 REQUIRE_RABBITMQ: Final = "--require-rabbitmq"
 REQUIRE_DOCKER: Final = "--require-docker"
 
@@ -80,7 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     config.addinivalue_line(
         "markers",
-        "scheduler(**options): how the fixture `scheduler` opens its harness, as for schedulergodx_testing.Harness",
+        "scheduler(**options): how the fixture `scheduler`, or @survives_crashes, opens a harness, as for "
+        "schedulergodx_testing.Harness",
     )
 
 
@@ -115,14 +117,9 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
     from schedulergodx_testing import replay
     from schedulergodx_testing.harness import Harness
 
-    options: dict[str, Any] = {}
-    for marker in request.node.iter_markers("scheduler"):
-        _refuse_unnamed(marker, Harness)
-        options = marker.kwargs | options
-    options.setdefault("transport", _scheduler_transport)
+    options = {"transport": _scheduler_transport} | _marked(request.node)
     if wanted := replay.wanted():
         options["seed"], options["replay"] = replay.parse(wanted)
-    _refuse_unknown(options, Harness)
     harness = Harness(**options)
     request.node.stash[_HARNESS] = harness
     began_s = harness.clock.monotonic()
@@ -136,6 +133,23 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
     request.node.user_properties.append((_VIRTUAL_S, harness.clock.monotonic() - began_s))
     _recheck(request, harness)
     _compare(request, harness)
+
+
+def options_of_running_test() -> dict[str, Any]:
+    """Return the options that the markers of the running test give, for what opens a harness by itself."""
+    return _marked(_running[-1]) if _running else {}
+
+
+def _marked(item: pytest.Item) -> dict[str, Any]:
+    """Return the options that the markers of a test give; one that is none fails it."""
+    from schedulergodx_testing.harness import Harness
+
+    options: dict[str, Any] = {}
+    for marker in item.iter_markers("scheduler"):
+        _refuse_unnamed(marker, Harness)
+        options = {**marker.kwargs, **options}
+    _refuse_unknown(options, Harness)
+    return options
 
 
 def _refuse_unnamed(marker: pytest.Mark, harness: type["Harness"]) -> None:
@@ -211,9 +225,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Remember which harness was open before the test itself began: that of a fixture, of whatever scope."""
+    """Remember which harness was open before the test itself began: that of a fixture, of whatever scope.
+
+    What opens its own, as `survives_crashes` does, can ask for the options of its markers meanwhile.
+    """
     item.stash[_OPEN_BEFORE] = _open_harness()
-    return (yield)
+    _running.append(item)
+    try:
+        return (yield)
+    finally:
+        _running.pop()
 
 
 @pytest.hookimpl(wrapper=True)

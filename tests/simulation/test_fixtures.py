@@ -113,6 +113,112 @@ def test_the_nearest_marker_wins(suite: pytest.Pytester) -> None:
     suite.runpytest(*PLUGIN, "--strict-markers").assert_outcomes(passed=3)
 
 
+EXPLORED = """
+    import time
+    import pytest
+    from datetime import UTC, datetime
+    from unittest import TestCase
+    from schedulergodx import Client
+    from schedulergodx_testing import survives_crashes
+
+    client = Client(name="shop")
+    pytestmark = pytest.mark.scheduler(start=datetime(2020, 1, 1, tzinfo=UTC))
+    runs = []
+
+    @client.task
+    def nothing(): pass
+
+    def told(scheduler):
+        nothing.launch()
+        scheduler.run_all()
+        runs.append((scheduler.seed, scheduler.clock.now().year, scheduler.restart_after_s))
+
+    def check(expected):
+        assert len(runs) > 3 and set(runs) == {expected}, runs[:1]
+        runs.clear()
+
+    @pytest.mark.scheduler(seed=1)
+    @survives_crashes(broker=False)
+    def test_above(scheduler): told(scheduler)
+
+    def test_above_did(): check((1, 2020, 1.0))
+
+    @survives_crashes(broker=False)
+    @pytest.mark.scheduler(seed=2)
+    def test_below(scheduler): told(scheduler)
+
+    def test_below_did(): check((2, 2020, 1.0))
+
+    @survives_crashes(broker=False, seed=3)
+    @pytest.mark.scheduler(seed=2, restart_after_s=5)
+    def test_its_own_options_win(scheduler): told(scheduler)
+
+    def test_its_own_options_won(): check((3, 2020, 5))
+
+    @pytest.mark.scheduler(seed=4, start=datetime(2030, 1, 1, tzinfo=UTC))
+    class TestClass:
+        @survives_crashes(broker=False)
+        def test_in_a_class(self, scheduler, tmp_path): told(scheduler)
+
+        def test_in_a_class_did(self): check((4, 2030, 1.0))
+
+    @pytest.mark.scheduler(seed=5)
+    class Case(TestCase):
+        @survives_crashes(broker=False)
+        def test_in_a_case(self, scheduler): told(scheduler)
+
+        def test_in_a_case_did(self): check((5, 2020, 1.0))
+"""
+
+
+def test_a_marker_counts_for_a_test_of_every_crash(suite: pytest.Pytester) -> None:
+    """In both orders of the decorators, and from class and module; what the decorator names itself wins."""
+    suite.makepyfile(EXPLORED)
+    suite.runpytest(*PLUGIN, "--strict-markers", "-p", "no:randomly").assert_outcomes(passed=10)
+
+
+@pytest.mark.parametrize(
+    ("marker", "said"), [("sead=3", "has no option sead"), ("3", "takes options by name, and got 3")]
+)
+def test_a_wrong_marker_fails_a_test_of_every_crash(suite: pytest.Pytester, marker: str, said: str) -> None:
+    """As it does with the fixture, in one sentence, before anything is run."""
+    suite.makepyfile(
+        f"""
+        import pytest
+        from schedulergodx_testing import survives_crashes
+
+        @pytest.mark.scheduler({marker})
+        @survives_crashes()
+        def test_it(scheduler): raise ValueError("it was run")
+        """
+    )
+    result = suite.runpytest(*PLUGIN)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([f"@pytest.mark.scheduler {said}*; there are start, *"])
+    result.stdout.no_fnmatch_line("*it was run*")
+
+
+def test_a_test_within_a_test_has_markers_of_its_own(suite: pytest.Pytester) -> None:
+    """A test that runs others in its process does not lend them its options, nor lose them."""
+    suite.makepyfile(
+        """
+        import pytest
+        from schedulergodx_testing.plugin import options_of_running_test
+        pytest_plugins = ["pytester"]
+
+        INNER = "from schedulergodx_testing.plugin import options_of_running_test as options\\n"
+        INNER += "def test_inner(): assert options() == {}"
+
+        @pytest.mark.scheduler(seed=7)
+        def test_outer(pytester):
+            pytester.makepyfile(INNER)
+            pytester.runpytest_inprocess().assert_outcomes(passed=1)
+            assert options_of_running_test() == {"seed": 7}
+        """
+    )
+    suite.runpytest(*PLUGIN).assert_outcomes(passed=1)
+
+
 def test_an_option_that_does_not_exist_is_an_error(suite: pytest.Pytester) -> None:
     """With its name, so that a misspelt option does not silently mean nothing."""
     suite.makepyfile(
