@@ -89,17 +89,12 @@ def line(text: str, nodeid: str, folder: Path | None = None) -> str:
     Args:
         text: the token.
         nodeid: the test, as the shell's folder names it.
-        folder: where to write; None: nowhere, and a long token is left out.
+        folder: where to write; None: nowhere, and the line holds the token however long it is.
     """
     import shlex  # noqa: PLC0415 - only failures need it
 
     shown = text
-    if len(text) > _SHOWN_MAX:
-        if folder is None:
-            return (
-                f"the token for it has {len(text)} characters and is left out: pytest's cache would keep it in a file, "
-                "and is switched off"
-            )
+    if len(text) > _SHOWN_MAX and folder is not None:
         path = folder / f"replay-{zlib.crc32(text.encode()):08x}"
         path.write_text(text, encoding="ascii")
         shown = shlex.quote(f"{_FILE}{path}")

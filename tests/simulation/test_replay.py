@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -167,16 +168,45 @@ def test_a_damaged_token_is_refused(text: str, match: str) -> None:
 
 
 def test_a_long_token_goes_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the line stays one; without a folder for it, it is left out, and that is said."""
+    """So that the line stays one; without a folder for it, the line is long, and replays all the same."""
     text = replay.token(3, [number**3 % 1009 % 97 for number in range(2000)])
     line = replay.line(text, "test_shop.py::test_it", tmp_path)
     assert len(line) < 200
     monkeypatch.setenv(replay.VARIABLE, line.partition("=")[2].partition(" ")[0])
     assert replay.wanted() == text
-    assert "is left out" in replay.line(text, "test_shop.py::test_it")
+    assert replay.line(text, "test_shop.py::test_it") == f"{replay.VARIABLE}={text} pytest test_shop.py::test_it"
+    monkeypatch.setenv(replay.VARIABLE, text)
+    assert replay.wanted() == text
     monkeypatch.setenv(replay.VARIABLE, f"@{tmp_path / 'gone'}")
     with pytest.raises(InvalidParameter, match="names a file that cannot be read"):
         replay.wanted()
+
+
+MANY_CHOICES = """
+def test_it(scheduler):
+    for number in range(2000):
+        scheduler.choices.one_of(1000)
+    assert scheduler.choices.taken[1000] == {expected}
+"""
+
+
+@pytest.mark.parametrize("cache", ["no:cacheprovider", "cacheprovider"])
+def test_a_long_story_is_replayed_with_and_without_a_cache(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    """The line that is printed is one that replays: with the token itself, where nothing keeps it in a file."""
+    monkeypatch.delenv(replay.VARIABLE, raising=False)
+    path = pytester.makepyfile(MANY_CHOICES.format(expected=-1))
+    result = pytester.runpytest_inprocess("-p", cache)
+    [line] = [line for line in result.outlines if line.startswith(f"Replay it: {replay.VARIABLE}=")]
+    variable, _, command = line.removeprefix("Replay it: ").partition(" ")
+    assert command == f"pytest {path.name}::test_it"
+    assert (len(variable) < 200) is (cache == "cacheprovider")
+    token = shlex.split(variable)[0].partition("=")[2]
+    monkeypatch.setenv(replay.VARIABLE, token)
+    _, choices = replay.parse(replay.wanted() or "")
+    path.write_text(MANY_CHOICES.format(expected=choices[1000]))
+    pytester.runpytest_inprocess("-p", cache).assert_outcomes(passed=1)
 
 
 def test_the_line_is_right_where_the_test_was_run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
