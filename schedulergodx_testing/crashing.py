@@ -70,6 +70,9 @@ WINDOWS: dict[str, Window] = {
 NOT_ARMED = {
     "W14": "a power loss is below the seams: what a disk keeps of a committed transaction cannot be seen in memory",
     "W15": "it is the work of an operator: replace the database while its service is down, then start it",
+    "W16": "the disk is the broker's, and no call of a program stands for its loss: while the service is down "
+    "(crash_service()) launch, let the broker take it (run_until_idle()), and lose it by scheduler.broker.lose_disk(); "
+    "a quorum that loses its majority needs real nodes",
 }
 """The other windows of docs/crash-windows.md, and why no call stands for them."""
 

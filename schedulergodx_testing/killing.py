@@ -61,7 +61,8 @@ class RealProgram:
 
     Raises:
         InvalidParameter: there is no such point.
-        HarnessError: it is a window that is none of a program: W3 of the broker, W14 of the disk, W15 of an operator.
+        HarnessError: it is a window that is none of a program: W3 of the broker, W14 and W16 of disks, W15 of an
+                operator.
     """
 
     def __init__(self, point: str = "", *, when: When | None = None, n: int = 1) -> None:

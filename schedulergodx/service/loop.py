@@ -2,7 +2,7 @@
 
 Each turn takes all events that are there (bounded), decides, writes everything in one transaction, and only then acks,
 answers and starts tasks. So a crash at any moment leaves either nothing of a turn or all of it, and what was not acked
-comes again and is recognised by its id. W1 to W15, in comments, are the windows of docs/crash-windows.md.
+comes again and is recognised by its id. W1 to W16, in comments, are the windows of docs/crash-windows.md.
 """
 
 from __future__ import annotations

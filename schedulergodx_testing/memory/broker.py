@@ -155,6 +155,16 @@ class MemoryBroker:
         """
         self._go_down("crash", "Connection reset by peer", down_s)
 
+    def lose_disk(self, *, down_s: float = 0.0) -> None:
+        """Kill it and start it again with an empty disk: all queues are gone with what was in them, confirmed or not.
+
+        As `crash` else. Whoever uses a queue makes it again, once it has connected again.
+        """
+        with self._stepper.lock:
+            self.crash(down_s=down_s)
+            for name in list(self._hub.store.queues):
+                self._hub.store.delete(name, "")
+
     def close(self) -> None:
         """Close every transport. Twice is once."""
         with self._stepper.lock:

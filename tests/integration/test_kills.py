@@ -410,6 +410,7 @@ def test_w13_the_id_of_a_forgotten_outcome_survives_the_kill(place: Place) -> No
     [
         ("W3", InvalidParameter, "window of the broker"),
         ("W14", HarnessError, "below the seams"),
+        ("W16", HarnessError, "the disk is the broker's"),
         ("W99", InvalidParameter, "takes"),
     ],
 )

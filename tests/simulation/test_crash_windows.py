@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from schedulergodx.utils.abstractions import Outgoing
 from schedulergodx.utils.storage.backup import backup
 from schedulergodx.utils.storage.surroundings import boot_id
 from schedulergodx_testing import ClientCrashed, Harness, HarnessError, LeftBehind, NothingLeftToHappen, invariants
+from schedulergodx_testing.clock import START
 from schedulergodx_testing.crashing import CALLS, NOT_ARMED, WINDOWS, CrashPoint
 
 client = Client(name="shop", task_lifetime=None)
@@ -348,6 +351,47 @@ def test_w15_a_restored_backup_is_noticed(scheduler, tmp_path: Path) -> None:
         other.result(after)
 
 
+@pytest.mark.parametrize("asked_after_s", [0, 60])
+def test_w16_a_launch_that_only_the_broker_had_is_told_as_unknown(scheduler, asked_after_s: float) -> None:
+    """Its disk is lost before a service has stored the launch: that is nowhere, and the first who asks is told so."""
+    with pytest.raises(HarnessError, match=r"W16 cannot be armed: the disk is the broker's.*broker\.lose_disk\(\)"):
+        scheduler.crash_at("W16")
+    stored = work.options(delay=60, enable_overdue=True).launch("stored")
+    scheduler.run_until_idle()
+    scheduler.crash_service()
+    lost = work.launch("lost")
+    scheduler.run_until_idle()
+    assert [message.message_id for message in scheduler.broker.queues["client-service"].ready] == [lost]
+    scheduler.broker.lose_disk()
+    assert not scheduler.broker.queues
+    [violation] = invariants.check(scheduler)
+    assert (violation.number, violation.message_id) == ("I1", lost)
+    scheduler.start_service()
+    scheduler.advance(seconds=asked_after_s)
+    with pytest.raises(UnknownMessageId, match="it was never stored"):
+        lost.result()
+    assert stored.result() == "stored"
+    assert work.launch("next").result() == "next"
+    assert "lost" not in effects
+
+
+def test_w16_who_waits_when_the_disk_is_lost_is_told_as_unknown() -> None:
+    """No wait lasts for ever: the client asks once it has connected again, and the service does not know the id."""
+    with Harness(restart_after_s=20) as scheduler:
+        scheduler.crash_service()
+        lost = work.launch("lost")
+
+        def lose_the_disk() -> None:
+            time.sleep(10)
+            scheduler.broker.lose_disk()
+
+        threading.Thread(target=lose_the_disk).start()
+        with pytest.raises(UnknownMessageId, match="it was never stored"):
+            lost.result()
+        assert scheduler.clock.now() - START >= timedelta(seconds=20)
+        assert effects == []
+
+
 @pytest.mark.parametrize("window", sorted(WINDOWS, key=lambda name: int(name[1:])))
 def test_no_promise_is_broken_in_any_window_under_a_supervisor(window: str) -> None:
     """With a service that is started again by itself, and a client that starts again, all promises hold."""
@@ -458,7 +502,7 @@ def test_every_row_of_the_table_names_a_test_that_exists() -> None:
     """And every window that can be armed has a row."""
     lines = (Path(__file__).parents[2] / "docs" / "crash-windows.md").read_text().splitlines()
     rows = {line.split("|")[1].strip(): line for line in lines if re.match(r"\| W\d+ \|.* → ", line)}
-    assert sorted(rows, key=lambda name: int(name[1:])) == [f"W{number}" for number in range(1, 16)]
+    assert sorted(rows, key=lambda name: int(name[1:])) == [f"W{number}" for number in range(1, 17)]
     assert {*WINDOWS, *NOT_ARMED} == set(rows)
     for row in rows.values():
         named = re.findall(r"`(test_\w+)`", row)

@@ -16,7 +16,7 @@ from schedulergodx_testing.crashing import NOT_ARMED, WINDOWS, Window
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "schedulergodx"
-NAMES = [f"W{number}" for number in range(1, 16)]
+NAMES = [f"W{number}" for number in range(1, 17)]
 NAME = re.compile(r"\bW\d+\b")
 EDGES = re.compile(r"(before|after)[^:;]*:((?:[ ,]+W\d+)+)")
 ROW = re.compile(

@@ -588,6 +588,29 @@ def test_a_crash_never_takes_what_had_the_time_to_be_written() -> None:
         assert world.ready() == [b"first", b"a"]
 
 
+def test_a_broker_that_loses_its_disk_has_no_queues(world: World) -> None:
+    """What was ready, out or dead is gone; who uses a queue makes it again, and sends what was not confirmed again."""
+    world.broker.set_limit("q", 5)
+    sender = world.program("sender")
+    sender.send("out", "ready")
+    consumer = world.consumer(prefetch=1)
+    for wrong in (-1, float("nan")):
+        with pytest.raises(InvalidParameter, match="down_s must be a number of seconds"):
+            world.broker.lose_disk(down_s=wrong)
+    assert (world.unacked(), world.ready()) == ([b"out"], [b"ready"])
+    sender.publish("on its way")
+    world.broker.lose_disk(down_s=30)
+    assert not world.broker.queues
+    assert world.kinds("crash", "queue deleted") == ["crash", "queue deleted", "queue deleted"]
+    world.pass_s(29)
+    assert not world.broker.queues
+    world.pass_s(20)
+    assert consumer.bodies == ["out", "on its way"]
+    assert sender.settled == {"out": None, "ready": None, "on its way": None}
+    assert set(world.broker.queues) == {"q", "q.dead"}
+    assert world.broker.queues["q"].limit == 5
+
+
 # --- Closing
 
 

@@ -39,7 +39,7 @@ REFUSAL_PAUSE_S = 0.05
 
 While its members elect a leader it refuses everything, e.g. when somebody else has begun to make it a moment ago.
 """
-PERSISTENT = 2
+PERSISTENT = 2  # W16: until a service has stored a launch, that disk has its only copy
 """AMQP's delivery mode of what the broker keeps on disk."""
 
 
