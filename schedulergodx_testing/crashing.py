@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from schedulergodx.config import whole_number
 from schedulergodx.errors import InvalidParameter
 from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.given import has_run, must_take
 from schedulergodx_testing.seams import RUNNER_CALLS, STORAGE_CALLS, TRANSPORT_CALLS
 
 if TYPE_CHECKING:
@@ -145,6 +146,7 @@ class _World(Protocol):
     wishes: list[tuple[Callable[[], object], str]]
 
     def _must_be_open(self) -> None: ...
+    def unheld(self) -> list[str]: ...
 
 
 class Crashing:
@@ -177,13 +179,45 @@ class Crashing:
         return armed
 
     def must_hold(self: _World, holds: Callable[[], object], sentence: str = "what it asked for") -> None:
-        """Have a scenario of `survives_crashes` checked for something of its own, at the end of each run.
+        """Have something of the test's own checked at its end: of a scenario of `survives_crashes`, of each run.
+
+        There everything has settled by then. Elsewhere it is checked as things are when the block of the harness, or
+        the test with the fixture, ends, unless that has failed anyhow; a `SchedulerMachine` checks it at the end of
+        each story.
 
         Args:
             holds: returns False, or raises AssertionError, when it does not hold; anything else is fine.
             sentence: what is to hold, for the report.
+
+        Raises:
+            InvalidParameter: `holds` cannot be called without an argument, or is a coroutine function.
+            HarnessError: the harness is not open.
         """
+        self._must_be_open()
+        must_take("holds", holds)
         self.wishes.append((holds, sentence))
+
+    def unheld(self: _World) -> list[str]:
+        """Return what `must_hold` asked for and does not hold now, in words. What was asked for is done with then.
+
+        Raises:
+            HarnessError: what was to tell whether it holds returned a coroutine, so it was not asked.
+        """
+        wishes = self.wishes.copy()
+        self.wishes.clear()
+        found: list[str] = []
+        for holds, sentence in wishes:
+            try:
+                if has_run("what must_hold was given", holds()) is False:
+                    found.append(sentence)
+            except AssertionError as error:
+                found.append(f"{sentence}: {str(error).splitlines()[0] if str(error) else 'no'}")
+        return found
+
+    def check_wishes(self: _World) -> None:
+        """Assert what `must_hold` asked for. Raises AssertionError with what does not hold."""
+        if unheld := self.unheld():
+            raise AssertionError(f"what must hold does not, at the end of the test: {'; '.join(unheld)}")
 
     def crash_client(self: _World, client: Client) -> None:
         """End the program of a client, as SIGKILL does. Whatever waits in it ends with `ClientCrashed`.

@@ -88,7 +88,7 @@ def run(scenario: Scenario, disturbance: Disturbance, options: Mapping[str, Any]
 
 
 def settled(harness: Harness) -> list[str]:
-    """Let everything end, and return what does not hold then."""
+    """Let everything end, and return what does not hold then. What the scenario asked for is looked up once."""
     try:
         harness.advance(seconds=2 * RESTART_AFTER_S)
         harness.run_all(_SETTLE_TIMERS_MAX)
@@ -96,13 +96,7 @@ def settled(harness: Harness) -> list[str]:
         found = [str(violation) for violation in invariants.check(harness, is_over=True)]
     except _ENDLESS as error:
         found = [f"{type(error).__name__}: {str(error).splitlines()[0]}"]
-    for holds, sentence in harness.wishes:
-        try:
-            if holds() is False:
-                found.append(f"the scenario's own: {sentence}")
-        except AssertionError as error:
-            found.append(f"the scenario's own: {sentence}: {str(error).splitlines()[0] if str(error) else 'no'}")
-    return found
+    return found + [f"the scenario's own: {sentence}" for sentence in harness.unheld()]
 
 
 def explore(

@@ -250,6 +250,7 @@ class Harness(Driving, Assertions, Crashing):
         """Close; first, unless the block has failed anyhow, check for crashes that never came; if strict, for all."""
         try:
             if kind is None:
+                self.check_wishes()
                 self.check() if self._is_strict else self.check_crashes()
         finally:
             self.close()

@@ -333,7 +333,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler.close()
 
     def end_well(self) -> None:
-        """End all faults, give everything its time, and check that all is answered."""
+        """End all faults, give everything its time, and check that all is answered, and what `must_hold` asked for."""
         scheduler = self.scheduler
         scheduler.note("test", "the end: all works again")
         for armed in scheduler.crash_points:
@@ -349,15 +349,21 @@ class SchedulerMachine(RuleBasedStateMachine):
         scheduler.run_all()
         scheduler.advance(seconds=_CALM_DOWN_S)
         self._require(invariants.check(scheduler, is_over=True))
+        self._refuse([(f"the machine's own: {sentence}", "") for sentence in scheduler.unheld()])
 
     def _require(self, violations: list[invariants.Violation]) -> None:
-        if not violations:
+        self._refuse([(str(violation), violation.message_id) for violation in violations])
+
+    def _refuse(self, broken: list[tuple[str, str]]) -> None:
+        """Fail with sentences about what does not hold, each with the id of its launch, if there are any."""
+        if not broken:
             return
         self._has_failed = True
         scheduler = self.scheduler
-        for violation in violations:
-            scheduler.timeline.add(scheduler.clock.now(), "test", str(violation), violation.message_id, is_broken=True)
-        raise AssertionError("\n".join([*map(str, violations), "", str(scheduler.timeline), "", self._again()]))
+        for sentence, message_id in broken:
+            scheduler.timeline.add(scheduler.clock.now(), "test", sentence, message_id, is_broken=True)
+        sentences = [sentence for sentence, _ in broken]
+        raise AssertionError("\n".join([*sentences, "", str(scheduler.timeline), "", self._again()]))
 
     def _again(self) -> str:
         try:

@@ -129,6 +129,7 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
         if leaks := harness.world.leaks:
             request.node.user_properties.append((_LEAKS, [str(leak) for leak in leaks]))
         if request.node.stash.get(_HAS_FAILED, False):
+            harness.wishes.clear()
             harness.crash_points.clear()  # what did not come after the failure is no news
     request.node.user_properties.append((_VIRTUAL_S, harness.clock.monotonic() - began_s))
     _recheck(request, harness)
