@@ -11,13 +11,17 @@ import binascii
 import json
 import os
 import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from schedulergodx.config import whole_number
 from schedulergodx.errors import InvalidParameter
+from schedulergodx_testing.errors import HarnessError, NotEmulated
+from schedulergodx_testing.given import has_run, must_take
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from schedulergodx_testing.harness import Harness
 
@@ -27,6 +31,8 @@ _STORY = "story1"
 _BYTES_MAX = 1024 * 1024
 _SHOWN_MAX = 400
 _FILE = "@"
+_SEEDS_MAX = _TRIES_MAX = 10**9
+_SEEDS_OF_WRONG_USE = 10
 
 Steps: TypeAlias = "list[tuple[str, dict[str, Any]]]"
 
@@ -119,26 +125,67 @@ def wanted() -> str | None:
 def find(test: Callable[[Harness], object], *, seeds: int = 1000, **options: Any) -> str | None:
     """Look for a seed with which `test` fails, and return a token whose choices are few, or None.
 
+    It fails by raising an `Exception`, or by what the harness finds at its end, e.g. what `must_hold` asked for. Errors
+    of the harness that mean that a test fails are failures, too: `NothingLeftToHappen`, `ThreadStuck`, `LeftBehind`, ….
+
+    What tells of wrong use (`NotEmulated`, `InvalidParameter`, a `HarnessError` of no kind of its own) is raised as it
+    is, when it comes whatever comes first, as far as ten seeds tell. When it comes in some orders only, it is a failure
+    as others are: that of `run_until(…, timeout_s=…)`, say.
+
     Args:
-        test: gets an open harness; it fails by raising an `Exception`. It is called many times, so it begins anew.
+        test: a function of an open harness, not a coroutine function. It is called many times, so it begins anew.
         seeds: how many are tried, from 0 on.
-        options: for each `Harness`.
+        options: for each `Harness`; not `seed` and `replay`.
+
+    Raises:
+        InvalidParameter: `test` is no such function, `seeds` is no whole number above 0, or an option is wrong.
+        HarnessError: a harness is open already; or the test uses its own in a wrong way, see above.
     """
+    must_take("the test", test, "harness")
+    whole_number("seeds", seeds, least=1, most=_SEEDS_MAX)
+    if own := sorted({"seed", "replay"} & options.keys()):
+        raise InvalidParameter(f"find tries seeds of its own: leave out {' and '.join(own)}")
+    _refuse_wrong_use(_run(test, options, seed)[1] for seed in range(min(seeds, _SEEDS_OF_WRONG_USE)))
+    for seed in range(seeds):
+        failing, error = _run(test, options, seed)
+        if error is not None:
+            return shrink(lambda text: _run(test, options, *parse(text))[1] is not None, failing)
+    return None
+
+
+def _run(
+    test: Callable[[Harness], object],
+    options: Mapping[str, Any],
+    seed: int,
+    choices: tuple[int, ...] | None = None,
+) -> tuple[str, Exception | None]:
+    """Return the token of a run, and how it failed, or None."""
     from schedulergodx_testing.harness import Harness  # noqa: PLC0415 - a harness is much to import for a token
 
-    def run(seed: int, choices: tuple[int, ...] | None) -> str | None:
-        harness = Harness(**options, seed=seed, replay=choices)
-        try:
-            with harness:
-                test(harness)
-        except Exception:  # noqa: BLE001 - however it fails
-            return token(seed, harness.choices.taken)
-        return None
+    harness = Harness(**options, seed=seed, replay=choices)
+    harness.open()  # out here: when that fails, the test has not begun
+    failure: Exception | None = None
+    try:
+        with ExitStack() as stack:
+            stack.push(harness)
+            has_run("the test", test(harness))
+    except Exception as error:  # noqa: BLE001 - however it fails
+        failure = error
+    return token(seed, harness.choices.taken), failure
 
-    for seed in range(seeds):
-        if (failing := run(seed, None)) is not None:
-            return shrink(lambda text: run(*parse(text)) is not None, failing)
-    return None
+
+def _refuse_wrong_use(errors: Iterator[Exception | None]) -> None:
+    """Raise the first error when each, of runs in different orders, tells of wrong use; ask for no more than needed.
+
+    A mere `HarnessError` may be one or the other. What is wrong whatever comes first is no question of order.
+    """
+    first = next(errors)
+    if first is not None and _tells_of_wrong_use(first) and all(map(_tells_of_wrong_use, errors)):
+        raise first
+
+
+def _tells_of_wrong_use(error: Exception | None) -> bool:
+    return type(error) is HarnessError or isinstance(error, (NotEmulated, InvalidParameter))
 
 
 def shrink(fails: Callable[[str], bool], text: str, *, tries_max: int = 2000) -> str:
@@ -150,8 +197,10 @@ def shrink(fails: Callable[[str], bool], text: str, *, tries_max: int = 2000) ->
         tries_max: how many runs it may take.
 
     Raises:
-        InvalidParameter: the test does not fail with `text`.
+        InvalidParameter: the test does not fail with `text`, or that is no token; or another argument is wrong.
     """
+    must_take("fails", fails, "token")
+    whole_number("tries_max", tries_max, least=0, most=_TRIES_MAX)
     seed, choices = parse(text)
     if not fails(text):
         raise InvalidParameter("there is nothing to shrink: with this token the test passes")

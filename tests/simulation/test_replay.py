@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shlex
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from schedulergodx import Client, InvalidParameter
-from schedulergodx_testing import Harness, replay
+from schedulergodx_testing import Harness, HarnessError, NotEmulated, replay
 from schedulergodx_testing.world.choices import Choices
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytest_plugins = ["pytester"]
@@ -63,6 +64,96 @@ def test_what_does_not_fail_is_not_found() -> None:
         assert stock["apples"] == 0
 
     assert replay.find(one_sale, seeds=5) is None
+
+
+@pytest.mark.parametrize("seeds", [0, -1, 1.5, True, "7", None])
+def test_no_seed_to_try_finds_nothing_and_is_refused(seeds: Any) -> None:
+    """By its name."""
+    with pytest.raises(InvalidParameter, match=r"^seeds must be a whole number from 1 to "):
+        replay.find(two_sales, seeds=seeds)
+
+
+@pytest.mark.parametrize("option", ["seed", "replay"])
+def test_the_seeds_are_those_of_find(option: str) -> None:
+    """A seed, or choices, from outside mean nothing."""
+    with pytest.raises(InvalidParameter, match=f"find tries seeds of its own: leave out {option}"):
+        replay.find(two_sales, **{option: (1,)})
+
+
+def test_what_is_wrong_in_every_order_is_raised_and_not_found() -> None:
+    """A mistake of the test is told as it is, and no token stands for it."""
+
+    def wrong_use(scheduler: Harness) -> None:
+        scheduler.start_service()
+
+    def wrong_parameter(scheduler: Harness) -> None:
+        scheduler.advance(seconds=-1)
+
+    def another_harness(scheduler: Harness) -> None:
+        with Harness():
+            pass
+
+    def what_no_memory_can(scheduler: Harness) -> None:
+        raise NotEmulated("not in memory")
+
+    wrong: list[tuple[Callable[[Harness], None], type[Exception], str]] = [
+        (wrong_use, HarnessError, "no stopped service to start"),
+        (wrong_parameter, InvalidParameter, "time passes forward only"),
+        (another_harness, HarnessError, "do not nest"),
+        (what_no_memory_can, NotEmulated, "not in memory"),
+    ]
+    for test, error, match in wrong:
+        for seeds in (1, 1000):
+            with pytest.raises(error, match=match):
+                replay.find(test, seeds=seeds)
+
+
+def test_no_order_is_sought_inside_a_harness(scheduler: Harness) -> None:
+    """Each run opens one of its own, which is refused before the test has begun."""
+    with pytest.raises(HarnessError, match="do not nest"):
+        replay.find(two_sales)
+    scheduler.advance(seconds=1)
+
+
+def test_an_option_of_the_harness_that_is_wrong_is_raised() -> None:
+    """It is none of the test's."""
+    with pytest.raises(InvalidParameter, match="patience_s must be"):
+        replay.find(two_sales, patience_s=-1)
+
+
+def test_errors_of_the_harness_that_mean_a_failure_are_found() -> None:
+    """A wait without an end, in any order; a wait that is not in time, in some."""
+
+    def endless(scheduler: Harness) -> None:
+        scheduler.run_until(lambda: False)
+
+    def not_in_time(scheduler: Harness) -> None:
+        stock["apples"] = 10
+        sell.launch()
+        sell.options(delay=1).launch()
+        scheduler.run_until(lambda: stock["apples"] == 8, timeout_s=10)
+
+    def first_only(scheduler: Harness) -> None:
+        if scheduler.seed == 0:
+            raise HarnessError("not within 10 virtual seconds")
+
+    def left_behind(scheduler: Harness) -> None:
+        scheduler.crash_at("W9")
+
+    for test in (endless, not_in_time, first_only, left_behind):
+        found = replay.find(test)
+        assert found is not None
+        seed, choices = replay.parse(found)
+        with pytest.raises(HarnessError), Harness(seed=seed, replay=choices) as scheduler:
+            test(scheduler)
+
+
+def test_shrinking_needs_something_that_can_be_run() -> None:
+    """And a number of runs."""
+    with pytest.raises(InvalidParameter, match="fails must be a function"):
+        replay.shrink(True, replay.token(1, [1]))  # type: ignore[arg-type]  # what is refused
+    with pytest.raises(InvalidParameter, match="tries_max must be a whole number"):
+        replay.shrink(lambda _token: True, replay.token(1, [1]), tries_max=-1)
 
 
 SUITE = """
