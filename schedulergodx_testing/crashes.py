@@ -6,10 +6,11 @@ import functools
 import inspect
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from schedulergodx_testing.errors import HarnessError
 from schedulergodx_testing.exploring import Disturbance, explore, run
+from schedulergodx_testing.given import must_be_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -168,7 +169,8 @@ def check_survives_crashes(
 
     Raises:
         AssertionError: promises were broken; the message tells by which kill, and shows the timeline.
-        HarnessError: it does not run the same way twice.
+        HarnessError: it does not run the same way twice; or it returned a coroutine, which nobody awaits.
+        InvalidParameter: it is no function of a harness, or a coroutine function; or an option is wrong.
     """
     recording = Recording()
     name = getattr(scenario, "__qualname__", str(scenario))
@@ -183,16 +185,35 @@ def check_survives_crashes(
     return explore(scenario, kills, options, name, only)
 
 
+@overload
+def survives_crashes(scenario: Callable[..., object], /) -> Callable[..., None]: ...
+@overload
 def survives_crashes(
     *, service: bool = True, client: bool = False, broker: bool = True, only: str = "", **options: Any
-) -> Callable[[Callable[..., object]], Callable[..., None]]:
+) -> Callable[[Callable[..., object]], Callable[..., None]]: ...
+def survives_crashes(
+    scenario: Callable[..., object] | None = None,
+    /,
+    *,
+    service: bool = True,
+    client: bool = False,
+    broker: bool = True,
+    only: str = "",
+    **options: Any,
+) -> Callable[..., None] | Callable[[Callable[..., object]], Callable[..., None]]:
     """Make a test of a scenario, which takes a harness as `scheduler`, or else first; see `check_survives_crashes`.
 
     Further arguments are fixtures, made once for all runs. Under pytest, `@pytest.mark.scheduler(...)` of the test, its
-    class or its module gives options too, as for the fixture; those that are given here win.
+    class or its module gives options too, as for the fixture; those that are given here win. It may be written with
+    options, `@survives_crashes(…)`, or without, `@survives_crashes`.
+
+    Raises:
+        InvalidParameter: the scenario is no function, or a coroutine function, which nobody would await.
+        HarnessError: it takes no harness.
     """
 
     def decorate(scenario: Callable[..., object]) -> Callable[..., None]:
+        must_be_plain("a scenario of survives_crashes", scenario)
         signature = inspect.signature(scenario)
         names = [name for name in signature.parameters if name != "self"]
         if not names:
@@ -214,7 +235,7 @@ def survives_crashes(
         test.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]  # as `inspect` reads it
         return test
 
-    return decorate
+    return decorate if scenario is None else decorate(scenario)
 
 
 def _of_markers() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from schedulergodx_testing import invariants
 from schedulergodx_testing.errors import Deadlock, HarnessError, NothingLeftToHappen, ThreadStuck, TooManyEvents
+from schedulergodx_testing.given import has_run, must_take
 from schedulergodx_testing.harness import Harness
 
 if TYPE_CHECKING:
@@ -63,14 +64,19 @@ def run(scenario: Scenario, disturbance: Disturbance, options: Mapping[str, Any]
 
     Undisturbed, whatever the scenario raises is raised. Disturbed, it may end as it likes, since a program whose
     service or broker dies may see errors; but a wait that can never end is broken.
+
+    Raises:
+        InvalidParameter: the scenario is no function of a harness, or a coroutine function, which nobody would await.
+        HarnessError: it returned a coroutine.
     """
+    must_take("the scenario", scenario, "harness")
     harness = Harness(**{"restart_after_s": RESTART_AFTER_S} | dict(options))
     disturbance.prepare(harness)
     sentences: list[str] = []
     with harness:
         disturbance.begin(harness)
         try:
-            scenario(harness)
+            has_run("the scenario", scenario(harness))
         except _ENDLESS as error:
             if not disturbance.is_fault:
                 raise

@@ -89,7 +89,8 @@ def check_survives_storage_faults(
 
     Raises:
         AssertionError: promises were broken; the message tells by which fault, and shows the timeline.
-        HarnessError: the scenario does not run the same way twice.
+        HarnessError: the scenario does not run the same way twice; or it returned a coroutine, which nobody awaits.
+        InvalidParameter: it is no function of a harness, or a coroutine function; or another argument is wrong.
     """
     counting = _Counting()
     name = getattr(scenario, "__qualname__", str(scenario))

@@ -12,6 +12,7 @@ import schedulergodx.client as scheduler
 from schedulergodx import Client, MessageId, Outcome, Service, Task
 from schedulergodx.service import StopReport
 from schedulergodx.utils import id_generators, rmq_property, storage
+from schedulergodx_testing import Harness, survives_crashes
 
 client = Client(name="shop", url="sqlite:///queues.db", id_generator=id_generators.autoincrement())
 old_client = scheduler.Client("shop", "core", rmq_property.RmqConnect(*rmq_property.rmq_default_settings))
@@ -95,3 +96,19 @@ with Client() as another, another.batch():
 with Service(url="sqlite:///queues.db", db=storage.DB("tasks.db"), threads=4, processes=2) as service:
     assert_type(service.start(), StopReport)
     Service(db=5)  # type: ignore[arg-type]
+
+
+# A scenario is made a test of with options or without, and what is no function is seen.
+@survives_crashes
+def test_without_options(scheduler: Harness) -> None:
+    price.launch("tea")
+
+
+@survives_crashes(client=True, seed=7)
+def test_with_options(scheduler: Harness) -> None:
+    price.launch("tea")
+
+
+test_without_options()
+test_with_options()
+survives_crashes("W9")  # type: ignore[call-overload]
