@@ -11,6 +11,8 @@ from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.service.execution import run_payload
 from schedulergodx.utils.message import payload
 from schedulergodx.utils.message.functions import function_name
+from schedulergodx_testing.errors import HarnessError
+from schedulergodx_testing.given import has_run, must_take
 from schedulergodx_testing.harness import Harness
 from schedulergodx_testing.launched import function_of
 from schedulergodx_testing.specs import make_task
@@ -41,7 +43,8 @@ def check_redelivery_safe(
     After each, what `observe` returns must be what it returned after the undisturbed run.
 
     A kill comes where the function waits, never between two statements without a wait. It unwinds: what stands in
-    `finally` still runs. Without `reset`, each trial starts from what the one before has left.
+    `finally` still runs. Without `reset`, each trial starts from what the one before has left; a function that sees
+    there that its work is done does not come to its waits again, and needs `reset`.
 
     Args:
         task: a task, or any function, also a coroutine function. It gets copies of the arguments, as in a service.
@@ -56,8 +59,14 @@ def check_redelivery_safe(
     Raises:
         AssertionError: it is not safe; the message tells what was observed instead, and after which kill. Or it fails
             undisturbed, or in the run after the kill.
+        HarnessError: it did not come again to a wait at which it was to be killed, so that nothing is shown of that
+            kill; or `task` is no task and no function, or `observe` or `reset` returned a coroutine.
+        InvalidParameter: `observe` or `reset` cannot be called without an argument, or is a coroutine function.
         TaskNotSerializable: the arguments could not be sent to a service.
     """
+    must_take("observe", observe)
+    if reset is not None:
+        must_take("reset", reset)
     trial = _Trial(function_of(task), args, kwargs, observe, reset)
     with _harness() as harness:
         waits = trial.run_undisturbed(harness)
@@ -66,15 +75,26 @@ def check_redelivery_safe(
             reset()
             trial.run_again(harness, "its start, before any effect (W8)")
         for number, what in enumerate(waits, 1):
-            trial.run_until(harness, number)
-            trial.run_again(harness, f"{what}, its wait {number} (W9)")
-    if trial.failures:
-        more = [f"  … and {len(trial.failures) - _TOLD_MAX} more"] if len(trial.failures) > _TOLD_MAX else []
-        told = "\n".join([f"  {failure}" for failure in trial.failures[:_TOLD_MAX]] + more)
-        raise AssertionError(
-            f"{trial.name} is not safe to run again: {trial.expected!r:.200} after one undisturbed run, but\n{told}"
-        )
+            reached = trial.run_until(harness, number)
+            if reached is None:
+                trial.refuse_unsafe()
+                raise HarnessError(_not_killed(trial.name, what, number, has_reset=reset is not None))
+            trial.run_again(harness, f"{reached}, its wait {number} (W9)")
+    trial.refuse_unsafe()
     return trial.places
+
+
+def _not_killed(name: str, what: str, number: int, *, has_reset: bool) -> str:
+    """Return why nothing can be told of a kill at a wait, and what to do."""
+    why = (
+        "Does reset=… put back all that a run changes, and does the function do the same each time?"
+        if has_reset
+        else "It begins from what the trial before has left: give reset=…, which puts the world back to how it was."
+    )
+    return (
+        f"{name} was to be killed at {what}, wait {number} of its undisturbed run, and did not come there again: "
+        f"nothing is known of that kill. {why}"
+    )
 
 
 def _harness() -> AbstractContextManager[Harness]:
@@ -111,17 +131,18 @@ class _Trial:
 
     def run_undisturbed(self, harness: Harness) -> list[str]:
         """Run it to its end, and return where it waited."""
-        self._reset()
+        has_run("reset", self._reset())
         waits, report = self._run(harness, None)
         if report is None or report.status is not TaskStatus.COMPLETED:
             raise AssertionError(f"{self.name} fails undisturbed: {_told(report)}")
-        self.expected = copy.deepcopy(self._observe())
+        self.expected = copy.deepcopy(has_run("observe", self._observe()))
         return waits
 
-    def run_until(self, harness: Harness, wait: int) -> None:
-        """Run it until its `wait`-th wait, and kill it there."""
-        self._reset()
-        self._run(harness, wait)
+    def run_until(self, harness: Harness, wait: int) -> str | None:
+        """Run it until its `wait`-th wait, and kill it there. Returns the wait in words, or None: it did not come."""
+        has_run("reset", self._reset())
+        waits, _ = self._run(harness, wait)
+        return waits[-1] if len(waits) == wait else None
 
     def run_again(self, harness: Harness, place: str) -> None:
         """Run it to its end, after it was cut off at `place`, and look."""
@@ -132,6 +153,16 @@ class _Trial:
             self.failures.append(f"{observed!r:.200} after redelivery at {place}")
         elif report is None or report.status is not TaskStatus.COMPLETED:
             self.failures.append(f"it fails after redelivery at {place}: {_told(report)}")
+
+    def refuse_unsafe(self) -> None:
+        """Raise AssertionError if anything else was observed than after the undisturbed run."""
+        if not self.failures:
+            return
+        more = [f"  … and {len(self.failures) - _TOLD_MAX} more"] if len(self.failures) > _TOLD_MAX else []
+        told = "\n".join([f"  {failure}" for failure in self.failures[:_TOLD_MAX]] + more)
+        raise AssertionError(
+            f"{self.name} is not safe to run again: {self.expected!r:.200} after one undisturbed run, but\n{told}"
+        )
 
     def _run(self, harness: Harness, stop_at: int | None) -> tuple[list[str], Report | None]:
         """Run it in a thread of the world; killed at its `stop_at`-th wait, there is no report."""

@@ -6,10 +6,11 @@ import asyncio
 import sqlite3
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from schedulergodx import Client, TaskNotSerializable
+from schedulergodx import Client, InvalidParameter, TaskNotSerializable
 from schedulergodx_testing import HarnessError, check_redelivery_safe
 
 client = Client(name="shop")
@@ -166,6 +167,85 @@ def test_a_function_that_fails_anyhow_is_told_as_it_is() -> None:
         check_redelivery_safe(fail, observe=lambda: None)
     with pytest.raises(HarnessError, match="this needs a task"):
         check_redelivery_safe("fail", observe=lambda: None)
+
+
+def pay(order: str) -> None:
+    """Pay once, and see on the way whether that is done."""
+    if order in table:
+        return
+    time.sleep(1)
+    table[order] = 1
+    time.sleep(60)
+
+
+def test_a_kill_that_did_not_come_is_an_error() -> None:
+    """Without `reset`, the second run finds its work done and waits nowhere: that it is safe there is not known."""
+    with pytest.raises(
+        HarnessError,
+        match=r"pay was to be killed at time\.sleep\(1\), wait 1 of its undisturbed run, and did not come there again: "
+        r"nothing is known of that kill. It begins from what the trial before has left: give reset=…",
+    ):
+        check_redelivery_safe(pay, "o", observe=lambda: dict(table))
+    assert len(check_redelivery_safe(pay, "o", observe=lambda: dict(table), reset=table.clear)) == 4
+
+
+def test_a_reset_that_is_not_enough_is_told() -> None:
+    """It is there, and the second run does not come to its waits all the same."""
+    with pytest.raises(HarnessError, match=r"its undisturbed run, and did not come there .* Does reset=… put back all"):
+        check_redelivery_safe(pay, "o", observe=lambda: dict(table), reset=lambda: None)
+
+
+def test_what_is_not_safe_is_told_before_what_is_not_known() -> None:
+    """A function that waits in its first run alone, and counts in each."""
+    runs: list[str] = []
+
+    def count_and_wait_once() -> None:
+        runs.append("a")
+        if len(runs) == 1:
+            time.sleep(1)
+
+    with pytest.raises(AssertionError, match=r"not safe to run again: 1 after one .*\n  2 after redelivery at the end"):
+        check_redelivery_safe(count_and_wait_once, observe=lambda: len(runs))
+
+
+def test_the_place_is_the_wait_at_which_it_was_killed() -> None:
+    """Not that of the undisturbed run with the same number."""
+    lengths_s = [1, 1, 5, 5]
+
+    def wait_another_time() -> None:
+        time.sleep(lengths_s.pop(0))
+
+    places = check_redelivery_safe(wait_another_time, observe=lambda: None)
+    assert places == ["the end of its run (W9)", "time.sleep(5), its wait 1 (W9)"]
+
+
+async def never_awaited() -> None:
+    """Never run."""
+
+
+@pytest.mark.parametrize(
+    ("functions", "match"),
+    [
+        ({"observe": 3}, r"^observe must be a function, got 3 \(int\)"),
+        ({"observe": never_awaited}, r"^observe must be a plain function"),
+        ({"observe": lambda order: order}, r"^observe is called with no argument; .* cannot be: missing .*'order'"),
+        ({"observe": dict, "reset": 3}, r"^reset must be a function, got 3 \(int\)"),
+        ({"observe": dict, "reset": never_awaited}, r"^reset must be a plain function"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(functions: dict[str, Any], match: str) -> None:
+    """Before anything runs."""
+    with pytest.raises(InvalidParameter, match=match):
+        check_redelivery_safe(upsert, "a", 1, **functions)
+    assert table == {}
+
+
+def test_an_answer_that_somebody_would_have_to_await_is_refused() -> None:
+    """Nobody does, so nothing was observed, or put back."""
+    with pytest.raises(HarnessError, match="observe has returned something that nothing awaits here, a coroutine"):
+        check_redelivery_safe(count, observe=lambda: never_awaited())  # noqa: PLW0108 - it would be seen as it is
+    with pytest.raises(HarnessError, match="reset has returned something that nothing awaits here, a coroutine"):
+        check_redelivery_safe(count, observe=dict, reset=lambda: never_awaited())  # noqa: PLW0108 - as above
 
 
 def test_it_runs_in_the_harness_that_is_open(scheduler) -> None:
