@@ -11,6 +11,7 @@ import binascii
 import json
 import os
 import zlib
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -60,6 +61,26 @@ def parse(text: str) -> tuple[int, tuple[int, ...]]:
         return int(seed), tuple(int(choice) for choice in text.split())
     except ValueError as error:
         raise _damaged(error) from None
+
+
+def choices_of(given: object) -> list[int]:
+    """Return the choices that a harness is to repeat, as `parse` returns them.
+
+    Raises:
+        InvalidParameter: it is something else, such as the token itself; the message says what to pass.
+    """
+    if isinstance(given, str) and given.startswith(f"{_VERSION}:"):
+        seed, _ = parse(given)
+        raise InvalidParameter(
+            f"replay takes the choices of a token, with its seed: Harness(seed={seed}, "
+            f"replay=replay.parse({given!r})[1]). The token itself goes into {VARIABLE}, for a test with the fixture"
+        )
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, (str, bytes)) else None
+    if found is None or any(isinstance(choice, bool) or not isinstance(choice, int) for choice in found):
+        raise InvalidParameter(
+            f"replay takes choices, whole numbers as replay.parse(token)[1] returns them; got {given!r:.80}"
+        )
+    return found
 
 
 def story_token(steps: Steps) -> str:

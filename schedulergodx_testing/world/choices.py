@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from schedulergodx_testing.replay import choices_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,12 +18,15 @@ class Choices:
         seed: what the choices are drawn from.
         replay: choices to repeat, as `taken` gave them; after them, what could happen first happens first, so that a
             replay does not depend on how a version of Python draws. None: all are drawn.
+
+    Raises:
+        InvalidParameter: `replay` is no choices, but their token, say.
     """
 
     def __init__(self, seed: int = 0, replay: Sequence[int] | None = None) -> None:
         self.seed = seed
         self.taken: list[int] = []
-        self._plan = None if replay is None else list(replay)
+        self._plan = None if replay is None else choices_of(replay)
         self._random = random.Random(seed)
 
     def one_of(self, count: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import time
 from typing import TYPE_CHECKING, Any
@@ -256,6 +257,29 @@ def test_a_damaged_token_is_refused(text: str, match: str) -> None:
     """With the name of the variable, and what to copy."""
     with pytest.raises(InvalidParameter, match=match):
         replay.parse(text)
+
+
+def test_a_token_is_no_choices() -> None:
+    """Whoever gives a harness the token itself is told what to give, which then works."""
+    text = replay.token(3, [1, 2])
+    with pytest.raises(InvalidParameter, match=r"replay takes the choices of a token, with its seed") as caught:
+        Harness(replay=text)  # type: ignore[arg-type]  # what is refused
+    told = re.search(r"Harness\(.*\[1\]\)", str(caught.value))
+    assert told is not None
+    harness = eval(told.group(), {"Harness": Harness, "replay": replay})
+    assert replay.token(harness.seed, harness.choices._plan) == text
+    with pytest.raises(InvalidParameter, match="is damaged"):
+        Harness(replay=text[:-4])  # type: ignore[arg-type]  # what is refused
+
+
+@pytest.mark.parametrize(
+    "choices",
+    ["abc", f"{replay.VARIABLE}=1:0:abc pytest test_it.py", b"12", 5, 1.5, [1, "2"], [True], (3, (1, 2)), {"a": 1}],
+)
+def test_what_is_no_choices_is_refused(choices: Any) -> None:
+    """Where it is written, with what returns them."""
+    with pytest.raises(InvalidParameter, match=r"replay takes choices, whole numbers as replay\.parse\(token\)\[1\]"):
+        Harness(replay=choices)
 
 
 def test_a_long_token_goes_into_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
