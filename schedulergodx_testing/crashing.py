@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from schedulergodx.client import Client
 from schedulergodx.config import whole_number
 from schedulergodx.errors import InvalidParameter
 from schedulergodx_testing.errors import HarnessError
@@ -14,10 +15,10 @@ from schedulergodx_testing.seams import RUNNER_CALLS, STORAGE_CALLS, TRANSPORT_C
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schedulergodx.client import Client
     from schedulergodx_testing.calls import Calls, Program, SeamCall, When
     from schedulergodx_testing.memory import Happening
     from schedulergodx_testing.programs import ClientProgram
+    from schedulergodx_testing.served import Served
 
 _NTH_MAX = 1_000_000
 CALLS = frozenset(
@@ -85,6 +86,7 @@ class CrashPoint:
         what: where, in words.
         has_happened: whether it has come.
         call: the call at which it came, or None.
+        programs: returns the names of the programs that there are; empty where nobody knows.
     """
 
     def __init__(self, call: str, when: When, nth: int, change: str, program: str, what: str) -> None:  # noqa: PLR0913, PLR0917 - what a call is told by
@@ -96,11 +98,16 @@ class CrashPoint:
         self._left = nth
         self._change = change
         self._program = program
+        self._others: set[str] = set()
+        self.programs: Callable[[], list[str]] = list
 
     def hook(self, call: SeamCall, when: When, program: Program) -> None:
         """Let the program die, if this is where."""
-        is_it = call.name == self._name and when == self._when and self._program in {"", call.program}
+        is_it = call.name == self._name and when == self._when
         if self.has_happened or not is_it or (self._change and self._change not in call.changes):
+            return
+        if self._program not in {"", call.program}:
+            self._others.add(call.program)
             return
         self._left -= 1
         if self._left == 0:
@@ -109,33 +116,50 @@ class CrashPoint:
 
     def __repr__(self) -> str:
         """Show where, and whether it came."""
-        return f"<CrashPoint {self.what}, {'has happened' if self.has_happened else 'has not happened'}>"
+        if self.has_happened:
+            return f"<CrashPoint {self.what}, has happened>"
+        return f"<CrashPoint {self.what}, has not happened{self._who_else()}>"
+
+    def _who_else(self) -> str:
+        """Return what may be wrong with the name of its program. A client is there once it has connected."""
+        known, facts = self.programs(), ""
+        if self._program and known and self._program not in known:
+            facts += f"; no program of that name is there, but {', '.join(map(repr, known))}"
+        return facts + (f"; {', '.join(map(repr, sorted(self._others)))} came there" if self._others else "")
 
 
 def crash_point(point: str, *, when: When | None = None, n: int = 1, program: str = "") -> CrashPoint:
     """Return a crash at a window, or at a call through a seam, to be hung into the hooks of `Calls`.
 
     Raises:
-        InvalidParameter: there is no such point.
+        InvalidParameter: there is no such point, or another argument is outside its range.
         HarnessError: it is a window that cannot be armed; the message says why.
     """
+    if not isinstance(point, str):
+        raise InvalidParameter(f"crash_at takes the name of a window or a call, e.g. 'W9', got {point!r:.40}")
     if point in NOT_ARMED:
         raise HarnessError(f"{point} cannot be armed: {NOT_ARMED[point]}")
     window = WINDOWS.get(point) or Window(point, "before", "", "")
-    if window.call not in CALLS or when not in {None, "before", "after"}:
+    if window.call not in CALLS:
         raise InvalidParameter(
-            f"crash_at takes one of {', '.join(WINDOWS)}, or a call, with when='before' or 'after': "
-            f"{', '.join(sorted(CALLS))}; got {point!r:.40}"
+            f"crash_at takes one of {', '.join(WINDOWS)}, or a call: {', '.join(sorted(CALLS))}; got {point!r:.40}"
         )
+    if when not in {None, "before", "after"}:
+        raise InvalidParameter(
+            f"when must be 'before' or 'after' the call, or None: as the window says, or before; got {when!r:.40}"
+        )
+    if not isinstance(program, str):
+        raise InvalidParameter(f"program must be the name of a service or a client, or '' for any; got {program!r:.40}")
     whole_number("n", n, least=1, most=_NTH_MAX)
     is_of_broker = window.call == "broker.keep"
+    what = f"{point} ({window.meaning})" if window.meaning else f"{when or window.when} {point}"
     return CrashPoint(
         window.call,
         "after" if is_of_broker else when or window.when,
         n,
         window.change,
         program,
-        f"{point} ({window.meaning})" if window.meaning else f"{when or window.when} {point}",
+        what + (f" of program {program!r:.120}" if program else ""),
     )
 
 
@@ -145,6 +169,8 @@ class _World(Protocol):
     crash_points: list[CrashPoint]
     wishes: list[tuple[Callable[[], object], str]]
 
+    @property
+    def services(self) -> tuple[Served, ...]: ...
     def _must_be_open(self) -> None: ...
     def unheld(self) -> list[str]: ...
 
@@ -163,17 +189,18 @@ class Crashing:
             point: a name of `WINDOWS`, or of `CALLS`.
             when: "before" or "after" the call; None: as the window says, or before.
             n: at the how manieth from now on.
-            program: name of the service or client that is to die; "": whoever makes the call.
+            program: name of the service or client that is to die, which may come later; "": whoever makes the call.
 
         Returns:
             The armed crash, which tells whether it has happened.
 
         Raises:
-            InvalidParameter: there is no such point.
+            InvalidParameter: there is no such point, or another argument is outside its range.
             HarnessError: it is a window that cannot be armed; the message says why.
         """
         self._must_be_open()
         armed = crash_point(point, when=when, n=n, program=program)
+        armed.programs = lambda: sorted({*(one.name for one in self.services), *(one.name for one in self.programs)})
         self.crash_points.append(armed)
         self.calls.hooks.append(armed.hook)
         return armed
@@ -227,8 +254,14 @@ class Crashing:
 
         Raises:
             HarnessError: it has not connected in this harness, so there is nothing to end; or it was killed before.
+            InvalidParameter: it is no client.
         """
         self._must_be_open()
+        if not isinstance(client, Client):
+            raise InvalidParameter(
+                "crash_client takes the client itself, as Client(…) or new_client(…) returned it, or scheduler.client; "
+                f"got {client!r:.40} ({type(client).__name__})"
+            )
         queue = client.rmq_consumer_que
         program = next((program for program in self.programs if program.queue == queue), None)
         if program is None or program.is_dead:

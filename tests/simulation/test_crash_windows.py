@@ -8,6 +8,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -410,14 +411,16 @@ def test_crash_at_a_call(scheduler) -> None:
     """Any call through a seam, before or after, the n-th, of a named program."""
     other = scheduler.new_client(name="other")
     crash = scheduler.crash_at("client.publish", when="before", n=2, program="other")
-    assert repr(crash) == "<CrashPoint before client.publish, has not happened>"
+    armed = "<CrashPoint before client.publish of program 'other', has "
+    assert repr(crash) == f"{armed}not happened; no program of that name is there, but 'service'>"
     for _ in range(3):
         work.launch("a").result()
+    assert repr(crash).endswith("; no program of that name is there, but 'service', 'shop'; 'shop' came there>")
     task = other.task(divide)
     task.launch(1, 2)
     with pytest.raises(ClientCrashed):
         task.launch(1, 2)
-    assert repr(crash) == "<CrashPoint before client.publish, has happened>"
+    assert repr(crash) == f"{armed}happened>"
     with pytest.raises(ClientCrashed, match=r"client 'other' was killed before client\.publish 5; "):
         task.launch(1, 2)
 
@@ -488,11 +491,47 @@ def test_a_test_must_come_to_its_crash(is_strict: bool) -> None:
         scheduler.crash_at("W5")
 
 
+def test_a_crash_of_a_program_that_was_not_there_names_those_that_were() -> None:
+    """A program may come after its crash is armed, so its name is looked at in the end; who came there is told, too."""
+
+    def test() -> None:
+        with Harness() as scheduler:
+            scheduler.crash_at("W9", program="klient")
+            work.launch("a").result()
+
+    with pytest.raises(
+        LeftBehind,
+        match=r"<CrashPoint W9 \(.*\) of program 'klient', has not happened; no program of that name is there, but "
+        r"'service', 'shop'; 'service' came there>: it was armed, and the test did not come there",
+    ):
+        test()
+    with Harness() as scheduler:
+        crash = scheduler.crash_at("W9", program="second")
+        scheduler.new_service(name="second")
+        assert repr(crash).endswith("has not happened>")
+        scheduler.crash_points.clear()
+
+
+@pytest.mark.parametrize("client", ["shop", None, 5])
+def test_what_is_no_client_cannot_be_killed(scheduler: Harness, client: Any) -> None:
+    """Its name is not enough: there may be several of one name."""
+    with pytest.raises(InvalidParameter, match=r"crash_client takes the client itself, .*scheduler\.client; got "):
+        scheduler.crash_client(client)
+
+
 def test_unknown_points_are_refused(scheduler) -> None:
     """With the ones that there are."""
-    for point, when in (("W99", None), ("storage.find", None), ("W5", "between")):
-        with pytest.raises(InvalidParameter, match=r"crash_at takes one of W1, .*storage\.commit"):
-            scheduler.crash_at(point, when=when)
+    for point in ("W99", "storage.find", ""):
+        with pytest.raises(InvalidParameter, match=rf"crash_at takes one of W1, .*storage\.commit.*; got '{point}'"):
+            scheduler.crash_at(point, when="during")
+    for point in (5, None, ["W5"]):
+        with pytest.raises(InvalidParameter, match=r"crash_at takes the name of a window or a call, e\.g\. 'W9', got "):
+            scheduler.crash_at(point)
+    for point in ("W5", "runner.start"):
+        with pytest.raises(InvalidParameter, match=r"^when must be 'before' or 'after' the call, .*got 'during'$"):
+            scheduler.crash_at(point, when="during")
+    with pytest.raises(InvalidParameter, match=r"^program must be the name of a service or a client, .* got 5"):
+        scheduler.crash_at("W5", program=5)
     with pytest.raises(InvalidParameter):
         scheduler.crash_at("W5", n=0)
     assert {window.call for window in WINDOWS.values()} <= CALLS
