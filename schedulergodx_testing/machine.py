@@ -19,7 +19,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from schedulergodx.errors import BrokerError, StorageError
 from schedulergodx_testing import invariants, replay
 from schedulergodx_testing.crashing import WINDOWS
+from schedulergodx_testing.errors import HarnessError
 from schedulergodx_testing.harness import Harness
+from schedulergodx_testing.overriding import watch
 from schedulergodx_testing.weighing import of, weigh
 
 if TYPE_CHECKING:
@@ -94,9 +96,10 @@ class SchedulerMachine(RuleBasedStateMachine):
     After each step every promise must hold (`invariants.check`), and at the end, when everything works again and all
     had their time, everything must have ended. A failure prints the story, the timeline, and the line that replays it.
 
-    To extend it, subclass it; a rule of yours also carries `@told` below `@rule(...)`, and uses `self.scheduler`. Where
-    several things could happen at once, the first at hand happens; the rule `choose` has others come first. So all
-    that is random is drawn by Hypothesis, and shrinks.
+    To extend it, subclass it; a rule of yours also carries `@told` below `@rule(...)`, and uses `self.scheduler`. What
+    your rules need is prepared in `setup`; an `__init__` or a `teardown` of your own that does not call that of
+    `super()` is refused. Where several things could happen at once, the first at hand happens; the rule `choose` has
+    others come first. So all that is random is drawn by Hypothesis, and shrinks.
 
     Your rules together come as often as all the others, unless `weights` says how often a rule, or each rule of a
     group, is to come: `weights = {"broker": 0, "service": 3, "buy": 10}` leaves the broker in peace, and so on. The
@@ -111,19 +114,22 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     TestCase: ClassVar[Any] = _TestCase()  # type: ignore[misc]  # Hypothesis has a property of its own kind there
     weights: ClassVar[Mapping[str, int]] = {}
+    _is_open = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Weigh the rules of a machine. Raises HarnessError for a weight of what is not there."""
+        """Weigh the rules of a machine, and watch what it overrides. Raises HarnessError for meaningless weights."""
         super().__init_subclass__(**kwargs)
         weigh(cls)
+        watch(cls, SchedulerMachine)
 
     def __init__(self) -> None:
         super().__init__()
         self.story: replay.Steps = []
         self._has_failed = False
         self._logging = ExitStack()
-        self.scheduler = self.setup_harness()
+        self.scheduler = self._harness()
         self.scheduler.open()
+        self._is_open = True
         try:
             self._logging.enter_context(_quiet())
             self.scheduler.choices.plan(())
@@ -133,6 +139,14 @@ class SchedulerMachine(RuleBasedStateMachine):
         except BaseException:
             self._close()
             raise
+
+    def _harness(self) -> Harness:
+        harness: object = self.setup_harness()
+        if not isinstance(harness, Harness):
+            raise HarnessError(
+                f"{type(self).__qualname__}.setup_harness must return a Harness(…), not opened yet; got {harness!r:.40}"
+            )
+        return harness
 
     def setup_harness(self) -> Harness:
         """Return the harness of one story, not opened yet. Override it for other options."""
@@ -329,8 +343,10 @@ class SchedulerMachine(RuleBasedStateMachine):
             self._close()
 
     def _close(self) -> None:
-        self._logging.close()
-        self.scheduler.close()
+        if self._is_open:
+            self._is_open = False
+            self._logging.close()
+            self.scheduler.close()
 
     def end_well(self) -> None:
         """End all faults, give everything its time, and check that all is answered, and what `must_hold` asked for."""

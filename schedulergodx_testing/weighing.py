@@ -6,6 +6,7 @@ precondition does not hold is left out; nothing else of Hypothesis is used for i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hypothesis.stateful import precondition
@@ -13,7 +14,7 @@ from hypothesis.stateful import precondition
 from schedulergodx_testing.errors import HarnessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 GROUPS = ("launches", "time", "order", "service", "storage", "broker")
 _GROUP = "_schedulergodx_group"
@@ -43,8 +44,14 @@ def weigh(machine: Any) -> None:
     """Have the rules of a machine's class come as often as its `weights` say. Call it once for each class.
 
     Raises:
-        HarnessError: a weight is for no rule and no group, or is no whole number from 0 on.
+        HarnessError: a weight is for no rule and no group, or is no whole number from 0 on; or `weights` is no mapping.
     """
+    weights: object = machine.weights
+    if not isinstance(weights, Mapping):
+        raise HarnessError(
+            f"weights of {machine.__qualname__} must be a mapping from rules or groups to whole numbers, e.g. "
+            f'{{"broker": 0}}; got {weights!r:.40}'
+        )
     names = {name: getattr(machine, name, None) for name in dir(machine)}
     for alias in [name for name in names if name.startswith("again ")]:
         setattr(machine, alias, None)  # of the class above, which has other weights
@@ -75,6 +82,6 @@ def _refuse_unknown(weights: Mapping[str, int], rules: Mapping[str, Any]) -> Non
             )
         is_shipped = name in GROUPS or hasattr(rules[name], _GROUP)
         given: object = weight
-        if not isinstance(given, int) or given < (0 if is_shipped else 1):
+        if isinstance(given, bool) or not isinstance(given, int) or given < (0 if is_shipped else 1):
             least = "0 (never)" if is_shipped else "1 (it is a rule of your own: for never, leave it out)"
             raise HarnessError(f"weights: {name!r} needs a whole number from {least} on; got {weight!r:.40}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 from schedulergodx.rules.lifecycle import TaskStatus
 from schedulergodx.service import Service
@@ -190,6 +190,116 @@ def test_a_weight_that_means_nothing_is_refused(weights: dict[str, int], what: s
     """When the class is made; the message says what there is."""
     with pytest.raises(HarnessError, match=what):
         type("Odd", (SchedulerMachine,), {"weights": weights})
+
+
+@pytest.mark.parametrize("weights", [[1], None, "launch", {"launch"}])
+def test_weights_that_are_no_mapping_are_refused(weights: object) -> None:
+    """With what they are."""
+    with pytest.raises(HarnessError, match=r"weights of Odd must be a mapping .*e\.g\. \{\"broker\": 0\}; got "):
+        type("Odd", (SchedulerMachine,), {"weights": weights})
+
+
+QUICK = settings(FINDING, max_examples=3, stateful_step_count=2, phases=(Phase.generate,))
+
+
+def only_error_of(machine: type[SchedulerMachine]) -> str:
+    """Return what running it tells, which comes with no other error, and leaves no harness open."""
+    with pytest.raises(HarnessError) as caught:
+        run_state_machine_as_test(machine, settings=QUICK)
+    assert caught.value.__context__ is None
+    with Harness():
+        return str(caught.value)
+
+
+def test_an_init_that_calls_no_other_is_told_what_to_do() -> None:
+    """Its own, or one that comes from beside the machine, by its name."""
+
+    class Beside:
+        def __init__(self) -> None:
+            self.users: set[str] = set()
+
+    class Mixed(Beside, SchedulerMachine):
+        """Begins as `Beside` does."""
+
+    class Own(SchedulerMachine):
+        def __init__(self) -> None:
+            self.users: set[str] = set()
+
+    class Below(Own):
+        def __init__(self) -> None:
+            super().__init__()
+
+    for machine, name in ((Mixed, "Beside"), (Own, "Own"), (Below, "Own")):
+        error = only_error_of(machine)
+        assert re.search(rf"{name}\.__init__ does not call super\(\)\.__init__\(\).* in setup\(\)", error)
+    with pytest.raises(HarnessError, match=r"does not call super\(\)\.__init__"):
+        Own.replay(replay.story_token([]))
+
+
+def test_a_teardown_that_calls_no_other_is_told_what_to_do() -> None:
+    """After the story; a story that has failed anyhow tells that. The harness is closed either way."""
+
+    class Own(SchedulerMachine):
+        def teardown(self) -> None:
+            """Do nothing."""
+
+    class Failing(Own):
+        def setup(self) -> None:
+            self.has_begun = True
+
+        @invariant()
+        def is_right(self) -> None:
+            assert not self.has_begun, "as it is"
+
+    assert "Own.teardown does not call super().teardown()" in only_error_of(Own)
+    with pytest.raises(AssertionError, match="as it is"):
+        run_state_machine_as_test(Failing, settings=QUICK)
+    with Harness():
+        pass
+
+
+def test_an_init_and_a_teardown_that_call_the_others_are_fine() -> None:
+    """Whatever they do before and after; one that fails leaves no harness open."""
+    told: list[str] = []
+
+    class Own(SchedulerMachine):
+        def __init__(self) -> None:
+            self.users: set[str] = set()
+            super().__init__()
+            told.append("init")
+
+        def teardown(self) -> None:
+            super().teardown()
+            told.append("teardown")
+
+    class FailingInit(Own):
+        def __init__(self) -> None:
+            super().__init__()
+            raise ZeroDivisionError
+
+    class FailingTeardown(Own):
+        def teardown(self) -> None:
+            raise ZeroDivisionError
+
+    Own().teardown()
+    assert told == ["init", "teardown"]
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            FailingInit()
+        machine = FailingTeardown()
+        with pytest.raises(ZeroDivisionError):
+            machine.teardown()
+
+
+def test_a_machine_needs_a_harness() -> None:
+    """And says which method did not give it one."""
+
+    class Odd(SchedulerMachine):
+        def setup_harness(self) -> Any:
+            Harness()
+
+    with pytest.raises(HarnessError, match=r"Odd\.setup_harness must return a Harness\(…\), not opened yet; got None"):
+        Odd()
 
 
 def test_faults_do_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
