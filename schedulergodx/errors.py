@@ -214,7 +214,10 @@ class ResultUnserializable(SchedulerError):
 
 
 class UnknownMessageId(SchedulerError):
-    """The service has no task with this id: never stored, or stored and forgotten so long ago that nobody knows."""
+    """The service has no task with this id: never stored, or stored and forgotten so long ago that nobody knows.
+
+    In a program that is tested also: it was launched in a test harness that is closed.
+    """
 
     def __init__(self, message: str, *, message_id: str = "") -> None:
         super().__init__(message)

@@ -173,6 +173,7 @@ class Harness(Driving, Assertions, Crashing):
         except RuntimeError as error:
             raise HarnessError(f"{error}; that one was {getattr(redirection.active(), 'opened', 'opened')}") from None
         self._state = "open"
+        self._launches.generation = redirection.generation()
         _latest[:] = [weakref.ref(self)]
         self.opened = f"opened {caller()}"
         try:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx.client.task import Task
+from schedulergodx.utils.id_generators import launched_in
 from schedulergodx.utils.message import payload
 from schedulergodx.utils.message.functions import function_name
 from schedulergodx_testing import pickles
@@ -82,11 +83,11 @@ class Launch:
         return ", ".join([f"{self.name}{shown_call(self.args, self.kwargs)}", *facts])
 
 
-def launch_of(launching: Launching, at: datetime) -> Launch:
-    """Return the record of a launch that is about to be sent."""
+def launch_of(launching: Launching, at: datetime, generation: int) -> Launch:
+    """Return the record of a launch that is about to be sent, in the redirection of that number."""
     args, kwargs = payload.arguments_of(launching.arguments)
     return Launch(
-        message_id=launching.message_id,
+        message_id=launched_in(generation, launching.message_id),
         client=launching.client,
         function=launching.function,
         name=launching.name,
@@ -101,9 +102,14 @@ def launch_of(launching: Launching, at: datetime) -> Launch:
 
 
 class Launches:
-    """The launches of a harness, in their order. Most become objects when somebody looks."""
+    """The launches of a harness, in their order. Most become objects when somebody looks.
+
+    Attributes:
+        generation: number of the redirection that they are made in.
+    """
 
     def __init__(self) -> None:
+        self.generation = 0
         self._launches: list[Launch] = []
         self._unread: list[tuple[Launching, datetime]] = []
 
@@ -119,14 +125,14 @@ class Launches:
         if payload.is_data(launching.arguments) or pickles.is_plain(launching.arguments):
             self._unread.append((launching, at))
             return None
-        launch = launch_of(launching, at)
+        launch = launch_of(launching, at, self.generation)
         self.all().append(launch)
         return launch
 
     def all(self) -> list[Launch]:
         """Return all so far."""
         unread, self._unread = self._unread, []
-        self._launches += [launch_of(*noted) for noted in unread]
+        self._launches += [launch_of(*noted, self.generation) for noted in unread]
         return self._launches
 
 

@@ -12,6 +12,7 @@ from schedulergodx.client.consumer import Waiting
 from schedulergodx.client.waiting import call_soon, wait
 from schedulergodx.errors import InvalidParameter, ResultTimeout, SchedulerError
 from schedulergodx.utils.abstractions import AbstractionCore
+from schedulergodx.utils.id_generators import refuse_after_harness
 from schedulergodx.utils.message import answers, envelope
 from schedulergodx.utils.message.kinds import MessageDisassemble
 
@@ -142,12 +143,18 @@ class Hearing(AbstractionCore):
 
 
 def _checked_id(message_id: object) -> str:
-    """Return an id that can be asked for. Another one has no task, and a question about it would have no answer."""
+    """Return an id that can be asked for. Another one has no task, and a question about it would have no answer.
+
+    Raises:
+        InvalidParameter: it can be no id.
+        UnknownMessageId: it was launched in a test harness that is closed.
+    """
     if not envelope.is_message_id(message_id):
         raise InvalidParameter(
             f"message_id must be a printable text of 1 to {envelope.MESSAGE_ID_BYTES_MAX} bytes, as launch() returns "
             f"it, got {message_id!r:.100}"
         )
+    refuse_after_harness(message_id)
     return str(message_id)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from schedulergodx import forks, redirection
 from schedulergodx.clock import CurrentClock
-from schedulergodx.errors import SchedulerError
+from schedulergodx.errors import SchedulerError, UnknownMessageId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -45,13 +45,15 @@ class MessageId(str, Generic[R_co]):
     `R_co` is what the function returns.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_generation", "_source")
+    _generation: int
     _source: OutcomeSource | None
 
     def __new__(cls, value: str, source: OutcomeSource | None = None) -> MessageId[R_co]:
         """Make an id; without `source` it is a plain text that cannot be asked."""
         self = super().__new__(cls, value)
         self._source = source
+        self._generation = 0 if source is None else redirection.generation()
         return self
 
     def __init__(self, value: str, source: OutcomeSource | None = None) -> None:
@@ -87,6 +89,29 @@ class MessageId(str, Generic[R_co]):
         if self._source is None:
             raise SchedulerError(f"{str(self)!r} came without its client: use client.result({str(self)!r}) instead")
         return self._source
+
+
+def launched_in(generation: int, message_id: str) -> MessageId[Any]:
+    """Return the id of a launch that was made in a redirection; it has no client."""
+    marked: MessageId[Any] = MessageId(message_id)
+    marked._generation = generation  # noqa: SLF001 - its own module
+    return marked
+
+
+def refuse_after_harness(message_id: object) -> None:
+    """Refuse to ask the real world for a launch that was made in a test harness, which alone could have told.
+
+    Raises:
+        UnknownMessageId: the harness is closed, and no other one is open.
+    """
+    made_in = message_id._generation if isinstance(message_id, MessageId) else 0  # noqa: SLF001 - its own module
+    if made_in and redirection.active() is None:
+        raise UnknownMessageId(
+            f"{str(message_id)!r} was launched in a test harness that is closed, so nobody can tell its outcome any "
+            "more, and no real service knows it. Ask while the harness is open: inside `with Harness() as scheduler:`, "
+            "or in a test that uses the fixture",
+            message_id=str(message_id),
+        )
 
 
 def autoincrement(start_point: int = 0) -> Iterator[str]:

@@ -15,7 +15,15 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from schedulergodx import Client, InvalidParameter, SchedulerError, Service, redirection
+from schedulergodx import (
+    Client,
+    InvalidParameter,
+    ResultTimeout,
+    SchedulerError,
+    Service,
+    UnknownMessageId,
+    redirection,
+)
 from schedulergodx_testing import (
     FakeClock,
     Harness,
@@ -30,7 +38,10 @@ from schedulergodx_testing.clock import FIRST, LAST, START
 from schedulergodx_testing.world import wait
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from schedulergodx import MessageId
 
 pytest_plugins = ["pytester"]
 
@@ -247,6 +258,57 @@ def test_what_was_found_can_be_read_after_the_end() -> None:
     ):
         with pytest.raises(HarnessError, match=r"this harness is closed: .*inside `with Harness\(\) as scheduler:`"):
             look()
+
+
+@pytest.fixture
+def own_client(tmp_path: Path) -> Iterator[Client]:
+    """A client whose broker, outside of a harness, would be a file in `tmp_path`."""
+    with Client(name="own", url=f"sqlite:///{tmp_path / 'broker.db'}") as own:
+        yield own
+
+
+async def waited_for(message_id: MessageId[int]) -> int:
+    async with asyncio.timeout(0.01):
+        return await message_id
+
+
+ASKS: dict[str, Callable[[Client, Any], object]] = {
+    "id.result": lambda _, message_id: message_id.result(0.01),
+    "id.outcome": lambda _, message_id: message_id.outcome(),
+    "await id": lambda _, message_id: asyncio.run(waited_for(message_id)),
+    "result": lambda own, message_id: own.result(message_id, 0.01),
+    "get_response": lambda own, message_id: own.get_response(message_id),
+    "sync_await_response": lambda own, message_id: own.sync_await_response(message_id, 0.01),
+}
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
+@pytest.mark.parametrize("was_heard", [False, True])
+def test_asking_after_the_end_for_a_launch_of_a_harness(
+    own_client: Client, tmp_path: Path, ask: Callable[[Client, Any], object], was_heard: bool
+) -> None:
+    """Says so at once, whether or not it had ended: nobody outside knows it, and nobody is connected to and asked."""
+    with Harness() as scheduler:
+        message_id = own_client.task(double.func).launch(1)
+        if was_heard:
+            assert message_id.result() == 2
+            assert ask(own_client, message_id) is not None
+    with pytest.raises(UnknownMessageId, match=rf"'{message_id}' was launched in a test harness that is closed.*Ask "):
+        ask(own_client, message_id)
+    with pytest.raises(UnknownMessageId, match=r"launched in a test harness that is closed.*with Harness\(\)"):
+        own_client.sync_await_response(scheduler.launched[0].message_id, 0.01)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_asking_for_an_id_that_no_harness_made(own_client: Client, tmp_path: Path) -> None:
+    """Goes where it always goes, also when a harness was open before, or was when it was asked for first."""
+    message_id = own_client.task(double.func).launch(1)
+    with Harness(), pytest.raises(UnknownMessageId, match="no task"):
+        message_id.result()
+    with pytest.raises(ResultTimeout):
+        message_id.result(0.01)
+    with pytest.raises(ResultTimeout):
+        own_client.result("another", 0.01)
 
 
 def test_a_real_service_inside_a_harness(scheduler: Harness, tmp_path) -> None:
