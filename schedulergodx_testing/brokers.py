@@ -33,6 +33,13 @@ def broker_for(transport: str, *, clock: FakeClock, world: World, choices: Choic
     return RealBroker(connect, address, world.outside)
 
 
+def close(broker: Any, why: str) -> None:
+    """Close a broker at the end of its harness; what would let something go wrong in it says `why` it cannot."""
+    broker.close()
+    if isinstance(broker, MemoryBroker):
+        broker.end_orders(why)
+
+
 def dead_letters(broker: Any) -> list[str]:
     """Return the names of the queues whose messages were rejected."""
     if isinstance(broker, RealBroker):

@@ -13,7 +13,7 @@ from schedulergodx_testing.assertions import CAPTURES
 from schedulergodx_testing.chains import Chains, most
 from schedulergodx_testing.clock import jump_s, span_s
 from schedulergodx_testing.drawing import duration
-from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents
+from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents, not_open
 from schedulergodx_testing.launched import Launches
 from schedulergodx_testing.looks import Looks
 
@@ -220,7 +220,7 @@ class Driving:
 
     def _must_be_open(self) -> None:
         if self._state != "open":
-            raise HarnessError(f"this harness is {self._state}: use it inside `with Harness() as scheduler:`")
+            raise not_open(self._state)
 
     def _must_drive(self) -> None:
         self._must_be_open()

@@ -35,3 +35,8 @@ class LeftBehind(HarnessError):
 
 class ClientCrashed(BrokerError):
     """The program of a client was killed by the test. Whatever it waited for ends with this."""
+
+
+def not_open(state: str) -> HarnessError:
+    """Return the error for the use of a harness that is "new" or "closed"."""
+    return HarnessError(f"this harness is {state}: use it inside `with Harness() as scheduler:`")

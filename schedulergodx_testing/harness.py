@@ -18,17 +18,18 @@ from schedulergodx.context import current_task
 from schedulergodx.errors import InvalidParameter
 from schedulergodx.rules.pace import CLAIM_WAIT_S
 from schedulergodx.utils.message import payload
-from schedulergodx_testing import foreign_clocks
+from schedulergodx_testing import brokers, foreign_clocks
 from schedulergodx_testing.actors import BrokerActor
 from schedulergodx_testing.assertions import Assertions
-from schedulergodx_testing.brokers import MEMORY, broker_for, dead_letters
+from schedulergodx_testing.brokers import MEMORY
 from schedulergodx_testing.calls import Calls
-from schedulergodx_testing.clock import START, FakeClock
+from schedulergodx_testing.clock import START
 from schedulergodx_testing.crashing import BrokerProgram, Crashing, CrashPoint
 from schedulergodx_testing.driving import Driving
-from schedulergodx_testing.errors import HarnessError, LeftBehind
+from schedulergodx_testing.errors import HarnessError, LeftBehind, not_open
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.garbage import seldom_collected
+from schedulergodx_testing.harness_clock import HarnessClock
 from schedulergodx_testing.ledger import Ledger
 from schedulergodx_testing.memory.happenings import KINDS
 from schedulergodx_testing.places import caller
@@ -96,6 +97,8 @@ class Harness(Driving, Assertions, Crashing):
         InvalidParameter: a parameter is outside its range.
     """
 
+    clock: HarnessClock
+
     def __init__(  # noqa: PLR0913 - every one is documented above and optional
         self,
         *,
@@ -134,12 +137,12 @@ class Harness(Driving, Assertions, Crashing):
         self._is_strict = is_strict
         self._random = random.Random(f"ids {seed}")
         self._patience_s = patience_s
-        self.clock = FakeClock(start)
+        self.clock = HarnessClock(start)
         self.choices = Choices(seed, replay)
         self.world = World(self.clock, self.choices, patience_s=patience_s)
         self.world.launches = self._launches.__len__
         self.transport = transport
-        self.broker = broker_for(transport, clock=self.clock, world=self.world, choices=self.choices)
+        self.broker = brokers.broker_for(transport, clock=self.clock, world=self.world, choices=self.choices)
         self.broker.on_happening = self._happening
         self.restart_after_s = restart_after_s
         self.lead_s = lead_s
@@ -180,9 +183,9 @@ class Harness(Driving, Assertions, Crashing):
             self._folder = Path(tempfile.mkdtemp(prefix="schedulergodx-", dir=_memory_folder()))
             self._exit.callback(shutil.rmtree, self._folder, ignore_errors=True)
             self._exit.enter_context(seldom_collected())
-            self._exit.callback(self.broker.close)
+            self._exit.callback(brokers.close, self.broker, str(not_open("closed")))
             self.clock.wait_through(self._wait_for)
-            self._exit.callback(self.clock.wait_through, None)
+            self._exit.callback(self.clock.end)
             self._exit.enter_context(watched(self.world, self._state_of_things, self._patience_s))
             self._exit.enter_context(interposed(self.world, self._time_zone))
             self.world.actors.append(BrokerActor(self.broker, self.calls, self.after_broker_step))
@@ -194,6 +197,9 @@ class Harness(Driving, Assertions, Crashing):
 
     def close(self) -> None:
         """End what runs, and give everything back as it was. Closing twice does nothing.
+
+        What was found can be read afterwards: launches, the timeline, the clock, the broker's log. What
+        would let something happen raises HarnessError.
 
         Raises:
             LeftBehind: a thread of a task could not be ended.
@@ -220,7 +226,7 @@ class Harness(Driving, Assertions, Crashing):
             LeftBehind: with what was left, and what to do about it.
         """
         open_launches = [launch for launch in self.launched if self.outcome(launch.message_id) is None]
-        dead = dead_letters(self.broker)
+        dead = brokers.dead_letters(self.broker)
         if not self.is_capturing and open_launches:
             raise LeftBehind(
                 f"{len(open_launches)} launches have no outcome at the end of a strict test, e.g. {open_launches[0]}. "
@@ -266,6 +272,7 @@ class Harness(Driving, Assertions, Crashing):
     @property
     def client(self) -> Client:
         """A client with the parameters given to the harness; made at the first use."""
+        self._must_be_open()
         if self._client is None:
             self._client = self.new_client(**self._client_parameters)
         return self._client
@@ -402,6 +409,7 @@ class Harness(Driving, Assertions, Crashing):
         return payload.Loaded(function=function, args=loaded.args, kwargs=loaded.kwargs)
 
     def _first(self) -> Served:
+        self._must_be_open()
         if not self._services:
             raise HarnessError(
                 "this harness only captures launches and has no service; open it with is_capturing=False"

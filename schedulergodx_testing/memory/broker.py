@@ -135,7 +135,7 @@ class MemoryBroker:
             )
         if limit is not None:
             whole_number("limit", limit, least=0, most=LIMIT_MAX)
-        with self._stepper.lock:
+        with self._hub.ordering():
             self._hub.store.limits.pop(queue, None)
             if limit is not None:
                 self._hub.store.limits[queue] = limit
@@ -172,6 +172,10 @@ class MemoryBroker:
         for transport in transports:
             transport.close()
 
+    def end_orders(self, why: str) -> None:
+        """Have what would let something go wrong raise HarnessError, `why`, from now on: its harness is closed."""
+        self._hub.over = why
+
     def __enter__(self) -> Self:
         return self
 
@@ -186,7 +190,7 @@ class MemoryBroker:
 
     def _go_down(self, kind: Literal["restart", "crash"], reason: str, down_s: float) -> None:
         seconds("down_s", down_s)
-        with self._stepper.lock:
+        with self._hub.ordering():
             self._stepper.log.add(kind)
             self.faults.counts[kind] += 1
             self._hub.go_down(kind, reason)

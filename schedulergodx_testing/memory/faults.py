@@ -57,7 +57,8 @@ class Faults:
 
     `queue` and `transport` are names and narrow a fault down; None: any. `times`: to how many it happens; one may arm
     as many faults as one likes, and the one armed first happens first. A lost message is lost without a trace, as by a
-    broken switch: the program hears nothing until its connection is cut as well, which `cut` and `half_open` do.
+    broken switch: the program hears nothing until its connection is cut as well, which `cut` and `half_open` do. Of the
+    broker of a harness that is closed, all but `clear` raise HarnessError.
 
     Attributes:
         counts: how often each fault has happened, by name.
@@ -132,7 +133,7 @@ class Faults:
         Returns:
             How many there were.
         """
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             return sum([self._cut(link) for link in self._links(transport)])
 
     def cut_at(self, operation: int, transport: str | None = None) -> None:
@@ -144,7 +145,7 @@ class Faults:
             InvalidParameter: it is not a whole number from 1 on.
         """
         whole_number("operation", operation, least=1, most=2**62)
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             self._cuts.append(_Cut(operation, transport))
             self.is_cutting = True
 
@@ -154,7 +155,7 @@ class Faults:
         What is sent meanwhile counts as sent, and is lost. Returns how many connections there were.
         """
         checked_seconds("heartbeat_s", heartbeat_s, is_least_allowed=False)
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             links = [link for link in self._links(transport) if link.half_open(heartbeat_s)]
             for link in links:
                 self._happen("half-open", link.transport, detail=link.title)
@@ -167,14 +168,14 @@ class Faults:
 
         A program hears of it when it publishes; one that only consumes never does. Twice is once.
         """
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             if not self._hub.is_alarmed:
                 self._hub.is_alarmed = True
                 self._happen("block")
 
     def unblock(self) -> None:
         """End the alarm. Nothing happens when there is none."""
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             if self._hub.is_alarmed:
                 self._hub.is_alarmed = False
                 self._happen("unblock")
@@ -189,26 +190,26 @@ class Faults:
         """
         if not reason:
             raise InvalidParameter("a refusal needs a reason, e.g. '403 ACCESS_REFUSED'")
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             self._hub.refusal = reason
             self._happen("refuse", detail=reason)
 
     def accept(self) -> None:
         """Accept connections again after `refuse`. Programs that gave up try again when they next want something."""
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             self._hub.refusal = ""
             self._happen("accept")
 
     def go_away(self) -> None:
         """Cut all connections, and let none be made until `come_back`: the network is down. Nothing kept is lost."""
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             self._hub.is_away = True
             self._note("away")
             self._hub.go_down("away", "Connection reset by peer")
 
     def come_back(self) -> None:
         """Let connections be made again after `go_away`. Programs come by themselves, at the end of their pauses."""
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             self._hub.is_away = False
             self._note("back")
 
@@ -250,7 +251,7 @@ class Faults:
     def _arm(self, name: FaultName, queue: str | None, transport: str | None, times: int, delay_s: float = 0.0) -> None:
         whole_number("times", times, least=1, most=_TIMES_MAX)
         checked_seconds("delay_s", delay_s)
-        with self._hub.stepper.lock:
+        with self._hub.ordering():
             self._armed.append(_Armed(name, queue, transport, times, delay_s))
             self.is_armed = True
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from schedulergodx_testing.errors import HarnessError
 from schedulergodx_testing.memory.faults import Faults
 from schedulergodx_testing.memory.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from schedulergodx_testing.memory.link import Link
     from schedulergodx_testing.memory.profiles import Profile
     from schedulergodx_testing.memory.publishing import PublishingLink
@@ -26,6 +30,7 @@ class Hub:
         is_away: nobody listens: connections fail and are tried again.
         refusal: why the broker refuses connections; "": it does not.
         is_alarmed: whether it takes no messages.
+        over: why nobody can order anything any more, since its harness is closed; "": one can.
     """
 
     def __init__(self, stepper: Stepper, address: str, profile: Profile) -> None:
@@ -40,6 +45,15 @@ class Hub:
         self.is_away = False
         self.refusal = ""
         self.is_alarmed = False
+        self.over = ""
+
+    @contextmanager
+    def ordering(self) -> Iterator[None]:
+        """Hold the lock for somebody who orders what goes wrong. Raises HarnessError when it could never happen."""
+        if self.over:
+            raise HarnessError(self.over)
+        with self.stepper.lock:
+            yield
 
     def go_down(self, kind: str, reason: str) -> None:
         """Lose every connection at one moment, and come up again with what is on disk: after a crash, not all."""

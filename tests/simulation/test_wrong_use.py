@@ -227,6 +227,10 @@ USES: list[Callable[[Harness], object]] = [
     lambda harness: harness.crash_service(),
     lambda harness: harness.stop_service(),
     lambda harness: harness.start_service(),
+    lambda harness: harness.client,
+    lambda harness: harness.service,
+    lambda harness: harness.faults.fail_storage(),
+    lambda harness: harness.faults.heal_storage(),
 ]
 
 
@@ -237,10 +241,46 @@ def test_use_before_and_after(use: Callable[[Harness], object], state: str) -> N
     harness = Harness()
     if state == "closed":
         harness.open()
+        _ = harness.client
         harness.close()
         harness.close()
     with pytest.raises(HarnessError, match=rf"this harness is {state}: use it inside `with Harness\(\) as scheduler:`"):
         use(harness)
+
+
+ORDERS: list[Callable[[Harness], object]] = [
+    lambda harness: harness.broker.faults.lose_message(),
+    lambda harness: harness.broker.faults.delay_confirm(1),
+    lambda harness: harness.broker.faults.cut(),
+    lambda harness: harness.broker.faults.cut_at(1),
+    lambda harness: harness.broker.faults.half_open(),
+    lambda harness: harness.broker.faults.block(),
+    lambda harness: harness.broker.faults.unblock(),
+    lambda harness: harness.broker.faults.refuse(),
+    lambda harness: harness.broker.faults.accept(),
+    lambda harness: harness.broker.faults.go_away(),
+    lambda harness: harness.broker.faults.come_back(),
+    lambda harness: harness.broker.set_limit("client-service", 1),
+    lambda harness: harness.broker.restart(),
+    lambda harness: harness.broker.crash(),
+    lambda harness: harness.clock.advance(hours=1),
+    lambda harness: harness.clock.travel_to(harness.clock.now()),
+    lambda harness: harness.clock.jump_wall(hours=1),
+]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_an_order_after_the_end(order: Callable[[Harness], object]) -> None:
+    """To what belongs to a harness, which is closed: nothing could come of it."""
+    with Harness() as harness:
+        harness.run_until_idle()
+        assert harness.broker.faults.cut() == 1
+    moment = harness.clock.now()
+    with pytest.raises(HarnessError, match=r"this harness is closed: use it inside `with Harness\(\) as scheduler:`"):
+        order(harness)
+    assert harness.clock.now() == moment
+    harness.broker.faults.clear()
+    assert harness.broker.faults.counts == {"cut": 1}
 
 
 def test_what_was_found_can_be_read_after_the_end() -> None:
