@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from schedulergodx.client import failures
-from schedulergodx.errors import SchedulerError
+from schedulergodx.errors import InvalidParameter, SchedulerError
 from schedulergodx.rules.lifecycle import Code, Outcome, TaskStatus
 from schedulergodx_testing.errors import HarnessError
-from schedulergodx_testing.launched import ANY, Launch, Wanted, known_function_of
+from schedulergodx_testing.launched import ANY, Launch, Wanted, id_of, ids_of, known_function_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ class _Records(Protocol):
     @property
     def launched(self) -> list[Launch]: ...
 
-    def outcome(self, message_id: str) -> Outcome | None: ...
+    def outcome(self, message_id: str | Launch) -> Outcome | None: ...
 
 
 class Assertions:
@@ -47,13 +47,16 @@ class Assertions:
             kwargs: its keyword arguments, exactly.
             delay: seconds to its start; 0 and None mean at once.
             hard: whether it was launched as a hard task.
-            times: how often, exactly; None: at least once.
+            times: how often, exactly, from 1 on; None: at least once. `assert_not_launched` is for never.
 
         Raises:
             AssertionError: it was not; the message shows near misses.
             HarnessError: `task` is no task.
+            InvalidParameter: `times` is no whole number from 1 on.
         """
         __tracebackhide__ = True
+        if times is not None:
+            _check_times(times)
         wanted = Wanted(known_function_of(task, self.launched), args, kwargs, delay, hard)
         found = [launch for launch in self.launched if wanted.matches(launch)]
         if times is None and not found:
@@ -81,7 +84,12 @@ class Assertions:
             raise AssertionError(f"{wanted} was launched {len(found)} times, first as {found[0]} at {found[0].at}")
 
     def assert_completed(self: _Records, task_or_id: Any, *, result: Any = ANY) -> Outcome:
-        """Assert that a launch (the last one of a task) completed, with that result, and return its outcome."""
+        """Assert that a launch (the last one of a task) completed, with that result, and return its outcome.
+
+        Args:
+            task_or_id: which launch: a task, the id of a launch, or a `Launch`.
+            result: what it returned; not compared when left out.
+        """
         __tracebackhide__ = True
         launch, outcome = _ended(self, task_or_id)
         if outcome.status is not TaskStatus.COMPLETED:
@@ -96,7 +104,7 @@ class Assertions:
         """Assert that a launch (the last one of a task) ended otherwise, and return its outcome.
 
         Args:
-            task_or_id: which launch.
+            task_or_id: which launch: a task, the id of a launch, or a `Launch`.
             error: how: a `TaskFailed` subclass, a `Code` (or its name), or the exception type that the function raised
                 (or its name).
         """
@@ -110,12 +118,23 @@ class Assertions:
         return outcome
 
 
+def _check_times(times: object) -> None:
+    if isinstance(times, bool) or not isinstance(times, int) or times < 1:
+        raise InvalidParameter(
+            f"times must be a whole number from 1 on, got {times!r:.40}; that there is none is for "
+            "assert_not_launched(…)"
+        )
+
+
 def _ended(records: _Records, task_or_id: Any) -> tuple[Any, Outcome]:
     __tracebackhide__ = True
-    launch: Any = task_or_id
-    if isinstance(task_or_id, str):
-        message_id: str = task_or_id
-        launch = next((one for one in records.launched if one.message_id == message_id), f"message {message_id}")
+    launch: Launch | str
+    if isinstance(task_or_id, (str, Launch)):
+        message_id = id_of(task_or_id)
+        found = next((one for one in records.launched if one.message_id == message_id), None)
+        if found is None and records.outcome(message_id) is None:  # a message of one's own may have one
+            raise AssertionError(f"no launch of this harness has the id {message_id!r:.80}; {ids_of(records.launched)}")
+        launch = found or f"message {message_id}"
     else:
         wanted = Wanted(known_function_of(task_or_id, records.launched))
         launches = [one for one in records.launched if wanted.matches(one)]

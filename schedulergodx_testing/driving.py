@@ -14,7 +14,7 @@ from schedulergodx_testing.chains import Chains, most
 from schedulergodx_testing.clock import jump_s, span_s
 from schedulergodx_testing.drawing import duration
 from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents, not_open
-from schedulergodx_testing.launched import Launches
+from schedulergodx_testing.launched import Launches, id_of
 from schedulergodx_testing.looks import Looks
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from schedulergodx.rules.lifecycle import Outcome
     from schedulergodx.rules.tasks import TaskState
     from schedulergodx_testing.clock import FakeClock
+    from schedulergodx_testing.launched import Launch
     from schedulergodx_testing.served import Served
     from schedulergodx_testing.timeline import Timeline
     from schedulergodx_testing.world.scheduler import World
@@ -167,9 +168,17 @@ class Driving:
         self._look("the tasks", weight=_LOOKS_OF_TASKS)
         return [state for served in self._services for state in reversed(served.tasks())]
 
-    def outcome(self, message_id: str) -> Outcome | None:
-        """Return how a launch ended, as the service recorded it; None until it has. HarnessError: asked in a loop."""
+    def outcome(self, message_id: str | Launch) -> Outcome | None:
+        """Return how a launch ended, as the service recorded it; None until it has.
+
+        Args:
+            message_id: of which launch; the `Launch` itself, as `launched` has it, will do.
+
+        Raises:
+            HarnessError: it is neither; or it was asked for in a loop, in which nothing can happen.
+        """
         self._must_be_open()
+        message_id = id_of(message_id)
         found = (served.find(message_id) for served in self._services)
         outcome = next((state.outcome for state in found if state is not None), None)
         if outcome is None:

@@ -147,6 +147,27 @@ def function_of(task: Any) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]  # what is callable is known by `callable` only
 
 
+def id_of(launch: object) -> str:
+    """Return the id of a launch, which is given by its id or as a `Launch`. Raises HarnessError for anything else."""
+    if isinstance(launch, Launch):
+        return launch.message_id
+    if isinstance(launch, str):
+        return launch
+    raise HarnessError(
+        f"this needs the id of a launch, as launch() returns it, or a `Launch`; got {launch!r:.80} "
+        f"({type(launch).__name__})"
+    )
+
+
+def ids_of(launches: list[Launch]) -> str:
+    """Return which ids there are, those of the last launches."""
+    if not launches:
+        return "nothing was launched at all"
+    lines = [f"  {launch.message_id}: {launch}" for launch in launches[-NEAR_MISSES_MAX:]]
+    left_out = len(launches) - len(lines)
+    return "\n".join(["launched were:", *([f"  {left_out} others, then"] if left_out else []), *lines])
+
+
 def known_function_of(task: Any, launches: Iterable[Launch]) -> Callable[..., Any]:
     """Return the plain function of a task, or of a function that a client has made a task of, as far as can be seen.
 

@@ -447,6 +447,57 @@ def test_looking_for_a_task_bears_every_object_of_the_process(scheduler: Harness
     assert len(left) == 2
 
 
+@pytest.mark.parametrize("thing", [7, None, b"id", ["id"], {}, double], ids=str)
+def test_what_is_no_launch_has_no_outcome(scheduler: Harness, thing: Any) -> None:
+    """To ask for it is a mistake: it has not "not ended yet"."""
+    with pytest.raises(
+        HarnessError, match=r"this needs the id of a launch, as launch\(\) returns it, or a `Launch`; got "
+    ):
+        scheduler.outcome(thing)
+
+
+def test_a_launch_of_the_record_stands_for_its_id(scheduler: Harness) -> None:
+    """Wherever a launch is asked for."""
+    double.launch(1)
+    double.launch(None)  # type: ignore[arg-type]  # fails
+    good, bad = scheduler.launched
+    scheduler.run_until_idle()
+    outcome = scheduler.outcome(good)
+    assert outcome is not None
+    assert outcome == scheduler.outcome(good.message_id) == scheduler.assert_completed(good, result=2)
+    assert scheduler.assert_failed(bad, error=TypeError) == scheduler.outcome(bad)
+
+
+def test_an_id_that_no_launch_has(scheduler: Harness) -> None:
+    """Is told as such, with those that there are: it will not end, however long one waits."""
+    assertions: list[Callable[..., object]] = [scheduler.assert_completed, scheduler.assert_failed]
+    for assertion in assertions:
+        with pytest.raises(
+            AssertionError, match=r"^no launch of this harness has the id 'nope'; nothing was launched at"
+        ):
+            assertion("nope")
+    message_ids = [double.launch(number) for number in range(7)]
+    for assertion in assertions:
+        with pytest.raises(
+            AssertionError, match=rf"^no launch of this harness has the id 'nope'; (?s:.*){message_ids[-1]}"
+        ):
+            assertion("nope")
+        with pytest.raises(AssertionError, match=r"double\(6\) has not ended; run_until_idle"):
+            assertion(message_ids[-1])
+
+
+def test_a_number_of_launches_is_one_from_1_on(scheduler: Harness) -> None:
+    """That there are none has an assertion of its own, which is named."""
+    double.launch(1)
+    times: Any
+    for times in (0, -1, "1", True, 1.0, [1]):
+        for task in (double, again):
+            with pytest.raises(
+                InvalidParameter, match=r"^times must be a whole number from 1 .*assert_not_launched\(…\)"
+            ):
+                scheduler.assert_launched(task, times=times)
+
+
 def test_a_failed_assertion_shows_none_of_our_source(scheduler: Harness) -> None:
     """Its traceback, as pytest shows it, ends at the test's own line."""
     message_id = double.options(delay=60).launch(1)
@@ -456,6 +507,7 @@ def test_a_failed_assertion_shows_none_of_our_source(scheduler: Harness) -> None
         lambda: scheduler.assert_completed(message_id),
         lambda: scheduler.assert_failed(message_id),
         lambda: scheduler.assert_completed(again),
+        lambda: scheduler.assert_completed("nope"),
     ):
         with pytest.raises(AssertionError) as caught:
             assertion()
