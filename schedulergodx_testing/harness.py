@@ -7,18 +7,15 @@ import shutil
 import tempfile
 import weakref
 from contextlib import ExitStack
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
-from schedulergodx import config, redirection
+from schedulergodx import redirection
 from schedulergodx.client import Client
 from schedulergodx.context import current_task
-from schedulergodx.errors import InvalidParameter
-from schedulergodx.rules.pace import CLAIM_WAIT_S
 from schedulergodx.utils.message import payload
-from schedulergodx_testing import brokers, foreign_clocks
+from schedulergodx_testing import brokers, foreign_clocks, options
 from schedulergodx_testing.actors import BrokerActor
 from schedulergodx_testing.assertions import Assertions
 from schedulergodx_testing.brokers import MEMORY
@@ -117,19 +114,10 @@ class Harness(Driving, Assertions, Crashing):
         transport: str = MEMORY,
     ) -> None:
         super().__init__()
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise InvalidParameter(f"seed must be a whole number, got {type(seed).__name__}")
-        config.seconds("patience_s", patience_s, is_least_allowed=False)
-        if restart_after_s is not None:
-            config.seconds("restart_after_s", restart_after_s)
-        config.seconds("lead_s", lead_s)
-        if lead_s >= CLAIM_WAIT_S:
-            raise InvalidParameter(
-                f"lead_s must be less than {CLAIM_WAIT_S:g}, got {lead_s:g}: a claim that has not begun within "
-                f"{CLAIM_WAIT_S:g} s is taken back"
-            )
+        options.check_seed(seed)
+        options.check_seconds(patience_s=patience_s, restart_after_s=restart_after_s, lead_s=lead_s)
         self.seed = seed
-        self._time_zone: tzinfo = UTC if time_zone == "UTC" else _zone(time_zone)
+        self._time_zone = options.zone(time_zone)
         self._client_parameters = dict(client or {})
         self._service_parameters = dict(service or {})
         self._copies = copies
@@ -429,15 +417,6 @@ class Harness(Driving, Assertions, Crashing):
         if not served.is_up:
             raise HarnessError("this service is down already; start_service() starts it")
         return served
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, TypeError, OSError):  # unknown, no name at all, or a folder of names
-        raise InvalidParameter(
-            f"time_zone: this system knows no {name!r:.60}; a name is e.g. 'Europe/Berlin', and tzdata brings them all"
-        ) from None
 
 
 def _memory_folder() -> str | None:
