@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from schedulergodx import transport as transports
+from schedulergodx.errors import InvalidParameter
 from schedulergodx_testing.memory import MemoryBroker
 from schedulergodx_testing.real_broker import RealBroker
 
@@ -21,16 +22,25 @@ def broker_for(transport: str, *, clock: FakeClock, world: World, choices: Choic
     """Return the broker that `transport` names: "memory", or the URL of a real one.
 
     Raises:
-        InvalidParameter: there is no such kind of URL.
+        InvalidParameter: there is no such kind of URL; or None, which elsewhere means a RabbitMQ on localhost.
     """
     if transport == MEMORY:
         return MemoryBroker(clock, seed=choices.seed, choose=choices.one_of)
-    address = transports.address(transport)  # refuses a wrong one here
+    address = _address(transport)
 
     def connect(name: str) -> Transport:
         return transports.connect_really(transport, name=name)
 
     return RealBroker(connect, address, world.outside)
+
+
+def _address(transport: str) -> str:
+    try:
+        if transport is None:  # as a caller without types may
+            raise InvalidParameter("got None")  # noqa: TRY301 - one sentence for all
+        return transports.address(transport)
+    except InvalidParameter as error:
+        raise InvalidParameter(f'transport must be "{MEMORY}" or the URL of a real broker: {error}') from None
 
 
 def close(broker: Any, why: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import weakref
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from schedulergodx import (
     SchedulerError,
     Service,
     UnknownMessageId,
+    config,
     redirection,
 )
 from schedulergodx_testing import (
@@ -33,6 +34,7 @@ from schedulergodx_testing import (
     TooManyEvents,
     chains,
     looks,
+    options,
 )
 from schedulergodx_testing.clock import FIRST, LAST, START
 from schedulergodx_testing.world import wait
@@ -762,6 +764,24 @@ def test_an_unknown_time_zone(name: str) -> None:
         {"lead_s": 1},
         {"seed": "7"},
         {"seed": None},
+        {"client": "shop"},
+        {"client": {1: "shop"}},
+        {"client": []},
+        {"service": ["threads"]},
+        {"service": [("threads", 2)]},
+        {"is_capturing": "no"},
+        {"is_capturing": None},
+        {"is_strict": 1},
+        {"copies": "yes"},
+        {"start": datetime.max.replace(tzinfo=UTC)},
+        {"start": datetime.min.replace(tzinfo=UTC)},
+        {"start": datetime.max.replace(tzinfo=timezone(timedelta(hours=-5)))},
+        {"start": datetime.min.replace(tzinfo=timezone(timedelta(hours=5)))},
+        {"transport": None},
+        {"transport": 5},
+        {"transport": ""},
+        {"transport": "Memory"},
+        {"transport": "redis://localhost"},
     ],
     ids=str,
 )
@@ -769,6 +789,15 @@ def test_an_option_outside_its_range(options: dict[str, Any]) -> None:
     """Is refused where it is written, by its name."""
     with pytest.raises(InvalidParameter, match=rf"^{next(iter(options))} must be"):
         Harness(**options)
+
+
+def test_the_ends_of_the_range_of_start() -> None:
+    """Leave room for all that a test lets happen."""
+    for start in (options.FIRST, options.LAST):
+        with Harness(start=start, time_zone="Europe/Berlin") as scheduler:
+            message_id = double.options(delay=config.SECONDS_MAX).launch(2)
+            scheduler.run_all()
+            scheduler.assert_completed(message_id, result=4)
 
 
 def test_a_limit_outside_its_range(scheduler: Harness) -> None:
