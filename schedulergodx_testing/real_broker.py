@@ -17,8 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from schedulergodx.clock import SystemClock
 from schedulergodx.errors import BrokerError, QueueMissing
-from schedulergodx.utils.abstractions import ConsumeFailed, Delivery, Outgoing, QueueSpec, TransportEvent
-from schedulergodx_testing.errors import NotEmulated, ThreadStuck
+from schedulergodx.utils.abstractions import (
+    ConnectionState,
+    ConsumeFailed,
+    Delivery,
+    Outgoing,
+    QueueSpec,
+    TransportEvent,
+)
+from schedulergodx_testing.errors import HarnessError, NotEmulated, ThreadStuck
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +35,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 20.0
 """Real seconds without any sign from the broker, while one is expected, after which a test fails."""
+REACHED_WITHIN_S = 5.0
+"""Real seconds after which it fails when nobody has reached the broker at all: it is to run before the tests do."""
+_LOOK_S = 1.0
 
 
 @dataclass(eq=False, slots=True)
@@ -114,11 +124,30 @@ class RealBroker:
             waited_from = self._clock.monotonic()
             while self._is_busy():
                 try:
-                    self._signs.get(timeout=1.0)
+                    self._signs.get(timeout=_LOOK_S)
                     waited_from = self._clock.monotonic()
                 except Empty:
-                    if self._clock.monotonic() - waited_from > PATIENCE_S:
-                        raise ThreadStuck(f"{self.address} does not come to rest: {self._describe()}") from None
+                    self._refuse_silence(self._clock.monotonic() - waited_from)
+
+    def _refuse_silence(self, waited_s: float) -> None:
+        """Say what is wrong, once there was no sign of the broker for too long."""
+        if waited_s > REACHED_WITHIN_S and (reasons := self._unreached()):
+            raise HarnessError(
+                f"the broker {self.address} was not reached within {REACHED_WITHIN_S:g} real seconds: "
+                f"{', '.join(reasons)}. Is it running, and is this its address?"
+            )
+        if waited_s > PATIENCE_S:
+            raise ThreadStuck(f"{self.address} does not come to rest: {self._describe()}")
+
+    def _unreached(self) -> list[str]:
+        """Return the reasons why nobody has reached the broker so far; none, if somebody has, or nobody has tried."""
+        ways = self._ways()
+        is_reached = any(way.state not in {ConnectionState.CONNECTING, ConnectionState.CLOSED} for way in ways)
+        return [] if is_reached else sorted({way.reason for way in ways if way.reason})
+
+    def _ways(self) -> list[ConnectionStatus]:
+        """Return what is known of all connections, those that publish and those that consume."""
+        return [way for one in self._transports for way in (one.status(), one.consuming().connection)]
 
     def _is_busy(self) -> bool:
         with self._lock:
@@ -130,7 +159,9 @@ class RealBroker:
         with self._lock:
             unconfirmed = sum(len(transport.outstanding) for transport in self._transports)
             waiting = [name for name, queue in self._queues.items() if queue.expects_delivery()]
-        return f"{unconfirmed} messages are not confirmed; not delivered from: {', '.join(waiting) or 'none'}"
+        lost = sorted({f"{way.state.value}: {way.reason}" for way in self._ways() if way.reason})
+        told = f"; connections are {', '.join(lost)}" if lost else ""
+        return f"{unconfirmed} messages are not confirmed; not delivered from: {', '.join(waiting) or 'none'}{told}"
 
     def __getattr__(self, name: str) -> Any:
         raise NotEmulated(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from schedulergodx_testing import any_transport
+from schedulergodx import Client
+from schedulergodx.utils.abstractions import ConnectionState, ConnectionStatus, ConsumingStatus, Outgoing
+from schedulergodx_testing import Harness, HarnessError, ThreadStuck, any_transport, real_broker
 from schedulergodx_testing.timeline import Timeline
 
 pytest_plugins = ["pytester"]
@@ -115,6 +118,59 @@ def test_a_fake_that_requeues_at_the_tail_is_found(
     result = run(pytester, "both")
     assert result.parseoutcomes().get("errors") == 1
     result.stdout.fnmatch_lines(["*RabbitMQ and the broker in memory differ*", "*over the broker in memory*"])
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that gives no sign is given up soon."""
+    monkeypatch.setattr(real_broker, "REACHED_WITHIN_S", 0.05)
+    monkeypatch.setattr(real_broker, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(real_broker, "_LOOK_S", 0.02)
+
+
+def test_a_broker_that_is_not_there(impatient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is told as such, with the reason and without the password."""
+    monkeypatch.setattr(real_broker, "PATIENCE_S", 20.0)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]  # of nobody, once it is closed
+    task = Client(name="shop").task(lambda: None)
+    with (
+        pytest.raises(
+            HarnessError,
+            match=rf"the broker amqp://guest@127\.0\.0\.1:{port}/ was not reached within 0\.05 real seconds: "
+            r".*refused.*\. Is it running, and is this its address\?$",
+        ) as caught,
+        Harness(transport=f"amqp://guest:secret@127.0.0.1:{port}/"),
+    ):
+        task.launch()
+    assert "secret" not in str(caught.value)
+
+
+class Lost:
+    """A transport whose connection was up, and comes back by itself some day."""
+
+    def status(self) -> ConnectionStatus:
+        return ConnectionStatus(state=ConnectionState.RECOVERING, broker="amqp://b", reason="Connection reset by peer")
+
+    def consuming(self) -> ConsumingStatus:
+        up = ConnectionStatus(state=ConnectionState.UP, broker="amqp://b")
+        return ConsumingStatus(connection=up, is_consuming=True)
+
+    def publish(self, outgoing: Outgoing) -> None:
+        """Keep it for ever."""
+
+
+def test_a_broker_that_was_lost(impatient: None) -> None:
+    """And does not come back in time: the error says what is known of the connections."""
+    broker = real_broker.RealBroker(lambda _name: Lost(), "amqp://b")  # type: ignore[arg-type, return-value]
+    transport = broker.transport("shop")
+    transport.publish(Outgoing(queue="q", body=b"", message_id="1", on_settled=lambda *_: None))
+    with pytest.raises(
+        ThreadStuck,
+        match=r"amqp://b does not come to rest: 1 messages are not confirmed; .*; "
+        r"connections are recovering: Connection reset by peer$",
+    ):
+        broker.step()
 
 
 def timeline(*entries: tuple[int, str, str, str] | tuple[int, str, str, str, str]) -> Timeline:
