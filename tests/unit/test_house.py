@@ -68,7 +68,7 @@ ONLY_IN = {
         "schedulergodx_testing/world/interpose/",
     ],
     "concurrent.futures": ["schedulergodx_testing/world/interpose/"],
-    "multiprocessing": [],
+    "multiprocessing": ["schedulergodx_testing/world/interpose/"],
     "pytest": ["schedulergodx_testing/"],
     "hypothesis": ["schedulergodx_testing/"],
     "testcontainers": ["schedulergodx_testing/rabbitmq/container.py", "schedulergodx_testing/rabbitmq/choose.py"],

@@ -32,12 +32,14 @@ from schedulergodx_testing.errors import HarnessError
 from schedulergodx_testing.world.interpose import (
     datetimes,
     locks,
+    outlets,
     patching,
     police,
     pools,
     processes,
     selecting,
     sockets,
+    sqlite_time,
     threading_waits,
     times,
     zones,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
 
     from schedulergodx_testing.world.scheduler import World
 
-_REGISTERING = (datetimes, locks, police, processes, selecting, sockets, threading_waits, times)
+_REGISTERING = (datetimes, locks, outlets, police, processes, selecting, sockets, sqlite_time, threading_waits, times)
 
 
 @contextmanager
