@@ -44,6 +44,8 @@ def note(kind: str, frame: FrameType | None, *, is_deep: bool = False) -> None:
     if world is None or world.is_in_turn():
         return
     place = frame
+    while place is not None and _root(place) == "cloudpickle":  # which makes ids for whoever launches
+        place = place.f_back
     while place is not None and _is_standard(place):
         if not is_deep or _is_pair(place):
             return
