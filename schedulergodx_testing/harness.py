@@ -33,6 +33,7 @@ from schedulergodx_testing.places import caller
 from schedulergodx_testing.programs import ClientProgram
 from schedulergodx_testing.served import Served
 from schedulergodx_testing.timeline import Timeline
+from schedulergodx_testing.world import leaks
 from schedulergodx_testing.world.choices import Choices
 from schedulergodx_testing.world.interpose import interposed
 from schedulergodx_testing.world.scheduler import World
@@ -177,6 +178,7 @@ class Harness(Driving, Assertions, Crashing):
             self.clock.wait_through(self._wait_for)
             self._exit.callback(self.clock.end)
             self._exit.enter_context(watched(self.world, self._state_of_things, self._patience_s))
+            self._exit.callback(leaks.tell, self.world.leaks)
             self._exit.enter_context(interposed(self.world, self._time_zone))
             self.world.actors.append(BrokerActor(self.broker, self.calls, self.after_broker_step))
             if not self.is_capturing:
@@ -225,10 +227,10 @@ class Harness(Driving, Assertions, Crashing):
         self.check_crashes()
         if dead:
             raise LeftBehind(f"messages were rejected to {', '.join(dead)}; look at broker.queues[…] for the reasons")
-        if leaks := self.world.leaks:
+        if found := self.world.leaks:
             raise LeftBehind(
                 "the code under test took from the real world what another run with this seed finds otherwise: "
-                f"{'; '.join(map(str, leaks))}. Draw it from `random`, which is seeded, or give it in from outside."
+                f"{'; '.join(map(str, found))}. Draw it from `random`, which is seeded, or give it in from outside."
             )
 
     def check_crashes(self) -> None:

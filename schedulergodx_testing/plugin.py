@@ -126,8 +126,6 @@ def scheduler(request: pytest.FixtureRequest, _scheduler_transport: str) -> Iter
     with harness:
         harness.opened = f"opened by the fixture `scheduler` of {request.node.nodeid}"
         yield harness
-        if leaks := harness.world.leaks:
-            request.node.user_properties.append((_LEAKS, [str(leak) for leak in leaks]))
         if request.node.stash.get(_HAS_FAILED, False):
             harness.wishes.clear()
             harness.crash_points.clear()  # what did not come after the failure is no news
@@ -240,11 +238,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Let no test leave its harness, or a patch of one, to the tests after it."""
+    """Let no test leave its harness, or a patch of one, to the tests after it; note what its harnesses leaked."""
     try:
         return (yield)
     finally:
-        _leave_nothing(item)
+        try:
+            _leave_nothing(item)
+        finally:
+            _note_leaks(item)
 
 
 def _leave_nothing(item: pytest.Item) -> None:
@@ -261,6 +262,13 @@ def _leave_nothing(item: pytest.Item) -> None:
             "Write `with Harness() as scheduler:`, or use the fixture `scheduler`",
             pytrace=False,
         )
+
+
+def _note_leaks(item: pytest.Item) -> None:
+    """Let the report take along, also from a worker of xdist, what harnesses told that closed since the last test."""
+    home = sys.modules.get("schedulergodx_testing.world.leaks")
+    if home is not None and (leaks := home.take()):
+        item.user_properties.append((_LEAKS, [str(leak) for leak in leaks]))
 
 
 def _open_harness() -> "Harness | None":
@@ -341,7 +349,7 @@ def _noted(terminalreporter: Any, name: str) -> list[Any]:
 
 
 def _tell_leaks(terminalreporter: Any) -> None:
-    """Name what tests that passed took from the real world: another run may find it otherwise."""
+    """Name what tests took from the real world, by whichever harness: another run may find it otherwise."""
     counts = Counter(leak for leaks in _noted(terminalreporter, _LEAKS) for leak in leaks)
     if not counts:
         return

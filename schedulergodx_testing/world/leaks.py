@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,3 +25,19 @@ class RealWorldLeak:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.kind}"
+
+
+_told: dict[RealWorldLeak, None] = {}
+"""Each place once, in order: it stays small where nobody takes it."""
+
+
+def tell(leaks: Iterable[RealWorldLeak]) -> None:
+    """Keep what a harness that closes has noted, for `take`."""
+    _told.update(dict.fromkeys(leaks))
+
+
+def take() -> list[RealWorldLeak]:
+    """Return what the harnesses that were closed since the last time have noted, each place once."""
+    taken = list(_told)
+    _told.clear()
+    return taken

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import cloudpickle
@@ -14,6 +15,7 @@ import pika
 import pytest
 
 from schedulergodx_testing import Harness, recheck
+from schedulergodx_testing.world import leaks
 
 pytest_plugins = ["pytester"]
 
@@ -267,6 +269,67 @@ def test_passing_tests_have_their_leaks_named_at_the_end(pytester: pytest.Pytest
         result.stdout.fnmatch_lines(["*= taken from the real world =*", f"*{path.name}:*: uuid.uuid4  (2 tests)"])
     path.write_text(SUITE.format(number="return 5"), "utf-8")
     assert "taken from the real world" not in run_suite(pytester).stdout.str()
+
+
+OWN_HARNESSES = """
+import unittest, uuid
+import pytest
+from schedulergodx_testing import Harness
+
+def draw():
+    return uuid.uuid4()
+
+def test_two():
+    for _ in range(2):
+        with Harness():
+            draw()
+
+def test_strict():
+    with Harness(is_strict=True):
+        draw()
+
+def test_left_open():
+    Harness().open()
+    draw()
+
+class TestOld(unittest.TestCase):
+    def test_it(self):
+        self.enterContext(Harness())
+        draw()
+
+@pytest.fixture(scope="module")
+def shared():
+    with Harness() as scheduler:
+        yield scheduler
+
+def test_shared(shared):
+    draw()
+
+def test_clean():
+    pass
+"""
+
+
+def test_leaks_of_harnesses_that_tests_open_themselves_are_named_at_the_end(pytester: pytest.Pytester) -> None:
+    """Each place once for each test, however a harness is closed; also from the workers of xdist."""
+    path = pytester.makepyfile(OWN_HARNESSES)
+    for options in ((), ("-n1",)):
+        result = pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+        result.assert_outcomes(passed=5, failed=1, errors=1)
+        *_, section = result.stdout.str().partition("= taken from the real world =")
+        assert section.count("uuid.uuid4  (") == 1
+        assert f"{path.name}:6: uuid.uuid4  (5 tests)" in section
+
+
+def test_leaks_that_nobody_takes_are_few() -> None:
+    """Without pytest a process may open a million harnesses."""
+    leaks.take()
+    for _ in range(3):
+        with Harness():
+            uuid.uuid4()
+    (leak,) = leaks.take()
+    assert (leak.kind, leak.file) == ("uuid.uuid4", __file__)
+    assert leaks.take() == []
 
 
 def test_a_failing_test_shows_its_leaks(pytester: pytest.Pytester) -> None:
