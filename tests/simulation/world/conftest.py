@@ -11,9 +11,15 @@ from schedulergodx_testing.world.interpose import interposed
 
 
 @pytest.fixture
-def world():
+def patience_s():
+    """How many real seconds a thread may run without a wait; a test of something slow takes more."""
+    return 0.3
+
+
+@pytest.fixture
+def world(patience_s):
     """An open world, whose driver is the test; at its end no thread is left."""
-    opened = World(FakeClock(), Choices(1), patience_s=0.3)
+    opened = World(FakeClock(), Choices(1), patience_s=patience_s)
     with interposed(opened, UTC):
         yield opened
         left = opened.end()

@@ -111,6 +111,12 @@ FUNCTIONS = {"SQLite": ask_sqlite, "multiprocessing": start_process}
 """Where the lines are that some of them call from."""
 
 
+@pytest.fixture
+def patience_s():
+    """A child process takes its time on a busy machine."""
+    return 60.0
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _server():
     with SERVER:
@@ -121,7 +127,6 @@ def _server():
 @pytest.mark.parametrize("name", LEAKS)
 def test_a_leak_is_named(world, in_thread, name, where):
     """Once, with the line of the code under test that it comes from."""
-    world._patience_s = 60.0  # a child process takes its time on a busy machine
     function = LEAKS[name]
     for _ in range(2):
         function() if where == "test" else in_thread(function)
@@ -213,7 +218,6 @@ def test_a_pair_of_sockets_is_no_leak(world):
 @pytest.mark.parametrize("where", ["test", "thread"])
 def test_a_forked_child_lives_in_real_time(world, in_thread, where):
     """It sees the real date, and its end is its own, also where it was forked in a task."""
-    world._patience_s = 60.0
     began_s = real.time_s()
 
     def fork():
