@@ -15,7 +15,8 @@ What does not, and how it shows:
 - What comes from outside through a socket or a selector has a short real time to come before virtual time passes: a
   service that answers later than that is timed out. So have threads of a driver, or of a pool from before.
 - Clocks kept in objects that were made before the first world (`self.timer = time.monotonic`, `default_factory=`).
-- `select.poll` and `epoll` used directly, `signal.alarm` and `setitimer`, and timers of C.
+- `select.poll` and `epoll` used directly, `signal.alarm`, `setitimer` and `sigtimedwait`, and timers of C.
+- Times of files, and all that `multiprocessing` waits for.
 - The order of sets of objects, which is by address: `asyncio.wait`, `as_completed` of what was done already.
 - A loop without any wait, e.g. one that only reads the clock until it is later.
 - Platforms: CPython only; on Windows the local time zone stays that of the system.
