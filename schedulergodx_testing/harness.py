@@ -71,7 +71,7 @@ class Harness(Driving, Assertions, Crashing):
     fixture `scheduler` is an open one. One thread, the one that opens it, uses it.
 
     Args:
-        start: the wall time at the beginning, aware, from the year 1900 to 9900.
+        start: the wall time at the beginning, aware, of the years 100 to 9899.
         time_zone: name of the local time zone, for naive local times of the code under test.
         seed: what the order of things is drawn from, where several could come first.
         client: parameters of `client`, as for `Client`.
@@ -115,7 +115,6 @@ class Harness(Driving, Assertions, Crashing):
         transport: str = MEMORY,
     ) -> None:
         super().__init__()
-        options.check_start(start)
         options.check_seed(seed)
         options.check_flags(copies=copies, is_capturing=is_capturing, is_strict=is_strict)
         options.check_seconds(patience_s=patience_s, restart_after_s=restart_after_s, lead_s=lead_s)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from schedulergodx import config
 from schedulergodx.errors import InvalidParameter
 from schedulergodx.rules.pace import CLAIM_WAIT_S
-
-FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(9900, 1, 1, tzinfo=UTC)
-"""Between these a harness may begin: before and after them there is room for what is kept, due, and looked up."""
 
 
 def parameters(name: str, value: object) -> dict[str, Any]:
@@ -25,17 +22,6 @@ def parameters(name: str, value: object) -> dict[str, Any]:
     raise InvalidParameter(
         f"{name} must be the parameters of {name.capitalize()} by name, e.g. {name}={{'name': 'shop'}}, got {got}"
     )
-
-
-def check_start(start: object) -> None:
-    """Refuse a moment at the ends of the calendar. Raises InvalidParameter; the clock refuses what is no moment."""
-    if not isinstance(start, datetime) or start.utcoffset() is None:
-        return
-    if not FIRST <= start <= LAST:
-        raise InvalidParameter(
-            f"start must be a moment of the years {FIRST.year} to {LAST.year}, got {start.isoformat()}: a test needs "
-            "time before and after it"
-        )
 
 
 def check_flags(**flags: object) -> None:

@@ -13,7 +13,8 @@ import pytest
 from schedulergodx import Client
 from schedulergodx_testing import Harness
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+# A child process takes its real time, on a busy machine more.
+pytestmark = [pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"), pytest.mark.scheduler(patience_s=60)]
 client = Client(name="forking", task_lifetime=600, hard_task_lifetime=600)
 
 
@@ -92,7 +93,7 @@ def test_a_program_with_a_pool_in_a_hard_task_ends():
     program = textwrap.dedent(
         """
         from tests.simulation.test_forked import Harness, run_in_a_pool
-        with Harness():
+        with Harness(patience_s=60):
             print(run_in_a_pool.options(hard=True).launch([-3]).result())
         """
     )
@@ -102,6 +103,6 @@ def test_a_program_with_a_pool_in_a_hard_task_ends():
 
 def test_a_pool_outside_of_the_harness_is_as_before():
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
-        with Harness():
+        with Harness(patience_s=60):
             assert pool.submit(abs, -1).result() == 1
         assert pool.submit(abs, -2).result(20) == 2

@@ -22,7 +22,6 @@ from schedulergodx import (
     SchedulerError,
     Service,
     UnknownMessageId,
-    config,
     redirection,
 )
 from schedulergodx_testing import (
@@ -34,7 +33,6 @@ from schedulergodx_testing import (
     TooManyEvents,
     chains,
     looks,
-    options,
 )
 from schedulergodx_testing.clock import FIRST, LAST, START
 from schedulergodx_testing.world import wait
@@ -789,15 +787,6 @@ def test_an_option_outside_its_range(options: dict[str, Any]) -> None:
     """Is refused where it is written, by its name."""
     with pytest.raises(InvalidParameter, match=rf"^{next(iter(options))} must be"):
         Harness(**options)
-
-
-def test_the_ends_of_the_range_of_start() -> None:
-    """Leave room for all that a test lets happen."""
-    for start in (options.FIRST, options.LAST):
-        with Harness(start=start, time_zone="Europe/Berlin") as scheduler:
-            message_id = double.options(delay=config.SECONDS_MAX).launch(2)
-            scheduler.run_all()
-            scheduler.assert_completed(message_id, result=4)
 
 
 def test_a_limit_outside_its_range(scheduler: Harness) -> None:
