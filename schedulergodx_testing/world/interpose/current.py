@@ -6,7 +6,6 @@ somebody keeps is right in the next world too, and like the system's own when no
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -68,11 +67,3 @@ def is_real(frame: FrameType) -> bool:
     if known is None:
         known = _is_real[name] = str(name).split(".", 1)[0] in REAL or name in _REAL_MODULES
     return known
-
-
-def _leave() -> None:
-    Current.world = None  # a forked child has one thread, and no driver that would give it a turn
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave)
