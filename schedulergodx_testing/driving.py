@@ -104,7 +104,7 @@ class Driving:
         """
         self._must_drive()
         _refuse_what_never_comes(what)
-        holds = what if callable(what) else lambda: self.outcome(what) is not None
+        holds = what if callable(what) else self._has_ended(what)
         deadline_us = None
         if timeout_s is not None:
             deadline_us = self.clock.monotonic_us() + self.clock.ahead_us(config.seconds("timeout_s", timeout_s))
@@ -113,6 +113,19 @@ class Driving:
         has_come = self._explained(lambda: self.world.run(until, deadline_us, told, is_users=is_users))
         if not has_come:
             raise HarnessError(f"{told}: not within {timeout_s:g} virtual seconds\n{self.timeline}")
+
+    def _has_ended(self, message_id: str) -> Callable[[], bool]:
+        """Return what tells whether a launch has ended; a database is looked into only after something was noted."""
+        count = -1
+
+        def holds() -> bool:
+            nonlocal count
+            if count == self.timeline.count:
+                return False
+            count = self.timeline.count
+            return self.outcome(message_id) is not None
+
+        return holds
 
     def run_all(self, limit: int = RUN_ALL_LIMIT) -> None:
         """Go from timer to timer until no task waits or runs.
