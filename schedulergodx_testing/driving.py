@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from schedulergodx import config
 from schedulergodx.rules.lifecycle import TaskStatus
+from schedulergodx_testing import given
 from schedulergodx_testing.assertions import CAPTURES
 from schedulergodx_testing.chains import Chains, most
 from schedulergodx_testing.clock import jump_s, span_s
@@ -100,7 +101,8 @@ class Driving:
         Raises:
             NothingLeftToHappen: it can never come.
             HarnessError: not in time; or `what` is no id and no condition.
-            InvalidParameter: `timeout_s` is no number from 0 to ten years; nothing has happened.
+            InvalidParameter: `timeout_s` is no number from 0 to ten years, or the condition is a coroutine function or
+                takes arguments; nothing has happened.
         """
         self._must_drive()
         _refuse_what_never_comes(what)
@@ -255,7 +257,10 @@ class Driving:
 
 def _refuse_what_never_comes(what: object) -> None:
     """Refuse what is neither an id nor a condition. Calling a task would run it here and now, and launch nothing."""
-    if isinstance(what, str) or (callable(what) and not hasattr(what, "__schedulergodx_function__")):
+    if isinstance(what, str):
+        return
+    if callable(what) and not hasattr(what, "__schedulergodx_function__"):
+        given.must_take("the condition of run_until", what)  # a coroutine would hold at once
         return
     raise HarnessError(
         f"run_until needs the id of a launch, as launch() returns it, or a function that returns whether a condition "

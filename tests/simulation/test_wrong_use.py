@@ -789,6 +789,17 @@ def test_an_option_outside_its_range(options: dict[str, Any]) -> None:
         Harness(**options)
 
 
+async def is_ready() -> bool:
+    return False
+
+
+@pytest.mark.parametrize("condition", [is_ready, lambda scheduler: scheduler.launched], ids=["async", "arguments"])
+def test_a_condition_that_cannot_be_asked(scheduler: Harness, condition: Any) -> None:
+    """A coroutine is true, and would end the wait at once."""
+    with pytest.raises(InvalidParameter, match="the condition of run_until"):
+        scheduler.run_until(condition)
+
+
 def test_a_limit_outside_its_range(scheduler: Harness) -> None:
     """No timer at all is no limit to run to."""
     with pytest.raises(InvalidParameter, match=r"^limit must be a whole number from 1"):
