@@ -26,8 +26,10 @@ _RUNNERS = frozenset({"_pytest", "pluggy"})
 _LINES_MAX = 8
 _ONCE_S = 0.02
 """How long an exception that was raised in a thread may take to end it, before it is raised again."""
+_UNWINDING_MAX = 10
+"""Waits that a thread may come to while it unwinds, in its `finally` blocks, before it counts as swallowing its end."""
 _SWALLOWED_MAX = 100
-"""How often a thread may swallow what is to end it, at one wait after the other, before it is laid to rest."""
+"""How often it may do so, at one wait after the other, before it is laid to rest."""
 
 
 class VirtualKill(BaseException):
@@ -170,7 +172,7 @@ class VirtualThread:
             self._swallowed += 1
             if self._swallowed > _SWALLOWED_MAX:
                 self._rest()
-            elif self._swallowed > 1:
+            elif self._swallowed > _UNWINDING_MAX:
                 sys.settrace(_unswallowed(sys._getframe()))  # noqa: SLF001 - the documented way to one's own stack
             raise VirtualKill
 
@@ -240,7 +242,7 @@ class VirtualThread:
                 raise  # to `threading.excepthook`, as in every thread
             self.error = error
         finally:
-            if self._swallowed > 1:
+            if self._swallowed > _UNWINDING_MAX:
                 sys.settrace(None)
             if os.getpid() != pid:
                 os._exit(0)  # a child that was forked, and comes out of what its parent is to go on with
@@ -272,6 +274,8 @@ class VirtualThread:
             # It has come to a wait meanwhile, or to its end, or has not had the turn that was its first.
             with suppress(RuntimeError):
                 self._go.release()
+            if self.join(_ONCE_S):
+                return True
         end_s = real.monotonic() + timeout_s
         while real.monotonic() < end_s:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))

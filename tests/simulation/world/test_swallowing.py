@@ -11,6 +11,7 @@ from schedulergodx_testing import Harness, looks
 
 MAIN = threading.main_thread().ident
 client = Client(name="swallowing", task_lifetime=3, hard_task_lifetime=3)
+ends = []
 
 
 @client.task
@@ -59,3 +60,30 @@ def test_ctrl_c_within_a_loop_of_waits_leaves_nothing(capfd):
         scheduler.advance(seconds=0.01)
     assert threading.active_count() == threads
     assert "Exception in thread" not in capfd.readouterr().err
+
+
+@client.task(hard_task_lifetime=None)
+def unwind(steps):
+    def leave(place):
+        if not place:
+            time.sleep(1000)
+        try:
+            leave(place - 1)
+        finally:
+            ends.append(place)
+            try:
+                time.sleep(1)
+            finally:
+                ends.append(-place)
+
+    leave(steps)
+
+
+def test_whoever_waits_while_it_unwinds_swallows_nothing():
+    """Each `finally` block runs, though what it waits for is refused."""
+    ends.clear()
+    with Harness() as scheduler:
+        unwind.options(hard=True).launch(5)
+        scheduler.advance(seconds=1)
+        scheduler.crash_service()
+    assert ends == [1, -1, 2, -2, 3, -3, 4, -4, 5, -5]
