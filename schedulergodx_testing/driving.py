@@ -14,7 +14,7 @@ from schedulergodx_testing.assertions import CAPTURES
 from schedulergodx_testing.chains import Chains, most
 from schedulergodx_testing.clock import jump_s, span_s
 from schedulergodx_testing.drawing import duration
-from schedulergodx_testing.errors import HarnessError, NothingLeftToHappen, TooManyEvents, not_open
+from schedulergodx_testing.errors import FORKED, HarnessError, NothingLeftToHappen, TooManyEvents, not_open
 from schedulergodx_testing.launched import Launches, id_of
 from schedulergodx_testing.looks import Looks
 
@@ -118,14 +118,14 @@ class Driving:
 
     def _has_ended(self, message_id: str) -> Callable[[], bool]:
         """Return what tells whether a launch has ended; a database is looked into only after something was noted."""
-        count = -1
+        count, has_ended = -1, False
 
         def holds() -> bool:
-            nonlocal count
-            if count == self.timeline.count:
-                return False
-            count = self.timeline.count
-            return self.outcome(message_id) is not None
+            nonlocal count, has_ended
+            if not has_ended and count != self.timeline.count:
+                count = self.timeline.count
+                has_ended = self.outcome(message_id) is not None
+            return has_ended
 
         return holds
 
@@ -218,6 +218,8 @@ class Driving:
         return any(served.count(TaskStatus.WAITING) + served.count(TaskStatus.WORK) for served in self._services)
 
     def _wait_for(self, inbox: SimpleQueue[object], timeout_s: float | None) -> object:
+        if self._state == FORKED:
+            self._must_be_open()
         if not inbox.empty():  # what has come needs no wait, and so nothing to be explained
             with suppress(Empty):  # another thread may take it meanwhile
                 return inbox.get_nowait()

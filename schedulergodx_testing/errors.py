@@ -37,6 +37,15 @@ class ClientCrashed(BrokerError):
     """The program of a client was killed by the test. Whatever it waited for ends with this."""
 
 
+FORKED = "forked"
+"""The state of a harness in a child process."""
+
+
 def not_open(state: str) -> HarnessError:
-    """Return the error for the use of a harness that is "new" or "closed"."""
+    """Return the error for the use of a harness that is "new", "closed" or `FORKED`."""
+    if state == FORKED:
+        return HarnessError(
+            "a child process lives in real time, and has no part in the harness of the process that has forked it: it "
+            "launches nothing, and hears of nothing. Launch in the task or the test itself"
+        )
     return HarnessError(f"this harness is {state}: use it inside `with Harness() as scheduler:`")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx import redirection
+from schedulergodx import forks, redirection
 from schedulergodx.client import Client
 from schedulergodx.context import current_task
 from schedulergodx.utils.message import payload
@@ -23,7 +23,7 @@ from schedulergodx_testing.calls import Calls
 from schedulergodx_testing.clock import START
 from schedulergodx_testing.crashing import BrokerProgram, Crashing, CrashPoint
 from schedulergodx_testing.driving import Driving
-from schedulergodx_testing.errors import HarnessError, LeftBehind, not_open
+from schedulergodx_testing.errors import FORKED, HarnessError, LeftBehind, not_open
 from schedulergodx_testing.faults import HarnessFaults
 from schedulergodx_testing.garbage import seldom_collected
 from schedulergodx_testing.harness_clock import HarnessClock
@@ -166,6 +166,7 @@ class Harness(Driving, Assertions, Crashing):
         except RuntimeError as error:
             raise HarnessError(f"{error}; that one was {getattr(redirection.active(), 'opened', 'opened')}") from None
         self._state = "open"
+        forks.renew(self)
         self._launches.generation = redirection.generation()
         _latest[:] = [weakref.ref(self)]
         self.opened = f"opened {caller()}"
@@ -242,12 +243,17 @@ class Harness(Driving, Assertions, Crashing):
         self.open()
         return self
 
+    def renew_in_fork(self) -> None:
+        """Leave it to the process that has forked this one; called in the child."""
+        if self._state == "open":
+            self._state = FORKED
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close; first, unless the block has failed anyhow, check for crashes that never came; if strict, for all."""
         try:
-            if kind is None:
+            if kind is None and self._state != FORKED:
                 self.check_wishes()
                 self.check() if self._is_strict else self.check_crashes()
         finally:
@@ -334,6 +340,7 @@ class Harness(Driving, Assertions, Crashing):
 
     def connect(self, target: object, *, name: str) -> Transport:  # noqa: ARG002 - whatever broker a program names
         """Return a transport to the broker in memory, for a client of this process."""
+        self._must_be_open()
         program = ClientProgram(
             self.broker.transport(name),
             calls=self.calls,
@@ -350,6 +357,7 @@ class Harness(Driving, Assertions, Crashing):
 
     def launching(self, launch: Launching) -> None:
         """Record a launch."""
+        self._must_be_open()
         foreign_clocks.refuse_frozen(launch.arguments, launch.name)
         foreign_clocks.refuse()
         now = self.clock.now()

@@ -9,7 +9,7 @@ the same.
 from __future__ import annotations
 
 import _thread
-import sys
+import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,6 @@ from schedulergodx_testing.world.turns import Turns
 from schedulergodx_testing.world.wait import EVENTS_MAX, Wait
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable, Iterator
 
     from schedulergodx_testing.clock import FakeClock
@@ -78,7 +77,7 @@ class World:
         self._events_max = events_max
         self.launches: Callable[[], int] = lambda: 0
         self._test = self._driver = _get_ident()
-        self._is_driven = False
+        self._opener: threading.Thread | None = None
         self._by_ident: dict[int, VirtualThread | None] = {self._driver: None}  # None: the driver
         self.is_driving = False
         self.watch = 0
@@ -105,13 +104,13 @@ class World:
 
         Returns whether it is the driver now.
         """
-        ident = _get_ident()
-        if self._test != ident and (not self._is_driven or self._test not in sys._current_frames()):  # noqa: SLF001 - as in threads.py
+        here = threading.current_thread()
+        if self._opener is None or not self._opener.is_alive():
             self._by_ident.pop(self._test, None)
-            self._test = self._driver = ident
-            self._by_ident[ident] = None
-        self._is_driven = True
-        return self._test == ident
+            self._opener, self._test = here, _get_ident()
+            self._driver = self._test
+            self._by_ident[self._test] = None
+        return self._opener is here
 
     def is_driver(self) -> bool:
         """Return whether the calling thread is the one that drives."""
@@ -478,6 +477,10 @@ class World:
     def leave(self, thread: VirtualThread) -> None:
         """Note that a thread ends. It calls this itself."""
         self._by_ident.pop(thread.ident, None)
+
+    def leave_all(self) -> None:
+        """Let every thread leave it: in the child of a fork, which has no driver that could give one a turn."""
+        self._by_ident.clear()
 
     def leak(self, leak: RealWorldLeak) -> None:
         """Note a leak, once."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schedulergodx_testing.world import real
+from schedulergodx_testing.world import outside, real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +76,6 @@ class VirtualThread:
 
     Attributes:
         is_own: whether the world itself has started it; else the code under test has.
-        has_given_back: whether it has given the baton back since it was handed it: it waits, or has ended.
         process: the thread that stands for the process this one is in; None: the test's own process.
         status: how that process ended by its own hand, as `subprocess` tells it; None: not so.
         error: what the body of a thread of the harness itself raised.
@@ -87,7 +86,6 @@ class VirtualThread:
         self.name = name
         self.parked: Parked | None = Parked(at_once, None, "its start")
         self.is_done = False
-        self.has_given_back = False
         self.is_killed = False
         self.is_lost = False  # whether it runs on without the baton
         self.process: VirtualThread | None = None
@@ -102,7 +100,10 @@ class VirtualThread:
         self._body = body
         self._shields = 0
         self._held: list[Any] = []
+        self._handed_over = 0  # how often it was given the baton, and of these, the last that it has given back
+        self._given_back = -1
         self._swallowed = 0
+        self._traced: tuple[Any, ...] = ()  # by whom it was traced before, once that is done here
         # Those of its worker, once it has one.
         self._go: Any = None if thread is None else _taken_lock()
         self._back: Any = None if thread is None else _taken_lock()
@@ -121,6 +122,11 @@ class VirtualThread:
     def has_begun(self) -> bool:
         """Whether there is a thread of the system behind it."""
         return self._worker is not None or bool(self.thread and self.thread.ident)
+
+    @property
+    def has_given_back(self) -> bool:
+        """Whether it has given the baton back since it was handed it: it waits, or has ended."""
+        return self._given_back == self._handed_over
 
     def begin(self, worker: Worker | None = None) -> None:
         """Start the system's thread, its own or `worker`; it then waits for the baton."""
@@ -142,7 +148,7 @@ class VirtualThread:
 
     def hand_over(self, patience_s: float) -> bool:
         """Let it run until it parks or ends. Returns False when it does neither within `patience_s` real seconds."""
-        self.has_given_back = False
+        self._handed_over += 1
         self._go.release()
         return self.has_baton_back(patience_s)
 
@@ -158,8 +164,9 @@ class VirtualThread:
         """Give the baton back and wait for it. Raises VirtualKill when the thread is to end."""
         self._refuse_to_go_on()
         self.parked = parked
+        handed_over = self._handed_over
         self._back.release()
-        self.has_given_back = True  # only now: whoever sees it can take it
+        self._given_back = handed_over  # only now: whoever sees it can take it
         real.acquire(self._go)
         self.parked = None
         self._refuse_to_go_on()
@@ -172,18 +179,17 @@ class VirtualThread:
             self._swallowed += 1
             if self._swallowed > _SWALLOWED_MAX:
                 self._rest()
-            elif self._swallowed > _UNWINDING_MAX:
-                sys.settrace(_unswallowed(sys._getframe()))  # noqa: SLF001 - the documented way to one's own stack
+            elif self._swallowed == _UNWINDING_MAX:
+                self._traced = (sys.gettrace(),)
+                sys.settrace(_unswallowed())
             raise VirtualKill
 
     def _rest(self) -> None:
         """Wait until the world's end: a run that swallows its end would spin, and production's kill asks nobody."""
         self._swallowed = 0
         if not self.is_done:
-            self._world.leave(self)
             self.is_lost = self.is_done = True
-            self._back.release()
-            self.has_given_back = True
+            self._end()
         real.acquire(self._go)
 
     @contextmanager
@@ -226,7 +232,7 @@ class VirtualThread:
         """Give the baton back, at the end. One that was lost may have done so when it came to a wait."""
         with suppress(RuntimeError) if self.is_lost else nullcontext():
             self._back.release()
-        self.has_given_back = True
+        self._given_back = self._handed_over
 
     def _live(self) -> None:
         self.ident, pid = _thread.get_ident(), os.getpid()
@@ -242,10 +248,10 @@ class VirtualThread:
                 raise  # to `threading.excepthook`, as in every thread
             self.error = error
         finally:
-            if self._swallowed > _UNWINDING_MAX:
-                sys.settrace(None)
-            if os.getpid() != pid:
-                os._exit(0)  # a child that was forked, and comes out of what its parent is to go on with
+            if self._traced:
+                sys.settrace(*self._traced)
+            if os.getpid() != pid:  # a child that was forked, and comes out of what its parent is to go on with
+                os._exit(0 if self.error is None else 1)
             if not self.is_own:
                 threading.current_thread().__dict__.pop("run", None)  # where `World.adopt` has put this method
             if self.is_process:
@@ -266,7 +272,7 @@ class VirtualThread:
         It ends one that spins in Python, also one that swallows it here and there: it is raised again and again. One
         that waits in C goes on.
         """
-        if self.join(0):
+        if self._is_gone(0):
             return True
         if self._worker is not None:
             self._worker.is_last = True
@@ -274,14 +280,19 @@ class VirtualThread:
             # It has come to a wait meanwhile, or to its end, or has not had the turn that was its first.
             with suppress(RuntimeError):
                 self._go.release()
-            if self.join(_ONCE_S):
+            if self._is_gone(_ONCE_S):
                 return True
         end_s = real.monotonic() + timeout_s
         while real.monotonic() < end_s:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self.ident), ctypes.py_object(VirtualKill))
-            if self.join(min(timeout_s, _ONCE_S)):
+            if self._is_gone(_ONCE_S):
                 return True
         return False
+
+    def _is_gone(self, timeout_s: float) -> bool:
+        """As `join`, for a driver that lives in the world."""
+        thread = self.thread
+        return thread is None or outside.poll(lambda: not thread.is_alive(), timeout_s)
 
     def join(self, timeout_s: float) -> bool:
         """Wait in real time for the end of the system's thread. Returns whether it has ended."""
@@ -334,25 +345,31 @@ class Worker:
                     thread = thread.run_in(self)
 
 
-def _unswallowed(frame: FrameType | None) -> Any:
-    """Return a trace function that raises VirtualKill where the code under test catches it, on this stack.
+def _unswallowed() -> Any:
+    """Return a trace function that raises VirtualKill where the code under test goes on after it has caught many.
 
-    What is raised within a handler leaves it, as it leaves the loop around it.
+    There, outside of its handlers and `finally` blocks, these run and give back what they hold.
     """
-    is_caught = False
+    caught: dict[FrameType, int] = {}
 
-    def trace(where: FrameType, event: str, _told: Any) -> Any:
-        nonlocal is_caught
+    def trace(frame: FrameType, event: str, _told: Any) -> Any:
         if event == "exception":
-            is_caught = not where.f_code.co_filename.startswith(str(_WORLD))
-        elif event == "line" and is_caught:
+            caught[frame] = caught.get(frame, 0) + 1
+        elif event == "line" and caught.get(frame, 0) > _UNWINDING_MAX and sys.exc_info()[0] is None:
             raise VirtualKill
         return trace
 
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to one's own stack
     while frame is not None:
-        frame.f_trace = trace
+        if _is_under_test(frame):
+            frame.f_trace = trace
         frame = frame.f_back
-    return trace
+    return lambda frame, _event, _told: trace if _is_under_test(frame) else None
+
+
+def _is_under_test(frame: FrameType) -> bool:
+    root = str(frame.f_globals.get("__name__", "")).split(".", 1)[0]
+    return root == "__main__" or not (root in sys.stdlib_module_names or root.startswith("schedulergodx"))
 
 
 def _taken_lock() -> Any:

@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import pytest
 
 from schedulergodx import Client
-from schedulergodx_testing import Harness
+from schedulergodx_testing import Harness, HarnessError
 
 # A child process takes its real time, on a busy machine more.
 pytestmark = [pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"), pytest.mark.scheduler(patience_s=60)]
@@ -74,6 +74,28 @@ def test_a_task_that_forks_has_its_result(scheduler, task, argument, result, har
 def test_a_child_that_returns_from_its_task_ends(scheduler):
     """Nobody needs it, and it would wait for ever as a thread without a world."""
     assert fork_and_go_on.launch().result() == 0
+
+
+@client.task
+def fork_and_call(name):
+    """What a child hears that launches, or waits for what was launched; and how it ends that fails."""
+    earlier = run_in_a_pool.options(delay=10).launch([1])
+    reader, writer = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            {"launch": lambda: fork_and_exit.launch(0), "wait": earlier.result}[name]()
+        except HarnessError as error:
+            os.write(writer, str(error).encode())
+        return None
+    os.waitpid(pid, 0)
+    return os.read(reader, 1000).decode()
+
+
+@pytest.mark.parametrize("name", ["launch", "wait"])
+def test_a_child_has_no_part_in_the_harness(scheduler, name):
+    """It is told so; nobody there could serve it, and it must not reach a real broker."""
+    assert "has no part in the harness" in fork_and_call.launch(name).result()
+    assert len(scheduler.launched) == 2
 
 
 def test_a_child_has_real_time(scheduler):

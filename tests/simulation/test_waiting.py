@@ -121,3 +121,19 @@ def test_nothing_is_left_on_disk() -> None:
             pass
     assert len(folders) == 2
     assert not any(folder.exists() for folder in folders)
+
+
+def test_waiting_for_an_id_ends_as_soon_as_it_has_ended() -> None:
+    """At the very moment, before anything else happens, as by a condition that looks each time."""
+    timelines = []
+    for by_condition in (False, True):
+        with Harness(seed=3) as scheduler:
+            message_id = double.options(delay=60).launch(4)
+            double.options(delay=60).launch(5)
+
+            def has_ended(scheduler: Harness = scheduler, message_id: str = message_id) -> bool:
+                return scheduler.outcome(message_id) is not None
+
+            scheduler.run_until(has_ended if by_condition else message_id)
+            timelines.append(str(scheduler.timeline))
+    assert timelines[0] == timelines[1]

@@ -26,6 +26,8 @@ def _forks() -> None:
 
 def _leave_world() -> None:
     """Let a forked child live in real time, as every other one: the world's threads are not in it, nor is its end."""
+    if current.Current.world is not None:
+        current.Current.world.leave_all()
     current.Current.world = None
 
 

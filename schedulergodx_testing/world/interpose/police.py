@@ -83,6 +83,8 @@ def watch(owner: Any, name: str, kind: str = "", *, is_seedable: bool = False, i
 
     watched.__doc__ = original.__doc__
     patching.function(owner, name, watched)
+    if owner is os:
+        watched.__module__ = original.__module__  # `posix`, say: by this name it is launched, allowed and refused
 
 
 def watch_method(owner: Any, name: str, kind: str, *, is_noted: Callable[..., bool] | None = None) -> None:

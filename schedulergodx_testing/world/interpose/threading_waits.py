@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import nullcontext, suppress
 from typing import Any
@@ -62,6 +63,10 @@ def _join(self: threading.Thread, timeout: float | None = None) -> None:
     world = current.world()
     if world is None or self is threading.current_thread() or self.ident is None:
         real.join_thread(self, timeout)
+        return
+    if current.is_real(sys._getframe(1)):  # a pool of processes, at its end
+        with world.outside():
+            real.join_thread(self, timeout)
         return
     virtual = world.virtual_of(self)
     if virtual is not None:

@@ -87,3 +87,31 @@ def test_whoever_waits_while_it_unwinds_swallows_nothing():
         scheduler.advance(seconds=1)
         scheduler.crash_service()
     assert ends == [1, -1, 2, -2, 3, -3, 4, -4, 5, -5]
+
+
+LOCK, NEVER = threading.Lock(), threading.Event()
+
+
+@client.task(task_lifetime=None)
+def swallow_with_a_lock():
+    while True:
+        try:
+            LOCK.acquire()
+            try:
+                NEVER.wait(5)
+            finally:
+                ends.append("given back")
+                LOCK.release()
+        except BaseException:  # noqa: BLE001 - as it must not be, and is
+            ends.append("swallowed")
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_lock_of_one_that_swallows_is_given_back(hard):
+    """It is ended where it goes on, not in what cleans up; and its thread is gone."""
+    threads = threading.active_count()
+    with Harness() as scheduler:
+        swallow_with_a_lock.options(hard=hard).launch()
+        scheduler.advance(seconds=1)
+    assert not LOCK.locked()
+    assert threading.active_count() == threads
