@@ -418,6 +418,7 @@ def test_what_is_no_task_was_not_launched(scheduler: Harness, thing: object) -> 
             assertion(thing)
 
 
+@pytest.mark.scheduler(patience_s=60)  # each look goes through all objects of the process, which has run many tests
 def test_a_function_that_no_client_made_a_task_of(scheduler: Harness) -> None:
     """Cannot have been launched; the plain function of a task can, also when it was not."""
 
