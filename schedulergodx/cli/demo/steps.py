@@ -132,7 +132,7 @@ def steps(client: Client) -> list[Step]:
         Step(
             title="overruns",
             task=soft.options(task_lifetime=LIFETIME_S),
-            args=(2 * LIFETIME_S, "too late"),
+            args=(3 * LIFETIME_S, "too late"),
             expected=Code.TASK_TIMEOUT.value,
         ),
         Step(
