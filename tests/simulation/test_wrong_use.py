@@ -425,10 +425,10 @@ def test_a_function_that_no_client_made_a_task_of(scheduler: Harness) -> None:
     def plain() -> None:
         pass
 
-    for thing in (oct, plain, Harness.advance):
-        for assertion in (scheduler.assert_launched, scheduler.assert_not_launched, scheduler.assert_completed):
-            with pytest.raises(HarnessError, match=r"no client has made a task of .*@client\.task"):
-                assertion(thing)
+    assertions = (scheduler.assert_launched, scheduler.assert_not_launched, scheduler.assert_completed)
+    for thing, assertion in zip((oct, plain, Harness.advance), assertions, strict=True):
+        with pytest.raises(HarnessError, match=r"no client has made a task of .*@client\.task"):
+            assertion(thing)
     scheduler.assert_not_launched(double.func)
     Client(name="mine").task(plain).launch()
     scheduler.assert_launched(plain)
