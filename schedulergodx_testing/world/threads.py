@@ -180,7 +180,7 @@ class VirtualThread:
             if self._swallowed > _SWALLOWED_MAX:
                 self._rest()
             elif self._swallowed == _UNWINDING_MAX:
-                self._traced = (sys.gettrace(),)
+                self._traced = self._traced or (sys.gettrace(),)  # after a rest it may be this one's own
                 sys.settrace(_unswallowed())
             raise VirtualKill
 

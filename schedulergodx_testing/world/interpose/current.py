@@ -35,8 +35,8 @@ REAL = frozenset(
     }
 )
 """Packages that see real time in every thread: they measure the real world, or wait for it."""
-_REAL_MODULES = {"concurrent.futures.process"}
-"""Single modules that do."""
+PROCESS_POOLS = "concurrent.futures.process"
+"""A single module that does."""
 
 
 class Current:
@@ -65,5 +65,5 @@ def is_real(frame: FrameType) -> bool:
     name = frame.f_globals.get("__name__", "")
     known = _is_real.get(name)
     if known is None:
-        known = _is_real[name] = str(name).split(".", 1)[0] in REAL or name in _REAL_MODULES
+        known = _is_real[name] = str(name).split(".", 1)[0] in REAL or name == PROCESS_POOLS
     return known

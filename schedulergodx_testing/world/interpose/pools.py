@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _real_submit, _real_init = ThreadPoolExecutor.submit, Future.__init__
 _real_install: Any = _base._create_and_install_waiters  # type: ignore[attr-defined]
 _NAMES = ("_threads", "_idle_semaphore", "_work_queue")
-_PROCESSES = "concurrent.futures.process"
 _lent: list[tuple[Any, dict[str, Any]]] = []
 
 
@@ -68,7 +67,7 @@ def give_back() -> None:
 def _init(self: Any) -> None:
     """Begin a future. Who makes it is looked at, since to import the pools of processes takes time."""
     _real_init(self)
-    if sys._getframe(1).f_globals.get("__name__") == _PROCESSES:
+    if sys._getframe(1).f_globals.get("__name__") == current.PROCESS_POOLS:
         self._condition.is_real = True
 
 
